@@ -1,0 +1,258 @@
+"""From a pipeline to its spec, and back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_type_hints
+
+import attrs
+from torch import nn
+
+from .branch import Branch
+from .contrast import Contrast
+from .errors import CrlError, nearest
+from .pipeline import Penalty, Pipeline
+from .protocols import Encoder, Head, Loss, Memory, Sampler, Score, Source, Update
+from .registry import PluginError, address_of, get, known
+from .registry.plugins import LOCAL, core_version
+from .relation import Relation
+from .spec import BranchSpec, ContrastSpec, Part, PenaltySpec, PipelineSpec, SameAs, SpecError, convert
+
+_KIND_OF: dict[Any, str] = {
+    Sampler: "sampler", Encoder: "encoder", Head: "head", Score: "score", Loss: "loss", Memory: "memory",
+    Update: "update", Source: "source",
+}  # fmt: skip
+
+
+def describe(pipeline: Pipeline) -> PipelineSpec:
+    """The spec of a pipeline: `assemble(describe(p))` is the same pipeline with fresh weights.
+
+    Raises:
+        CrlError: a part is not registered, or keeps an option elsewhere than under its name.
+    """
+    seen: dict[int, str] = {}
+    return PipelineSpec(
+        sampler=part_of("sampler", pipeline.sampler, "sampler", seen),
+        branches={name: _branch(branch, f"branches.{name}", seen) for name, branch in pipeline.branches.items()},
+        contrasts=[_contrast(part, f"contrasts.{i}", seen) for i, part in enumerate(pipeline.contrasts)],
+        penalties=[
+            PenaltySpec(
+                branch=part.branch,
+                loss=part_of("loss", part.loss, f"penalties.{i}.loss", seen),
+                weight=part.weight,
+                name=part.name,
+            )
+            for i, part in enumerate(pipeline.penalties)
+        ],
+    )
+
+
+def _branch(branch: Branch, place: str, seen: dict[int, str]) -> BranchSpec:
+    encoder: Any = branch.encoder
+    if isinstance(encoder, nn.ModuleDict):
+        encoder = {name: part_of("encoder", e, f"{place}.encoder.{name}", seen) for name, e in encoder.items()}
+    elif encoder is not None:
+        encoder = part_of("encoder", encoder, f"{place}.encoder", seen)
+    return BranchSpec(
+        view=list(branch.view) if isinstance(branch.view, tuple) else branch.view,
+        encoder=encoder,
+        head=None if branch.head is None else part_of("head", branch.head, f"{place}.head", seen),
+        tracks=branch.tracks,
+        tap=branch.tap,
+        update=part_of("update", branch.update, f"{place}.update", seen),
+    )
+
+
+def _contrast(contrast: Contrast, place: str, seen: dict[int, str]) -> ContrastSpec:
+    return ContrastSpec(
+        query=list(contrast.query) if isinstance(contrast.query, tuple) else contrast.query,
+        key=list(contrast.key) if isinstance(contrast.key, tuple) else contrast.key,
+        positive=contrast.positive,
+        negative=contrast.negative,
+        draw=contrast.draw,
+        per_query=contrast.per_query,
+        weight=contrast.weight,
+        kernel=contrast.kernel,
+        name=contrast.name,
+        **{
+            kind: part_of(kind, getattr(contrast, kind), f"{place}.{kind}", seen)
+            for kind in ("score", "loss", "memory")
+        },
+    )
+
+
+def part_of(kind: str, part: Any, place: str, seen: dict[int, str] | None = None) -> Any:
+    """The `Part` that describes an instance; `SameAs` where the same module stands at an earlier place."""
+    seen = {} if seen is None else seen
+    if isinstance(part, nn.Module):
+        if id(part) in seen:
+            return SameAs(seen[id(part)])
+        seen[id(part)] = place
+    try:
+        use = address_of(kind, part)
+    except CrlError as error:
+        raise SpecError(f"{place}: {error}") from None
+    options = {}
+    for name, hint in signature(type(part)).items():
+        if not hasattr(part, name):
+            raise SpecError(
+                f"{place}: {use} keeps no attribute {name!r} for its option of that name: no spec can be made"
+            )
+        options[name] = _option(getattr(part, name), hint, f"{place}.{name}", seen)
+        if options[name] is None and _default(type(part), name) is not None:
+            raise SpecError(f"{place}.{name} is None, which a spec can write only where None is the default")
+    return Part(use, options)
+
+
+def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
+    kinds = [_KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in _KIND_OF]
+    if kinds and value is not None:
+        return part_of(kinds[0], value, place, seen)
+    if isinstance(value, (list, tuple)):
+        inner = (get_args(hint) or (Any,))[0]
+        return [_option(item, inner, f"{place}.{i}", seen) for i, item in enumerate(value)]
+    if value is None or isinstance(value, (bool, int, float, str, Mapping, Relation)) or attrs.has(type(value)):
+        return value
+    raise SpecError(f"{place}: {value!r} is no data and can't stand in a spec")
+
+
+def signature(cls: Any) -> dict[str, Any]:
+    """The options of a part with their types, from the annotations of its `__init__`.
+
+    Raises:
+        SpecError: one is not annotated, or it takes `*args` or `**kwargs`.
+    """
+    function = cls.__init__ if isinstance(cls, type) else cls
+    if function is object.__init__ or function is nn.Module.__init__:
+        return {}
+    parameters = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
+    try:
+        hints = get_type_hints(function)
+    except NameError as error:
+        raise SpecError(f"{cls.__module__}.{cls.__qualname__}: can't read its annotations: {error}") from None
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name not in hints:
+            raise SpecError(
+                f"{cls.__module__}.{cls.__qualname__}: {str(parameter)!r} has to be a named option with an annotation"
+            )
+    return {parameter.name: hints[parameter.name] for parameter in parameters}
+
+
+def _default(cls: Any, name: str) -> Any:
+    return inspect.signature(cls).parameters[name].default
+
+
+def assemble(spec: PipelineSpec | Mapping[str, Any]) -> Pipeline:
+    """The pipeline that a spec describes, with fresh weights.
+
+    Raises:
+        SpecError, PluginError: a key, a value or a part is not what it should be; the text says where.
+    """
+    if not isinstance(spec, PipelineSpec):
+        spec = convert(spec, PipelineSpec, "pipeline")
+    made: dict[str, Any] = {}
+    return Pipeline(
+        part_from("sampler", spec.sampler, "sampler", made),
+        branches={name: _assemble_branch(branch, f"branches.{name}", made) for name, branch in spec.branches.items()},
+        contrasts=[_assemble_term(Contrast, part, f"contrasts.{i}", made) for i, part in enumerate(spec.contrasts)],
+        penalties=[_assemble_term(Penalty, part, f"penalties.{i}", made) for i, part in enumerate(spec.penalties)],
+    )
+
+
+def _assemble_branch(spec: BranchSpec, place: str, made: dict[str, Any]) -> Branch:
+    encoder: Any = spec.encoder
+    if isinstance(encoder, dict):
+        encoder = {name: part_from("encoder", part, f"{place}.encoder.{name}", made) for name, part in encoder.items()}
+    elif encoder is not None:
+        encoder = part_from("encoder", encoder, f"{place}.encoder", made)
+    return Branch(
+        spec.view,
+        encoder=encoder,
+        head=None if spec.head is None else part_from("head", spec.head, f"{place}.head", made),
+        tracks=spec.tracks,
+        tap=spec.tap,
+        update=part_from("update", spec.update, f"{place}.update", made),
+    )
+
+
+def _assemble_term(cls: Any, spec: ContrastSpec | PenaltySpec, place: str, made: dict[str, Any]) -> Any:
+    options = {field.name: getattr(spec, field.name) for field in attrs.fields(type(spec))}
+    for kind in ("score", "loss", "memory"):
+        if kind in options:
+            options[kind] = part_from(kind, options[kind], f"{place}.{kind}", made)
+    return cls(**options)
+
+
+def part_from(
+    kind: str, spec: Part | SameAs | Mapping[str, Any], place: str, made: dict[str, Any] | None = None
+) -> Any:
+    """The instance that a `Part` describes."""
+    made = {} if made is None else made
+    if isinstance(spec, Mapping):
+        spec = convert(spec, SameAs if "same_as" in spec else Part, place)
+    if isinstance(spec, SameAs):
+        if spec.same_as not in made:
+            raise SpecError(
+                f"{place}: same_as names {spec.same_as!r}, and no part before it stands there.{nearest(spec.same_as, made)}"
+            )
+        return made[spec.same_as]
+    try:
+        cls = get(kind, spec.use)
+    except PluginError as error:
+        raise SpecError(f"{place}: {error}") from error
+    hints = signature(cls)
+    options = {}
+    for name, value in spec.options.items():
+        if name not in hints:
+            known = f"it has {', '.join(hints)}" if hints else "it has none"
+            raise SpecError(f"{place}: {spec.use} has no option {name!r}; {known}.{nearest(name, hints)}")
+        options[name] = _value(value, hints[name], f"{place}.{name}", made)
+    try:
+        made[place] = cls(**options)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{place}: {spec.use}: {error}") from error
+    return made[place]
+
+
+def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
+    kinds = [_KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in _KIND_OF]
+    if kinds and isinstance(value, (Part, SameAs, Mapping)):
+        return part_from(kinds[0], value, place, made)
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (Part, SameAs, Mapping)):
+        inner = (get_args(hint) or (Any,))[0]
+        return [_value(item, inner, f"{place}.{i}", made) for i, item in enumerate(value)]
+    if isinstance(value, Relation) or attrs.has(type(value)):
+        return value
+    return convert(value, hint, place)
+
+
+def requirements(data: Any) -> dict[str, str]:
+    """The distributions, with their versions, of all parts that a spec's data names.
+
+    Raises:
+        SpecError: a part exists only in this process.
+    """
+    owners = {part.address: part for part in known()}
+    found = {"crl-core": core_version()}
+    for address in _uses(data):
+        part = owners.get(address)
+        if part is not None and part.namespace == LOCAL:
+            raise SpecError(
+                f"{address} exists only in this process, so nobody could load the spec: put it into a distribution "
+                f"(entry point group crl.{part.kind})"
+            )
+        if part is not None:
+            found[part.distribution] = part.version
+    return dict(sorted(found.items()))
+
+
+def _uses(data: Any) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        if isinstance(data.get("use"), str):
+            yield data["use"]
+        for value in data.values():
+            yield from _uses(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _uses(value)

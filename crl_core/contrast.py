@@ -1,0 +1,201 @@
+"""A contrast: queries against keys, with a score, a loss and the relations between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from . import distributed
+from .errors import CrlError
+from .pairs import Pairs
+from .parts.memories.in_batch import InBatch
+from .parts.scores.dot import Dot
+from .protocols import Annotates, Embeddings, Loss, Memory, Problem, Score
+from .registry import make
+from .registry.kernels import choose
+from .relation import Relation, parse, same
+
+
+class Term(NamedTuple):
+    """One term of the objective: its mean over the counted queries, and how many were not counted."""
+
+    value: Tensor
+    ignored: Tensor
+
+
+class Contrast(nn.Module):
+    """Queries against keys.
+
+    Args:
+        query, key: the branches whose rows they are; several branches stand one below the other.
+            Without `key`, all keys come from the memory.
+        score: higher means closer; a plain dot product by default.
+        loss: a loss on scores, or on the positive pairs themselves.
+        positive, negative: relations, or their text; by default negative is what is neither
+            positive nor the query's own row. Every row has the columns of its view, and
+                `row`: its number, the same for a row that is both query and key, unknown for
+                    what a memory holds;
+                `batch`: the number of the step in which it was computed;
+                `view`: the number of its view, in the sampler's order.
+        memory: where further keys come from; after the loss it takes the batch's keys, or the
+            queries where there is no key branch.
+        draw: contrast each query with one positive and so many drawn negatives.
+        per_query: the key's rows `[N, K, D]` were made for each query.
+        weight: of this term in the sum.
+        kernel: which body computes it; `"auto"` takes the best that can.
+        name: of this term; by default made of the branches' names.
+    """
+
+    def __init__(
+        self,
+        query: str | Sequence[str],
+        key: str | Sequence[str] | None,
+        *,
+        loss: Loss | str,
+        score: Score | str | None = None,
+        positive: Relation | str = same("instance"),
+        negative: Relation | str | None = None,
+        memory: Memory | str | None = None,
+        draw: int | None = None,
+        per_query: bool = False,
+        weight: float = 1.0,
+        kernel: str = "auto",
+        name: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.query = query if isinstance(query, str) else tuple(query)
+        self.key = key if key is None or isinstance(key, str) else tuple(key)
+        self.score: Score = make("score", score or Dot())
+        self.loss: Loss = make("loss", loss)
+        self.positive = _relation(positive)
+        self.negative = ~self.positive & ~same("row") if negative is None else _relation(negative)
+        self.memory: Memory = make("memory", memory or InBatch())
+        self.draw, self.per_query, self.weight, self.kernel = draw, per_query, weight, kernel
+        self.name = name or "-".join(dict.fromkeys(_names(query) + _names(key)))
+        self._fresh: Embeddings | None = None
+        self._check()
+
+    def _check(self) -> None:
+        if self.loss.takes == "embeddings":
+            raise CrlError(f"{type(self.loss).__name__} takes one branch's embeddings: put it in a Penalty")
+        if self.loss.takes == "pairs" and (self.per_query or self.draw or not isinstance(self.memory, InBatch)):
+            raise CrlError(f"{type(self.loss).__name__} takes positive pairs of the batch: no memory, no drawn keys")
+        if self.key is None and isinstance(self.memory, InBatch):
+            raise CrlError(f"the contrast {self.name!r} has no keys: name the key's branch, or give it a memory")
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches that it reads."""
+        return tuple(dict.fromkeys(_names(self.query) + _names(self.key)))
+
+    def pairs(self, table: Mapping[str, Embeddings]) -> Pairs | None:
+        """The queries and keys in `table`, with what the memory holds; None where there is no key yet."""
+        query, keys = self._rows(table)
+        if not keys:
+            return None
+        pairs = Pairs(query, keys, self.positive, self.negative)
+        return pairs.draw(self.draw) if self.draw else pairs
+
+    def _rows(self, table: Mapping[str, Embeddings]) -> tuple[Embeddings, tuple[Embeddings, ...]]:
+        """The queries, and the keys in blocks: the batch's, if it has any, then the memory's."""
+        flat, dim = (_per_query, 1) if self.per_query else (Embeddings.rows, 0)
+        query = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.query)], dim))
+        keys: tuple[Embeddings, ...] = ()
+        if self.key == self.query:
+            # Queries that are their own keys stay one tensor: a kernel may use that.
+            keys = (distributed.gather(query),)
+        elif self.key is not None:
+            batch = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.key)], dim))
+            keys = (batch if self.per_query else distributed.gather(batch),)
+        if (held := self.memory.keys()) is not None:
+            unknown = torch.full((len(held),), -1, device=held.z.device)
+            keys += (Embeddings(held.z, {**held.meta, "row": unknown}),)
+        return query, keys
+
+    def _annotated(self, table: Embeddings) -> Embeddings:
+        if not isinstance(self.memory, Annotates):
+            return table
+        return Embeddings(table.z, {**table.meta, **self.memory.annotate(table.meta)})
+
+    def forward(self, table: Mapping[str, Embeddings]) -> Term:
+        """The term for these embeddings; in training, the memory takes the batch's keys afterwards."""
+        self.remember()
+        query, keys = self._rows(table)
+        if self.training and not isinstance(self.memory, InBatch):
+            fresh = distributed.gather(query) if self.key is None else keys[0]
+            self._fresh = Embeddings(fresh.z.detach(), fresh.meta)
+        if not keys:
+            return Term(query.z.sum() * 0, torch.tensor(len(query)))
+        pairs = Pairs(query, keys, self.positive, self.negative)
+        if self.loss.takes == "pairs":
+            return self._of_pairs(pairs)
+        return self._of_scores(pairs.draw(self.draw) if self.draw else pairs)
+
+    def check(self, table: Mapping[str, Embeddings]) -> None:
+        """Whether there is anything to contrast.
+
+        Raises:
+            CrlError: no query has a positive, or none has a negative and there is no memory to wait for.
+        """
+        pairs = self.pairs(table)
+        if pairs is None or not isinstance(self.memory, InBatch):
+            return
+        found = torch.zeros(2, dtype=torch.bool, device=pairs.query.z.device)
+        for rows in pairs.strips():
+            found |= torch.stack([mask.any() for mask in pairs.masks(rows)])
+        for some, name in zip(found.tolist(), ("positive", "negative"), strict=True):
+            if not some and (name == "positive" or self.loss.takes == "scores"):
+                raise CrlError(
+                    f"the contrast {self.name!r}: none of the {len(pairs.query)} queries has a {name}, by "
+                    f"{getattr(self, name)}. Is the batch too small, or does the relation ask too much?"
+                )
+
+    def remember(self) -> None:
+        """Hands the memory the keys of the last step, whose loss and gradient are done with by now."""
+        if self._fresh is not None:
+            self.memory.update(self._fresh)
+            self._fresh = None
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self.remember()
+        super()._save_to_state_dict(*args)
+
+    def _of_scores(self, pairs: Pairs) -> Term:
+        problem = Problem(pairs, self.score, self.loss)
+        outcome = choose(self.kernel, problem)(problem)
+        return _mean(outcome.total, outcome.counted.sum(), (~outcome.counted).sum())
+
+    def _of_pairs(self, pairs: Pairs) -> Term:
+        query, key = pairs.positive_indices()
+        alone = torch.ones(len(pairs.query), dtype=torch.bool, device=query.device)
+        alone[query] = False
+        values = self.loss(pairs.query.z[query], pairs.key[key])
+        return _mean(values.sum(), torch.tensor(len(values), device=values.device), alone.sum())
+
+
+def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:
+    """The mean over the counted of all processes, such that the average of the processes' gradients is its gradient."""
+    world = distributed.world_size()
+    return Term(total * world / distributed.total(counted).clamp(min=1), distributed.total(ignored))
+
+
+def _names(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if names is None else (names,) if isinstance(names, str) else names
+
+
+def _relation(relation: Relation | str) -> Relation:
+    return parse(relation) if isinstance(relation, str) else relation
+
+
+def _per_query(table: Embeddings) -> Embeddings:
+    """`[N, D]` as `[N, 1, D]`, `[N, K, D]` as it is, and all columns as wide."""
+    z = table.z.unsqueeze(1) if table.z.dim() == 2 else table.z
+    shape = z.shape[:2]
+    columns = {
+        name: (column.unsqueeze(1) if column.dim() == 1 else column).expand(shape)
+        for name, column in table.meta.items()
+    }
+    return Embeddings(z, columns)

@@ -1,0 +1,52 @@
+"""Rows from all processes, with their gradients."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_gather as all_gather_with_gradient
+
+from .protocols import Embeddings
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather(table: Embeddings) -> Embeddings:
+    """The rows of all processes, in order of rank; gradients flow back to where each row came from.
+
+    Processes may have different numbers of rows.
+    """
+    if world_size() == 1:
+        return table
+    counts = [torch.zeros((), dtype=torch.int64, device=table.z.device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor(len(table), device=table.z.device))
+    sizes = [int(count) for count in counts]
+    meta = {name: _gather(column, sizes) for name, column in sorted(table.meta.items())}
+    return Embeddings(_gather(table.z, sizes), meta)
+
+
+def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
+    # Collectives want equal shapes: pad to the longest, and cut off again.
+    wire = rows.to(torch.uint8) if rows.dtype == torch.bool else rows
+    padded = torch.cat([wire, wire.new_zeros(max(sizes) - len(wire), *wire.shape[1:])])
+    if rows.requires_grad:
+        pieces = list(all_gather_with_gradient(padded))
+    else:
+        pieces = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(pieces, padded.contiguous())
+    return torch.cat([piece[:size] for piece, size in zip(pieces, sizes, strict=True)]).to(rows.dtype)
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum over all processes, without gradient."""
+    value = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(value)
+    return value

@@ -1,0 +1,194 @@
+"""Queries, their candidate keys, and the scores between them as a loss sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .errors import CrlError
+from .protocols import Embeddings
+from .relation import Columns, Relation
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Queries with their candidate keys, and the relations that tell positives from negatives.
+
+    Two layouts:
+        shared keys: queries `[N, D]`, every block of keys `[M, D]`; all against all;
+        keys per query: queries `[N, 1, D]` or `[N, K, D]`, one block of keys `[N, K, D]`.
+    Columns of metadata have the same shapes without D; a row whose column `valid` is False is no
+    candidate.
+
+    Attributes:
+        query, keys: blocks of keys stand side by side, M = M1 + M2 + …: the batch's, a queue's.
+        positive, negative: a pair may be neither, and is then no candidate.
+        log_noise: `[N, K]`, log-probability with which each key was drawn, where keys were drawn.
+
+    Raises:
+        CrlError: queries and keys don't fit each other.
+    """
+
+    query: Embeddings
+    keys: tuple[Embeddings, ...]
+    positive: Relation
+    negative: Relation
+    log_noise: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        q = self.query.z
+        for block in self.keys:
+            k = block.z
+            fits = k.dim() == q.dim() and k.shape[-1] == q.shape[-1]
+            if k.dim() == 3:
+                fits = fits and k.shape[0] == q.shape[0] and q.shape[1] in (1, k.shape[1])
+            if not fits:
+                raise CrlError(
+                    f"queries {list(q.shape)} and keys {list(k.shape)} don't fit: shared keys are [N, D] with [M, D], "
+                    f"keys per query [N, 1 or K, D] with [N, K, D]"
+                )
+
+    @property
+    def per_query(self) -> bool:
+        return self.query.z.dim() == 3
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(N, M)` or `(N, K)`: the shape of the scores."""
+        return len(self.query), self.keys[0].z.shape[1] if self.per_query else sum(map(len, self.keys))
+
+    @cached_property
+    def key(self) -> Tensor:
+        """All blocks of keys as one tensor."""
+        return self.keys[0].z if len(self.keys) == 1 else torch.cat([block.z for block in self.keys])
+
+    @cached_property
+    def key_meta(self) -> Columns:
+        """The columns that all blocks of keys have."""
+        first, *others = (block.meta for block in self.keys)
+        shared = [name for name in first if all(name in other for other in others)]
+        return {name: torch.cat([block.meta[name] for block in self.keys]) for name in shared} if others else first
+
+    def masks(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Which pairs of these queries are positive and which negative: bool, `[n, M]` each."""
+        query = {name: column[rows] for name, column in self.query.meta.items()}
+        key = self.key_meta
+        if self.per_query:
+            key = {name: column[rows] for name, column in key.items()}
+        else:
+            query = {name: column.unsqueeze(-1) for name, column in query.items()}
+        shape = (len(self.query.z[rows]), self.shape[1])
+        positive, negative = self.positive(query, key).expand(shape), self.negative(query, key).expand(shape)
+        for columns in (query, key):
+            if "valid" in columns:
+                positive, negative = positive & columns["valid"], negative & columns["valid"]
+        return positive, negative
+
+    def strips(self, scores: int = 1 << 20) -> Iterator[slice]:
+        """The queries in strips, each with about that many scores."""
+        count, width = self.shape
+        size = max(1, scores // max(1, width))
+        for start in range(0, count, size):
+            yield slice(start, min(start + size, count))
+
+    def positive_indices(self) -> tuple[Tensor, Tensor]:
+        """The positive pairs as indices `[P]` of queries and of shared keys."""
+        found = []
+        for rows in self.strips():
+            query, key = self.masks(rows)[0].nonzero(as_tuple=True)
+            found.append((query + rows.start, key))
+        queries, keys = zip(*found, strict=True)
+        return torch.cat(queries), torch.cat(keys)
+
+    def draw(self, count: int) -> Pairs:
+        """For every query one of its positives and `count` of its negatives, with replacement.
+
+        Uniform among those that the relations allow. A query without a positive keeps none, and a
+        query without a negative none of these.
+        """
+        if self.per_query:
+            raise CrlError("draw needs shared keys; these were drawn for each query already")
+        chosen, noise = [], []
+        for rows in self.strips():
+            positive, negative = self.masks(rows)
+            chosen.append(torch.cat([_draw(positive, 1), _draw(negative, count)], dim=1))
+            noise.append(negative.sum(1, keepdim=True).clamp(min=1).log().neg().expand(-1, count + 1))
+        index = torch.cat(chosen)
+        key = Embeddings(self.key[index], {name: column[index] for name, column in self.key_meta.items()})
+        query = Embeddings(
+            self.query.z.unsqueeze(1), {name: column.unsqueeze(1) for name, column in self.query.meta.items()}
+        )
+        return Pairs(query, (key,), self.positive, self.negative, torch.cat(noise))
+
+
+def _draw(mask: Tensor, count: int) -> Tensor:
+    """`[n, count]` indices, uniform where `mask` `[n, M]` allows, anywhere in a row that allows none."""
+    nothing = ~mask.any(1, keepdim=True)
+    return torch.multinomial((mask | nothing).float(), count, replacement=True)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The scores `[N, M]` of some candidates of each query: its positives, or its negatives.
+
+    Every method reduces them to one number per query, `[N]`. A loss written with these methods
+    alone runs on every kernel.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    def count(self) -> Tensor:
+        """How many there are."""
+        return self.mask.sum(-1).to(self.values.dtype)
+
+    def logsumexp(self) -> Tensor:
+        """log of the sum of exp(score); -inf where there are none."""
+        return self._reduce(lambda values: values.logsumexp(-1), -math.inf)
+
+    def mean(self) -> Tensor:
+        """Mean score; 0 where there are none."""
+        return self.sum() / self.count().clamp(min=1)
+
+    def sum(self, function: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Sum of `function(scores)`, elementwise; of the scores themselves without one."""
+        values = self.values if function is None else function(self.values)
+        return values.masked_fill(~self.mask, 0.0).sum(-1)
+
+    def max(self) -> Tensor:
+        """The highest score; -inf where there are none."""
+        return self._reduce(lambda values: values.amax(-1), -math.inf)
+
+    def min(self) -> Tensor:
+        """The lowest score; inf where there are none."""
+        return self._reduce(lambda values: values.amin(-1), math.inf)
+
+    def _reduce(self, reduction: Callable[[Tensor], Tensor], empty: float) -> Tensor:
+        # Rows without candidates are filled with zeros first: reductions of ±inf alone give NaN gradients.
+        some = self.mask.any(-1)
+        values = self.values.masked_fill(~self.mask, empty).masked_fill(~some.unsqueeze(-1), 0.0)
+        return reduction(values).masked_fill(~some, empty)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of N queries with their positives and negatives: what a loss is a formula of.
+
+    Attributes:
+        positive, negative: `Candidates`; a pair may be in neither.
+        log_noise: `[N, M]`, log-probability with which each key was drawn, where keys were drawn.
+    """
+
+    positive: Candidates
+    negative: Candidates
+    log_noise: Tensor | None = None
+
+    @staticmethod
+    def of(values: Tensor, positive: Tensor, negative: Tensor | None = None) -> Scores:
+        """From a matrix of scores `[N, M]` and bool masks; by default what isn't positive is negative."""
+        return Scores(Candidates(values, positive), Candidates(values, ~positive if negative is None else negative))

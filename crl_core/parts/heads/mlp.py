@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..lazy import Lazy
+
+
+class MLP(Lazy):
+    """`depth` linear layers with ReLU between them: the projection head of Chen et al. 2020.
+
+    Args:
+        size: numbers in an embedding.
+        hidden: width of the hidden layers; None stands for the width of the input.
+        depth: linear layers in all (SimCLR and MoCo v2 have 2, SimCLR v2 has 3).
+        norm: batch normalisation after each hidden layer (SimCLR, BYOL; not MoCo v2).
+    """
+
+    def __init__(self, size: int = 128, hidden: int | None = None, depth: int = 2, norm: bool = True) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"an MLP has at least 1 layer, not {depth}")
+        self.size, self.hidden, self.depth, self.norm = size, hidden, depth, norm
+
+    def build(self, width: int) -> None:
+        self.layers = perceptron(width, self.hidden or width, self.size, self.depth, self.norm)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[…, width]` to `[…, size]`; batch statistics are taken over all rows."""
+        self.ensure_built(features)
+        output: Tensor = self.layers(features.flatten(0, -2))
+        return output.unflatten(0, features.shape[:-1])
+
+
+def perceptron(width: int, hidden: int, size: int, depth: int, norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(depth - 1):
+        # Batch normalisation has a shift of its own.
+        layers += [nn.Linear(width, hidden, bias=not norm), *([nn.BatchNorm1d(hidden)] if norm else []), nn.ReLU()]
+        width = hidden
+    return nn.Sequential(*layers, nn.Linear(width, size))

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...pairs import Scores
+
+
+class InfoNCE(nn.Module):
+    """The positive against all negatives: -log( exp s⁺ / (exp s⁺ + Σ exp s⁻) ).
+
+    van den Oord et al. 2018, equation 4; NT-Xent (Chen et al. 2020) where the keys are the queries.
+    Written as softplus(log Σ exp s⁻ - s⁺), which keeps its gradient where cross-entropy rounds to 0.
+
+    With several positives P (Khosla et al. 2020):
+        "outside": mean over P of -log( exp s⁺ / Σ over P and negatives ), their L_out;
+        "inside": -log( Σ over P of exp s⁺ / Σ over P and negatives ), their L_in without its constant.
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+
+    def __init__(self, positives: Literal["outside", "inside"] = "outside") -> None:
+        super().__init__()
+        self.positives = positives
+
+    def forward(self, scores: Scores) -> Tensor:
+        positive = scores.positive.logsumexp()
+        loss = F.softplus(scores.negative.logsumexp() - positive)
+        if self.positives == "outside":
+            loss = loss + positive - scores.positive.mean()
+        return loss

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def product(query: Tensor, key: Tensor) -> Tensor:
+    """Dot products: `[N, D]` with `[M, D]` to `[N, M]`, `[N, 1 | K, D]` with `[N, K, D]` to `[N, K]`."""
+    if query.dim() == 2:
+        return query @ key.T
+    if query.shape[1] == 1:
+        return (key @ query.mT).squeeze(-1)
+    return (query * key).sum(-1)
+
+
+class Dot(nn.Module):
+    """The dot product, divided by a temperature."""
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = positive_temperature(temperature)
+
+    def factors(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        return query / self.temperature, key
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        return product(*self.factors(query, key))
+
+
+def positive_temperature(temperature: float) -> float:
+    if not temperature > 0:
+        raise ValueError(f"a temperature is above 0, not {temperature!r}")
+    return temperature

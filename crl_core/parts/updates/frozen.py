@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import copy
+from typing import ClassVar
+
+from torch import nn
+
+from ...protocols import Progress
+
+
+class Frozen:
+    """Weights that stay as they are at the start, in evaluation mode: a teacher.
+
+    On a branch with an encoder of its own, that encoder; heads of the branch's own still train
+    (CRD, Tian et al. 2020). On a branch that tracks another, a copy made at the start.
+    """
+
+    gradient: ClassVar[bool] = False
+    frozen: ClassVar[bool] = True
+
+    def follow(self, module: nn.Module) -> nn.Module:
+        return copy.deepcopy(module).requires_grad_(False)
+
+    def advance(self, module: nn.Module, follower: nn.Module, progress: Progress) -> None:
+        pass

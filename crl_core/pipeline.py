@@ -1,0 +1,328 @@
+"""A contrastive method: a sampler, branches, and contrasts between them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from . import distributed
+from .branch import Branch
+from .contrast import Contrast
+from .errors import CrlError, nearest
+from .protocols import (
+    Embed,
+    Embeddings,
+    Encoder,
+    Head,
+    Loss,
+    Memory,
+    OnEpoch,
+    OnStep,
+    Progress,
+    Sampler,
+    Score,
+    View,
+    Views,
+)
+from .registry import make
+from .relation import Relation, same
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnosis
+    from .explanation import Explanation
+
+_PATIENCE = 100  # training losses without a call of on_step before saying so
+
+
+class Losses(NamedTuple):
+    """The objective on one batch.
+
+    Attributes:
+        total: the weighted sum, to differentiate.
+        terms: every term by name, unweighted, without gradient.
+        ignored: for every contrast, how many queries had no positive and so counted for nothing.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    ignored: dict[str, Tensor]
+
+
+class Penalty(nn.Module):
+    """A term on one branch's embeddings alone, such as the codebook diversity of wav2vec 2.0."""
+
+    def __init__(self, branch: str, loss: Loss | str, *, weight: float = 1.0, name: str | None = None) -> None:
+        super().__init__()
+        self.branch, self.weight = branch, weight
+        self.loss: Loss = make("loss", loss)
+        self.name = name or f"{branch}-{type(self.loss).__name__.lower()}"
+        if self.loss.takes != "embeddings":
+            raise CrlError(f"a penalty's loss takes embeddings; {type(self.loss).__name__} takes {self.loss.takes}")
+
+    def forward(self, table: Mapping[str, Embeddings]) -> Tensor:
+        return self.loss(table[self.branch])
+
+
+class Pipeline(nn.Module):
+    """A method, put together from parts; each is given as an instance, a class or a registered name.
+
+    The general form names branches and the contrasts between them:
+
+        Pipeline(
+            sampler=TwoViews(),
+            branches={"query": Branch("a", encoder=ResNet(), head=MLP(128)),
+                      "key": Branch("b", tracks="query", update=Momentum(0.999))},
+            contrasts=[Contrast("query", "key", score=Cosine(0.07), loss=InfoNCE(), memory=Queue(65536))],
+        )
+
+    The short form, `Pipeline(sampler=…, encoder=…, head=…, score=…, loss=…)`, is one branch that
+    reads all views, contrasted with itself: the positives of a row are the other views of its instance.
+
+    Call `build` with a first batch before the optimiser is made, if any part is lazy.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler | str,
+        *,
+        branches: Mapping[str, Branch] | None = None,
+        contrasts: Sequence[Contrast] = (),
+        penalties: Sequence[Penalty] = (),
+        encoder: Encoder | str | None = None,
+        head: Head | str | None = None,
+        score: Score | str | None = None,
+        loss: Loss | str | None = None,
+        positive: Relation | str = same("instance") & ~same("row"),
+        negative: Relation | str | None = None,
+        memory: Memory | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.sampler: Sampler = make("sampler", sampler)
+        if branches is None:
+            if encoder is None or loss is None:
+                raise CrlError("a pipeline has either branches and contrasts, or in short an encoder and a loss")
+            branches = {"query": Branch(self.sampler.views, encoder=encoder, head=head)}
+            contrasts = [
+                Contrast("query", "query", score=score, loss=loss, positive=positive, negative=negative, memory=memory)
+            ]
+        elif any(part is not None for part in (encoder, head, score, loss, negative, memory)):
+            raise CrlError("branches and contrasts hold the encoder, head, score, loss and memory: give only these")
+        self.branches = nn.ModuleDict(branches)
+        self.contrasts = nn.ModuleList(contrasts)
+        self.penalties = nn.ModuleList(penalties)
+        self.batches = 0
+        self._since_step = 0
+        _check(self)
+
+    # -- what a training loop calls ------------------------------------------------------------
+
+    def build(self, batch: View) -> Pipeline:
+        """Makes the lazy parts, on an example batch; nothing is trained. Returns itself."""
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            self._embed(self.sampler(batch), follow=True)
+        self.train(training)
+        from .registry.hooks import announce
+
+        announce("crl_pipeline_built", pipeline=self)
+        return self
+
+    def embed(self, views: Views) -> dict[str, Embeddings]:
+        """The embeddings of every branch."""
+        return self._embed(views, follow=False)
+
+    def loss(self, batch: View) -> Losses:
+        """The objective on a batch of the source's items, for any training loop.
+
+        Raises:
+            CrlError: the batch can't be contrasted (no negatives, a loss that is not finite).
+        """
+        if self.training:
+            self.batches += 1
+            self._notice_missing_steps()
+        # Views, scores and losses keep full precision under autocast; only encoders and heads use it.
+        with _full_precision(batch):
+            views = self.sampler(batch)
+        table = self.embed(views)
+        with _full_precision(batch):
+            return self._objective(table)
+
+    forward = loss
+
+    def on_step(self, progress: Progress | None = None) -> None:
+        """To be called after every step of the optimiser: moves momentum encoders, schedules, queues."""
+        progress = progress or Progress(self.batches, 0, 0, 0)
+        self._since_step = 0
+        for contrast in self.contrasts:
+            contrast.remember()
+        for branch in self.branches.values():
+            if branch.tracks:
+                branch.advance(self.branches[branch.tracks], progress)
+        for part in self.modules():
+            if part is not self and isinstance(part, OnStep):
+                part.on_step(progress)
+
+    def on_epoch(self, progress: Progress, embed: Embed) -> None:
+        """To be called before every epoch; `embed(branch)` gives the training items through a branch."""
+        for part in self.modules():
+            if part is not self and isinstance(part, OnEpoch):
+                part.on_epoch(progress, embed)
+
+    # -- what its user calls afterwards ----------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, batch: View, branch: str | None = None) -> Tensor:
+        """The representations `[N, d]` of a batch's items: the encoder in evaluation mode, nothing random.
+
+        Args:
+            branch: whose encoder; the first branch's by default.
+        """
+        name = branch or next(iter(self.branches))
+        training = self.training
+        self.eval()
+        try:
+            return self.branches[name].representation(self.sampler.clean(batch).data, self.branches)
+        finally:
+            self.train(training)
+
+    def explain(self, batch: View, query: int = 0) -> Explanation:
+        """What query number `query` of each contrast is pulled to and pushed from, and why."""
+        from .explanation import explain
+
+        return explain(self, batch, query)
+
+    def diagnose(self, batch: View) -> Diagnosis:
+        """Whether the run is healthy, as far as one batch can tell."""
+        from .diagnosis import diagnose
+
+        return diagnose(self, batch)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _embed(self, views: Views, follow: bool) -> dict[str, Embeddings]:
+        table: dict[str, Embeddings] = {}
+        cache: dict[Any, Any] = {}
+        row = distributed.rank() << 40  # rows of different processes never meet
+        numbered = {name: _with_columns(view, self._position(name), self.batches) for name, view in views.items()}
+        for name, branch in self.branches.items():
+            if follow and branch.tracks:
+                branch.follow(self.branches[branch.tracks])
+            found = branch(numbered, self.branches, table, cache)
+            shape = found.z.shape[:-1]
+            rows = torch.arange(row, row + shape.numel(), device=found.z.device).view(shape)
+            row += shape.numel()
+            table[name] = Embeddings(found.z, {**found.meta, "row": rows}, found.features)
+        return table
+
+    def _position(self, view: str) -> int:
+        return self.sampler.views.index(view) if view in self.sampler.views else -1
+
+    def _objective(self, table: Mapping[str, Embeddings]) -> Losses:
+        total: Tensor | float = 0.0
+        terms: dict[str, Tensor] = {}
+        ignored: dict[str, Tensor] = {}
+        for contrast in self.contrasts:
+            if self.batches <= 1 or len(table[contrast.branches[0]]) <= 16:
+                contrast.check(table)
+            term = contrast(table)
+            total = total + contrast.weight * term.value
+            terms[contrast.name], ignored[contrast.name] = term.value.detach(), term.ignored
+        for penalty in self.penalties:
+            value = penalty(table)
+            total = total + penalty.weight * value
+            terms[penalty.name] = value.detach()
+        assert isinstance(total, Tensor)
+        # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
+        if total.device.type == "cpu" and not total.isfinite():
+            raise CrlError(not_finite(terms, table))
+        return Losses(total, terms, ignored)
+
+    def _notice_missing_steps(self) -> None:
+        self._since_step += 1
+        waiting = any(branch.copies for branch in self.branches.values()) or any(
+            isinstance(part, OnStep) for part in self.modules() if part is not self
+        )
+        if self._since_step == _PATIENCE and waiting:
+            warnings.warn(
+                f"{_PATIENCE} training losses without pipeline.on_step(): momentum encoders and schedules stand still. "
+                f"Call it after every optimiser.step()",
+                stacklevel=3,
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Copies are made from what they follow, which may itself be made by the weights that it loads.
+        for name, branch in self.branches.items():
+            if branch.tracks and any(key.startswith(f"{prefix}branches.{name}.copies.") for key in state_dict):
+                start = f"{prefix}branches.{branch.tracks}."
+                tracked = {k.removeprefix(start): v for k, v in state_dict.items() if k.startswith(start)}
+                self.branches[branch.tracks].load_state_dict(tracked)
+                branch.follow(self.branches[branch.tracks])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.batches)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.batches = int(state)
+
+
+def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> str:
+    """Which term, which branch and which instances a loss that is not finite comes from."""
+    bad = ", ".join(f"{name} = {value.item()}" for name, value in terms.items() if not value.isfinite())
+    text = f"the loss is not finite: {bad or 'the sum of all terms'}."
+    for name, rows in table.items():
+        broken = ~rows.z.detach().isfinite().flatten(1).all(1)
+        if broken.any():
+            which = rows.meta["instance"][broken].flatten()[:5].tolist() if "instance" in rows.meta else []
+            text += f" Branch {name!r} has {int(broken.sum())} embeddings with NaN or infinity"
+            text += f" (instances {', '.join(map(str, which))}, …)." if which else "."
+    return text + " Bad data, or a learning rate that is too high; bfloat16 or float32 instead of float16 may help."
+
+
+def _with_columns(view: View, position: int, batch: int) -> View:
+    """The view with the columns that every row has."""
+    like = torch.zeros(len(view), dtype=torch.int64, device=next(iter(view.meta.values())).device)
+    return View(view.data, {"view": like + position, "batch": like + batch, **view.meta})
+
+
+def _full_precision(batch: View) -> torch.autocast:
+    device = next((column.device.type for column in batch.meta.values()), "cpu")
+    return torch.autocast(device_type=device, enabled=False)
+
+
+def _check(pipeline: Pipeline) -> None:
+    """Names that lead nowhere, and branches out of order."""
+    seen: list[str] = []
+    for name, branch in pipeline.branches.items():
+        if branch.source is not None and branch.source not in seen:
+            what = "tracks" if branch.tracks else "taps"
+            raise CrlError(
+                f"branch {name!r} {what} {branch.source!r}, which is none of the branches before it: "
+                f"{', '.join(seen) or 'there are none'}.{nearest(branch.source, pipeline.branches)}"
+            )
+        if branch.tracks and pipeline.branches[branch.tracks].encoder is None:
+            raise CrlError(f"branch {name!r} tracks {branch.tracks!r}, which has no encoder of its own")
+        for view in branch.views:
+            if view not in pipeline.sampler.views:
+                raise CrlError(
+                    f"branch {name!r} reads the view {view!r}; the sampler draws "
+                    f"{', '.join(pipeline.sampler.views)}.{nearest(view, pipeline.sampler.views)}"
+                )
+        seen.append(name)
+    for contrast in pipeline.contrasts:
+        for name in contrast.branches:
+            if name not in seen:
+                raise CrlError(f"the contrast {contrast.name!r} names no branch {name!r}.{nearest(name, seen)}")
+    for penalty in pipeline.penalties:
+        if penalty.branch not in seen:
+            raise CrlError(
+                f"the penalty {penalty.name!r} names no branch {penalty.branch!r}.{nearest(penalty.branch, seen)}"
+            )
+    names = [term.name for term in (*pipeline.contrasts, *pipeline.penalties)]
+    if len(set(names)) < len(names):
+        raise CrlError(f"two terms have one name among {', '.join(names)}: give each a `name`")

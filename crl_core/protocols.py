@@ -1,0 +1,295 @@
+"""The contracts between the parts of a contrastive method, and what travels between them.
+
+    source -> sampler -> views -> encoder -> representation -> head -> embeddings -> score -> loss
+
+A part is anything that keeps one of these protocols; none asks for a base class of ours. What a
+part is configured with, it takes in `__init__`, annotated, and keeps in attributes of the same
+names: that is how a pipeline writes its spec.
+(The names are those of Le-Khac, Healy, Smeaton 2020, section III.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from .errors import CrlError
+
+if TYPE_CHECKING:
+    from .pairs import Pairs, Scores
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of a batch: what an encoder takes, and columns of metadata for its N rows.
+
+    Attributes:
+        data: a tensor `[N, …]`, packed tokens, a graph batch, a mapping of these.
+        meta: columns `[N]`, or `[N, L]` where a row has L parts (frames, positions).
+            `instance` (whole numbers) says which item of the source a row shows; others are the
+            field's own: `label`, `time`, `clip`, `node`. In whole numbers, negative means unknown.
+    """
+
+    data: Any
+    meta: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.meta.values())) if self.meta else self.data)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> View:
+        return View(_move(self.data, device, non_blocking), _move(self.meta, device, non_blocking))
+
+
+Views: TypeAlias = Mapping[str, View]
+
+
+def _move(data: Any, device: torch.device | str, non_blocking: bool) -> Any:
+    if hasattr(data, "to"):
+        return data.to(device, non_blocking=non_blocking)
+    if isinstance(data, Mapping):
+        return {name: _move(value, device, non_blocking) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return type(data)(_move(value, device, non_blocking) for value in data)
+    return data
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A table of vectors with the metadata of every row.
+
+    Attributes:
+        z: `[N, D]`, or `[N, L, D]` (and deeper) for local features, until `rows` flattens them.
+        meta: columns whose shape is a prefix of `z.shape[:-1]`. The bool column `valid` marks
+            rows that exist: padding, and positions that are not asked for, are False.
+        features: whatever else was computed on the way, by name, for other heads and penalties.
+    """
+
+    z: Tensor
+    meta: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.z.shape[0]
+
+    def rows(self) -> Embeddings:
+        """The same table flat, `[R, D]`, with columns `[R]` and without the invalid rows.
+
+        Local features get the column `position`, 0 … L-1, unless they have one.
+
+        Raises:
+            CrlError: a column's shape doesn't fit.
+        """
+        shape = self.z.shape[:-1]
+        meta = dict(self.meta)
+        if len(shape) == 2:
+            meta.setdefault("position", torch.arange(shape[1], device=self.z.device).expand(shape))
+        flat = {name: _flat(name, column, shape) for name, column in meta.items()}
+        z = self.z.reshape(-1, self.z.shape[-1])
+        valid = flat.pop("valid", None)
+        if valid is not None:
+            z, flat = z[valid], {name: column[valid] for name, column in flat.items()}
+        return Embeddings(z, flat, self.features)
+
+    @staticmethod
+    def concat(tables: Sequence[Embeddings], dim: int = 0) -> Embeddings:
+        """Tables one below the other, or along another dimension, with the columns that all of them have."""
+        if len(tables) == 1:
+            return tables[0]
+        shared = [name for name in tables[0].meta if all(name in table.meta for table in tables)]
+        meta = {name: torch.cat([table.meta[name] for table in tables], dim) for name in shared}
+        return Embeddings(torch.cat([table.z for table in tables], dim), meta)
+
+
+def _flat(name: str, column: Tensor, shape: torch.Size) -> Tensor:
+    """`column` repeated over the dimensions of `shape` that it lacks, flat."""
+    if column.shape != shape[: column.dim()]:
+        raise CrlError(
+            f"the column {name!r} has shape {list(column.shape)}, but the embeddings' rows have shape {list(shape)}: "
+            f"a column's shape is the rows' shape or the start of it"
+        )
+    return column.reshape(column.shape + (1,) * (len(shape) - column.dim())).expand(shape).reshape(-1)
+
+
+class Progress(NamedTuple):
+    """How far training has come: `step` of `steps` and `epoch` of `epochs` are done."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, self.step / max(1, self.steps))
+
+
+# What a step between views and rows may return: a part that changes what a row is, or knows
+# more about it, returns Embeddings; the columns that it gives join those of the view.
+Output: TypeAlias = Tensor | Mapping[str, Tensor] | Embeddings
+Embed: TypeAlias = Callable[[str], Embeddings]
+
+
+@runtime_checkable
+class Items(Protocol):
+    """The items of one split of a source, fetched in batches by a torch `DataLoader`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: list[int], /) -> View:
+        """The raw items as a view; its column `instance` is their index."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where items come from (kind `source`)."""
+
+    splits: tuple[str, ...]
+    """The first is for training, the others for evaluation."""
+
+    def items(self, split: str) -> Items: ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws the views of a batch, on the device of its data (definition 1; kind `sampler`)."""
+
+    views: tuple[str, ...]
+
+    def __call__(self, batch: View, /) -> Views: ...
+
+    def clean(self, batch: View, /) -> View:
+        """The batch as an encoder takes it, with nothing random: what evaluation and export see."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """An `nn.Module`: data to representation (definition 4; kind `encoder`).
+
+    Returns `[N, d]`, `[N, L, d]` for local features, or several by name.
+    """
+
+    def __call__(self, data: Any, /) -> Output: ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """An `nn.Module`: one feature, or several by name, to the metric space (definition 5; kind `head`)."""
+
+    def __call__(self, features: Any, /) -> Output: ...
+
+
+@runtime_checkable
+class Score(Protocol):
+    """An `nn.Module`: how close queries and keys are; higher means closer (kind `score`).
+
+    A score that is a matrix product in disguise also has `factors`.
+    """
+
+    def __call__(self, query: Tensor, key: Tensor, /) -> Tensor:
+        """`[N, D]` with `[M, D]` to `[N, M]`, or `[N, 1 | K, D]` with `[N, K, D]` to `[N, K]`."""
+
+
+@runtime_checkable
+class FactorisedScore(Score, Protocol):
+    def factors(self, query: Tensor, key: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Two tables, made row by row, whose product `query @ key.T` is the score."""
+
+
+class Loss(Protocol):
+    """An `nn.Module`: what makes positives score higher than negatives (definition 6; kind `loss`).
+
+    `takes` says of what it is a function:
+        "scores": `loss(scores) -> [N]`, from the reductions of `Scores`, row by row;
+        "pairs": `loss(query, key) -> [P]` of aligned embeddings `[P, D]` of the positive pairs,
+            for losses without negatives;
+        "embeddings": `loss(embeddings) -> scalar` of one branch: a penalty.
+    """
+
+    takes: ClassVar[Literal["scores", "pairs", "embeddings"]]
+
+    def __call__(self, *inputs: Any) -> Tensor: ...
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """An `nn.Module`: where keys beyond the batch come from (section III-C; kind `memory`)."""
+
+    def keys(self) -> Embeddings | None:
+        """What it holds now, flat, without gradient; None where it holds nothing."""
+
+    def update(self, keys: Embeddings, /) -> None:
+        """Takes the batch's keys, after the loss has been computed from what was there before."""
+
+
+@runtime_checkable
+class Update(Protocol):
+    """How a branch gets the weights that it takes from another (section III-C; kind `update`)."""
+
+    gradient: ClassVar[bool]
+    """Whether gradients flow through what follows."""
+    frozen: ClassVar[bool]
+    """Whether what follows is kept in evaluation mode."""
+
+    def follow(self, module: nn.Module, /) -> nn.Module:
+        """The module to use instead of `module`: itself, or a copy."""
+
+    def advance(self, module: nn.Module, follower: nn.Module, progress: Progress, /) -> None:
+        """Moves a copy, after every step of the optimiser."""
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """One body of the operation "sum of a loss over all queries" (kind `kernel`)."""
+
+    def unsupported(self, problem: Problem, /) -> list[str]:
+        """Why it can't run on these tensors; empty where it can."""
+
+    def preference(self, problem: Problem, /) -> float:
+        """Among the bodies that can, the highest runs."""
+
+    def __call__(self, problem: Problem, /) -> Outcome: ...
+
+
+class Problem(NamedTuple):
+    """What a kernel is asked to compute."""
+
+    pairs: Pairs
+    score: Score
+    loss: Callable[[Scores], Tensor]
+
+
+class Outcome(NamedTuple):
+    """What a kernel returns.
+
+    `total` is the differentiable sum over the counted queries; `values` `[N]` are the single
+    losses, without gradient (0 where not counted); `counted` `[N]` says which queries have a positive.
+    """
+
+    total: Tensor
+    values: Tensor
+    counted: Tensor
+
+
+# Parts with state say so through these, each optional.
+
+
+@runtime_checkable
+class OnStep(Protocol):
+    def on_step(self, progress: Progress, /) -> None:
+        """Called after every step of the optimiser."""
+
+
+@runtime_checkable
+class OnEpoch(Protocol):
+    def on_epoch(self, progress: Progress, embed: Embed, /) -> None:
+        """Called before every epoch; `embed(branch)` gives the training items through a branch."""
+
+
+@runtime_checkable
+class Annotates(Protocol):
+    def annotate(self, meta: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
+        """Further columns for rows with these columns; a memory's reach its contrast's queries and keys."""

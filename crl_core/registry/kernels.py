@@ -1,0 +1,63 @@
+"""The right body for the tensors at hand."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from ..protocols import Kernel, Problem
+from .plugins import Known, PluginError, known, load, make
+
+log = logging.getLogger("crl")
+
+
+@cache
+def _bodies() -> tuple[dict[str, Kernel], dict[str, str]]:
+    """Every kernel by address, and why others could not be loaded."""
+    bodies: dict[str, Kernel] = {}
+    broken: dict[str, str] = {}
+    for part in known("kernel"):
+        try:
+            bodies[part.address] = load(part).part()
+        except PluginError as error:
+            broken[part.address] = str(error)
+    return bodies, broken
+
+
+def choose(name: str, problem: Problem) -> Kernel:
+    """The kernel called `name`, or with "auto" the one that is best among those that can.
+
+    An explicit choice never falls back, and an error while running is never retried elsewhere.
+
+    Raises:
+        PluginError: the kernel asked for can't run on these tensors, for these reasons.
+    """
+    if name != "auto":
+        return _explicit(name, problem)
+    best, passed_over = rank(problem)
+    for address, reasons in passed_over.items():
+        _log_once(best, address, "; ".join(reasons))
+    return _bodies()[0][best]
+
+
+def rank(problem: Problem) -> tuple[str, dict[str, list[str]]]:
+    """The address of the best kernel, and why those that would be better are passed over."""
+    bodies, broken = _bodies()
+    reasons = {address: body.unsupported(problem) for address, body in bodies.items()}
+    able = [address for address in bodies if not reasons[address]]
+    best = max(able, key=lambda address: (bodies[address].preference(problem), address))
+    level = bodies[best].preference(problem)
+    better = {address: why for address, why in reasons.items() if why and bodies[address].preference(problem) > level}
+    return best, better | {address: [why] for address, why in broken.items()}
+
+
+def _explicit(name: str, problem: Problem) -> Kernel:
+    kernel: Kernel = make("kernel", name)
+    if reasons := kernel.unsupported(problem):
+        raise PluginError(f"the kernel {name!r} can't run here: " + "; ".join(reasons))
+    return kernel
+
+
+@cache
+def _log_once(best: str, address: str, reasons: str) -> None:
+    log.info("contrast: using %s; %s passed over (%s)", best, address, reasons)

@@ -1,0 +1,278 @@
+"""How parts come in: find -> check -> load.
+
+A part is one entry point, `name = "package.module:Class"` in the group `crl.<kind>` of any
+installed distribution. Finding reads metadata and imports nothing; only loading imports.
+Nothing here may import torch, attrs or cattrs: `crl list` has to be quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points, version
+from typing import Any, NamedTuple
+
+from ..errors import CrlError, nearest
+
+KINDS = (
+    "sampler", "encoder", "head", "score", "loss", "memory", "update", "source", "evaluator", "recipe", "kernel",
+)  # fmt: skip
+CORE = "core"
+LOCAL = "local"
+
+# What an instance of a kind can't do without; for a word in time where a wrong thing is handed over.
+_NEEDS = {
+    "sampler": ("views", "clean"),
+    "loss": ("takes",),
+    "memory": ("keys", "update"),
+    "update": ("gradient", "frozen", "follow", "advance"),
+    "source": ("splits", "items"),
+    "kernel": ("unsupported", "preference"),
+}
+
+
+class PluginError(CrlError):
+    """A part that can't be found or loaded; the text says whose fault it is and what to run."""
+
+
+class Known(NamedTuple):
+    """A part before it is loaded: what metadata says."""
+
+    kind: str
+    namespace: str
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+    @property
+    def address(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Loaded(NamedTuple):
+    """A part whose code has been imported."""
+
+    known: Known
+    part: Any
+
+
+_local: dict[tuple[str, str], Loaded] = {}
+
+
+def namespace_of(distribution: str) -> str:
+    """`crl-vision` -> `vision`; `acme-contrast` -> `acme-contrast`."""
+    return re.sub(r"[-_.]+", "-", distribution).lower().removeprefix("crl-")
+
+
+@cache
+def installed() -> tuple[Known, ...]:
+    """Every part that the installed distributions advertise, sorted."""
+    found = entry_points()
+    parts = [known for kind in KINDS for known in _read(kind, found.select(group=f"crl.{kind}"))]
+    # Sorted, so that nothing depends on the order of sys.path.
+    return tuple(sorted(set(_enabled(parts))))
+
+
+def refresh() -> None:
+    """Looks at the installed distributions afresh, after an installation in a running notebook."""
+    installed.cache_clear()
+    importlib.invalidate_caches()
+
+
+def known(kind: str | None = None) -> list[Known]:
+    """The parts that can be named, of one kind or of all."""
+    if kind is not None and kind not in KINDS:
+        raise PluginError(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+    parts = [*installed(), *(loaded.known for loaded in _local.values())]
+    return [part for part in parts if kind in (None, part.kind)]
+
+
+def _read(kind: str, points: Iterable[EntryPoint]) -> Iterator[Known]:
+    for point in points:
+        if point.dist is not None:
+            name, release = _identity(point.dist)
+            yield Known(kind, namespace_of(name), point.name, point.value, name, release)
+
+
+@cache
+def _identity(dist: Distribution) -> tuple[str, str]:
+    # Parsing METADATA is the slow part of listing; once per distribution is enough.
+    return dist.metadata["Name"], dist.metadata["Version"]
+
+
+def _enabled(parts: list[Known]) -> Iterator[Known]:
+    """Without what CRL_DISABLE=namespace,… names, and only the core's own with CRL_AUTOLOAD=0."""
+    disabled = {name.strip() for name in os.environ.get("CRL_DISABLE", "").split(",") if name.strip()}
+    for name in sorted(disabled - {part.namespace for part in parts}):
+        close = nearest(name, {part.namespace for part in parts})
+        warnings.warn(f"CRL_DISABLE names {name!r}, which no installed plugin is called.{close}", stacklevel=2)
+    alone = os.environ.get("CRL_AUTOLOAD") == "0"
+    return (part for part in parts if part.namespace == CORE or not (alone or part.namespace in disabled))
+
+
+def find(kind: str, name: str) -> Known:
+    """The one part that `name` or `namespace/name` means.
+
+    A bare name is the core's own part if it has one; otherwise it must be unique.
+
+    Raises:
+        PluginError: there is none, or there are two.
+    """
+    parts = known(kind)
+    matches = [part for part in parts if name in (part.address, part.name)]
+    own = [part for part in matches if part.namespace == CORE]
+    if len(own) == 1:
+        return own[0]
+    if not matches:
+        raise PluginError(_unknown(kind, name, parts))
+    if len(matches) > 1:
+        raise PluginError(_ambiguous(kind, name, matches))
+    return matches[0]
+
+
+def _unknown(kind: str, name: str, parts: list[Known]) -> str:
+    close = nearest(name, [part.name for part in parts] + [part.address for part in parts])
+    elsewhere = sorted({part.kind for part in known() if name in (part.address, part.name)})
+    if elsewhere:
+        close = f" There is a {' and a '.join(elsewhere)} of that name.{close}"
+    namespace = name.partition("/")[0] if "/" in name else None
+    if namespace and namespace not in {part.namespace for part in known()} | {LOCAL}:
+        close += f" No installed plugin is called {namespace!r}."
+    return f"no {kind} named {name!r}.{close} Run: crl list {kind}"
+
+
+def _ambiguous(kind: str, name: str, matches: list[Known]) -> str:
+    if len({part.address for part in matches}) == 1:
+        owners = ", ".join(f"{part.distribution} {part.version} ({part.target})" for part in matches)
+        return f"{kind} {name!r} is provided twice under the same address: {owners}. Uninstall one of them."
+    addresses = ", ".join(f"{part.address} ({part.distribution} {part.version})" for part in matches)
+    return (
+        f"{kind} {name!r} is provided by {len(matches)} plugins: {addresses}. "
+        f"Write the one you mean, e.g. {matches[0].address!r}."
+    )
+
+
+def check(part: Known) -> None:
+    """Compares the installed crl-core with the range that the part's distribution asks for, from metadata.
+
+    Installers check this too, but `--no-deps` and editable installs pass them by.
+
+    Raises:
+        PluginError: the range isn't met.
+    """
+    if part.namespace in (CORE, LOCAL):
+        return
+    ours = core_version()
+    for wanted in unmet(part.distribution, ours):
+        raise PluginError(
+            f"{part.kind} {part.address!r} not loaded: {part.distribution} {part.version} needs {wanted}; "
+            f"this is crl-core {ours}. Run: pip install -U {part.distribution} crl-core"
+        )
+
+
+def unmet(distribution: str, ours: str) -> list[str]:
+    """The requirements of `distribution` on crl-core that version `ours` doesn't meet."""
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    wanted = [Requirement(text) for text in requires(distribution) or ()]
+    return [
+        f"{requirement.name}{requirement.specifier}"
+        for requirement in wanted
+        if canonicalize_name(requirement.name) == "crl-core"
+        and (requirement.marker is None or requirement.marker.evaluate())
+        and not requirement.specifier.contains(ours, prereleases=True)
+    ]
+
+
+@cache
+def core_version() -> str:
+    try:
+        return version("crl-core")
+    except PackageNotFoundError:
+        raise PluginError("crl-core itself is not installed. Run: pip install crl-core") from None
+
+
+def load(part: Known) -> Loaded:
+    """Imports the part.
+
+    Raises:
+        PluginError: its distribution doesn't fit this core, or importing it failed.
+    """
+    if (part.kind, part.name) in _local and part.namespace == LOCAL:
+        return _local[part.kind, part.name]
+    check(part)
+    module, _, attribute = part.target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for step in attribute.split("."):
+            found = getattr(found, step)
+    except Exception as error:
+        raise PluginError(
+            f"{part.kind} {part.address!r} failed to load from {part.target} ({part.distribution} {part.version}): "
+            f"{type(error).__name__}: {error}\n  Other plugins are unaffected. Run: crl doctor {part.distribution}"
+        ) from error
+    return Loaded(part, found)
+
+
+def get(kind: str, name: str) -> Any:
+    """The part itself: a class, a function, whatever its author made it.
+
+    Names that no distribution advertises are offered to the plugins that open whole families
+    (the hook `crl_find`).
+    """
+    try:
+        part = find(kind, name)
+    except PluginError:
+        from .hooks import find_in_families
+
+        family = find_in_families(kind, name)
+        if family is None:
+            raise
+        return family
+    return load(part).part
+
+
+def register(kind: str, name: str, part: Any) -> Any:
+    """Makes a class known by `name` in this process, as `local/name`. Returns it, so it also decorates.
+
+    A spec with a local part can't be saved: what others shall load belongs into a distribution.
+    """
+    if kind not in KINDS:
+        known(kind)
+    target = f"{getattr(part, '__module__', '?')}:{getattr(part, '__qualname__', part)}"
+    _local[kind, name] = Loaded(Known(kind, LOCAL, name, target, "this process", ""), part)
+    return part
+
+
+def make(kind: str, what: Any, **config: Any) -> Any:
+    """An instance, from a name, a class or an instance."""
+    part = get(kind, what)(**config) if isinstance(what, str) else what(**config) if isinstance(what, type) else what
+    lacking = [attribute for attribute in _NEEDS.get(kind, ()) if not hasattr(part, attribute)]
+    if lacking or not (callable(part) or kind in _NEEDS):
+        raise PluginError(f"{part!r} is no {kind}: it has no {', '.join(lacking) or '__call__'}")
+    return part
+
+
+def address_of(kind: str, part: Any) -> str:
+    """The registered address of an instance's class.
+
+    Raises:
+        PluginError: it isn't registered.
+    """
+    cls = type(part)
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    for found in known(kind):
+        if found.target == target:
+            return found.address
+    raise PluginError(
+        f"{cls.__module__}.{cls.__qualname__} is not registered as a {kind}: advertise it in a distribution "
+        f"(entry point group crl.{kind}), or for this process: crl.register({kind!r}, 'a-name', {cls.__name__})"
+    )

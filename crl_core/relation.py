@@ -1,0 +1,270 @@
+"""Which keys are positive and which negative for a query: an algebra over columns of metadata.
+
+    positive = same("instance") & ~same("row")
+    negative = same("clip") & beyond("time", 10)
+
+A relation prints as it is written, and `parse` reads that text back. It is evaluated on any
+block of queries and keys, so no mask of all pairs has to exist.
+(The similarity distribution of Le-Khac et al. 2020, definition 2.)
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import CrlError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Columns = Mapping[str, "Tensor"]
+
+
+class RelationError(CrlError):
+    """A relation that can't be read, or that names a column which the rows don't have."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A yes or no for every (query, key) pair, by their metadata."""
+
+    def __and__(self, other: Relation) -> Relation:
+        return And(self, other)
+
+    def __or__(self, other: Relation) -> Relation:
+        return Or(self, other)
+
+    def __invert__(self) -> Relation:
+        return Not(self)
+
+    def __bool__(self) -> bool:
+        # `a and b` would silently be `b`.
+        raise RelationError("a relation has no truth value: combine with &, | and ~, not with and, or, not")
+
+    def columns(self) -> frozenset[str]:
+        """The names of the columns that it reads."""
+        raise NotImplementedError
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        """A bool tensor of the shape to which the query's and the key's columns broadcast.
+
+        Columns `[N, 1]` against `[M]` give `[N, M]`; `[N, K]` against `[N, K]` give `[N, K]`.
+        """
+        raise NotImplementedError
+
+
+def _pair(name: str, relation: Relation, query: Columns, key: Columns) -> tuple[Tensor, Tensor]:
+    for side, columns in (("query", query), ("key", key)):
+        if name not in columns:
+            raise RelationError(
+                f"{relation} reads column {name!r}, but the {side} rows have only "
+                f"{', '.join(sorted(columns)) or 'no columns'}.{nearest(name, columns)}"
+            )
+    return query[name], key[name]
+
+
+@dataclass(frozen=True)
+class Same(Relation):
+    """The same known value in `column`. A negative whole number means unknown: the same as nothing."""
+
+    column: str
+
+    def __str__(self) -> str:
+        return f"same({_quoted(self.column)})"
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = _pair(self.column, self, query, key)
+        equal = a == b
+        return equal if a.is_floating_point() or b.is_floating_point() else equal & (a >= 0)
+
+
+def _check_distance(distance: float) -> None:
+    if not (math.isfinite(distance) and distance >= 0):
+        raise RelationError(f"a distance is a finite number from 0 up, not {distance!r}")
+
+
+@dataclass(frozen=True)
+class Within(Relation):
+    """`column` differs by at most `distance`."""
+
+    column: str
+    distance: float
+
+    def __post_init__(self) -> None:
+        _check_distance(self.distance)
+
+    def __str__(self) -> str:
+        return f"within({_quoted(self.column)}, {self.distance!r})"
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = _pair(self.column, self, query, key)
+        return (a - b).abs() <= self.distance
+
+
+@dataclass(frozen=True)
+class Beyond(Relation):
+    """`column` differs by more than `distance`."""
+
+    column: str
+    distance: float
+
+    def __post_init__(self) -> None:
+        _check_distance(self.distance)
+
+    def __str__(self) -> str:
+        return f"beyond({_quoted(self.column)}, {self.distance!r})"
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = _pair(self.column, self, query, key)
+        return (a - b).abs() > self.distance
+
+
+@dataclass(frozen=True)
+class And(Relation):
+    """Both."""
+
+    left: Relation
+    right: Relation
+
+    def __str__(self) -> str:
+        # `&` binds tighter than `|` and groups to the left.
+        left = f"({self.left})" if isinstance(self.left, Or) else f"{self.left}"
+        right = f"({self.right})" if isinstance(self.right, (Or, And)) else f"{self.right}"
+        return f"{left} & {right}"
+
+    def columns(self) -> frozenset[str]:
+        return self.left.columns() | self.right.columns()
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return self.left(query, key) & self.right(query, key)
+
+
+@dataclass(frozen=True)
+class Or(Relation):
+    """Either."""
+
+    left: Relation
+    right: Relation
+
+    def __str__(self) -> str:
+        right = f"({self.right})" if isinstance(self.right, Or) else f"{self.right}"
+        return f"{self.left} | {right}"
+
+    def columns(self) -> frozenset[str]:
+        return self.left.columns() | self.right.columns()
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return self.left(query, key) | self.right(query, key)
+
+
+@dataclass(frozen=True)
+class Not(Relation):
+    """The other pairs."""
+
+    of: Relation
+
+    def __str__(self) -> str:
+        return f"~({self.of})" if isinstance(self.of, (And, Or)) else f"~{self.of}"
+
+    def columns(self) -> frozenset[str]:
+        return self.of.columns()
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return ~self.of(query, key)
+
+
+def same(column: str) -> Relation:
+    """Pairs with the same known value in `column`."""
+    return Same(column)
+
+
+def within(column: str, distance: float) -> Relation:
+    """Pairs whose `column` differs by at most `distance`."""
+    return Within(column, distance)
+
+
+def beyond(column: str, distance: float) -> Relation:
+    """Pairs whose `column` differs by more than `distance`."""
+    return Beyond(column, distance)
+
+
+_WORDS: dict[str, tuple[type[Relation], tuple[type | tuple[type, ...], ...]]] = {
+    "same": (Same, (str,)),
+    "within": (Within, (str, (int, float))),
+    "beyond": (Beyond, (str, (int, float))),
+}
+_LONGEST = 1_000  # characters; keeps Python's own parser far from its depth limits
+
+
+def parse(text: str) -> Relation:
+    """The relation that prints as `text`.
+
+    Only `same`, `within`, `beyond`, `&`, `|`, `~` and brackets exist; nothing is evaluated.
+
+    Raises:
+        RelationError: the text is anything else; it names the place.
+    """
+    if len(text) > _LONGEST:
+        raise RelationError(f"a relation of {len(text)} characters; at most {_LONGEST} are read")
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise RelationError(f"can't read the relation {text!r}: {error}") from None
+    return _build(tree.body, text)
+
+
+def _build(node: ast.expr, text: str) -> Relation:
+    match node:
+        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+            return And(_build(left, text), _build(right, text))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Or(_build(left, text), _build(right, text))
+        case ast.UnaryOp(op=ast.Invert(), operand=operand):
+            return Not(_build(operand, text))
+        case ast.Call(func=ast.Name(id=word), args=args, keywords=[]):
+            return _call(word, args, text)
+    raise _unreadable(node, text, "expected same(…), within(…), beyond(…) joined by &, | and ~")
+
+
+def _call(word: str, args: list[ast.expr], text: str) -> Relation:
+    if word not in _WORDS:
+        raise RelationError(f"no relation {word!r} in {text!r}; there are {', '.join(_WORDS)}.{nearest(word, _WORDS)}")
+    relation, types = _WORDS[word]
+    values = [_constant(node, text) for node in args]
+    wanted = ", ".join("column" if t is str else "distance" for t in types)
+    if len(values) != len(types):
+        raise RelationError(f"{word} in {text!r} takes ({wanted}), not {len(values)} values")
+    for value, kind in zip(values, types, strict=True):
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise RelationError(f"{word} in {text!r} takes ({wanted}); {value!r} doesn't fit")
+    return relation(*values)
+
+
+def _constant(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float)):
+        return node.value
+    raise _unreadable(node, text, "expected a column's name or a number")
+
+
+def _unreadable(node: ast.expr, text: str, expected: str) -> RelationError:
+    part = ast.get_source_segment(text, node) or text
+    return RelationError(f"can't read {part!r} in the relation {text!r}: {expected}")
+
+
+def _quoted(name: str) -> str:
+    # JSON's strings are Python's too, in the double quotes that people write.
+    return json.dumps(name, ensure_ascii=False)

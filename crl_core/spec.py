@@ -1,0 +1,265 @@
+"""What a pipeline is, as data: attrs classes, TOML or JSON, converted strictly.
+
+A spec names parts by their registered address and holds numbers, words, lists and tables; no
+import path, no callable, no code. Reading one loads no plugin; `assemble` does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import attrs
+import tomli_w
+
+from .errors import CrlError, nearest
+from .relation import Relation, RelationError, parse
+
+SCHEMA = 1
+
+
+class SpecError(CrlError):
+    """A spec that says something it can't; the text names the place."""
+
+
+@attrs.frozen
+class Part:
+    """One part: its address, and all its options."""
+
+    use: str
+    options: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class SameAs:
+    """The very part, with its weights, that stands at another place of the pipeline."""
+
+    same_as: str
+
+
+@attrs.frozen(kw_only=True)
+class BranchSpec:
+    view: str | list[str] | None = None
+    encoder: Part | SameAs | dict[str, Part | SameAs] | None = None
+    head: Part | SameAs | None = None
+    tracks: str | None = None
+    tap: str | None = None
+    update: Part = Part("core/shared")
+
+
+@attrs.frozen(kw_only=True)
+class ContrastSpec:
+    query: str | list[str]
+    key: str | list[str] | None = None
+    score: Part | SameAs
+    loss: Part | SameAs
+    positive: Relation
+    negative: Relation
+    memory: Part | SameAs
+    draw: int | None = None
+    per_query: bool = False
+    weight: float = 1.0
+    kernel: str = "auto"
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class PenaltySpec:
+    branch: str
+    loss: Part | SameAs
+    weight: float = 1.0
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class PipelineSpec:
+    sampler: Part
+    branches: dict[str, BranchSpec]
+    contrasts: list[ContrastSpec]
+    penalties: list[PenaltySpec] = attrs.field(factory=list)
+
+
+# -- data to spec ----------------------------------------------------------------------------------
+
+
+def convert(value: Any, hint: Any, place: str) -> Any:
+    """`value`, as JSON or TOML gives it, as the type `hint` asks for.
+
+    Strict: `"no"` and 1 are no bool, `True` is no number; a whole number is a float where one is
+    asked for, as in Python itself.
+
+    Raises:
+        SpecError: it isn't of that type; the text starts with `place`.
+    """
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, get_args(hint), place)
+    if origin is Literal:
+        return _convert_literal(value, get_args(hint), place)
+    if origin in (list, tuple, Sequence):
+        return _convert_list(value, hint, place)
+    if origin in (dict, Mapping):
+        item = get_args(hint)[1]
+        _expect(isinstance(value, Mapping), value, "a table", place)
+        return {name: convert(inner, item, f"{place}.{name}") for name, inner in value.items()}
+    if hint is Part:
+        return _convert_part(value, place)
+    if hint is Relation:
+        return _convert_relation(value, place)
+    if isinstance(hint, type) and attrs.has(hint):
+        return _convert_attrs(value, hint, place)
+    if hint is float:
+        _expect(type(value) in (int, float), value, "a number", place)
+        return float(value)
+    if hint in (bool, int, str):
+        _expect(type(value) is hint, value, _WORDS[hint], place)
+        return value
+    if hint is type(None):
+        _expect(value is None, value, "nothing", place)
+        return None
+    if hint is Any:
+        return value
+    raise SpecError(f"{place}: values of type {hint} can't stand in a spec")
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "nothing"}
+
+
+def _expect(holds: bool, value: Any, wanted: str, place: str) -> None:
+    if not holds:
+        raise SpecError(f"{place}: expected {wanted}, not {value!r}")
+
+
+def _convert_union(value: Any, hints: tuple[Any, ...], place: str) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    hints = tuple(hint for hint in hints if hint is not type(None))
+    if isinstance(value, Mapping):
+        # A table is a part if it says `use`, a reference if it says `same_as`, else a table of these.
+        marked = {Part: "use" in value, SameAs: "same_as" in value}
+        chosen = [hint for hint in hints if marked.get(hint)] or [hint for hint in hints if hint not in marked]
+        hints = tuple(chosen) or hints
+    if len(hints) == 1:
+        return convert(value, hints[0], place)
+    said = []
+    for hint in hints:
+        try:
+            return convert(value, hint, place)
+        except SpecError as error:
+            said.append(
+                str(error).removeprefix(f"{place}: ").removesuffix(f", not {value!r}").removeprefix("expected ")
+            )
+    raise SpecError(f"{place}: expected {' or '.join(dict.fromkeys(said))}, not {value!r}")
+
+
+def _convert_literal(value: Any, choices: tuple[Any, ...], place: str) -> Any:
+    if any(value == choice and type(value) is type(choice) for choice in choices):
+        return value
+    close = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+    raise SpecError(f"{place}: expected {' or '.join(map(repr, choices))}, not {value!r}.{close}")
+
+
+def _convert_list(value: Any, hint: Any, place: str) -> Any:
+    kind, arguments = get_origin(hint), get_args(hint)
+    _expect(isinstance(value, (list, tuple)), value, "a list", place)
+    if kind is tuple and arguments[-1] is not Ellipsis:
+        _expect(len(value) == len(arguments), value, f"a list of {len(arguments)}", place)
+        items = arguments
+    else:
+        items = (arguments[0],) * len(value)
+    found = [convert(inner, item, f"{place}.{i}") for i, (inner, item) in enumerate(zip(value, items, strict=True))]
+    return tuple(found) if kind is tuple else found
+
+
+def _convert_part(value: Any, place: str) -> Part:
+    _expect(isinstance(value, Mapping) and "use" in value, value, 'a part, { use = "…" }', place)
+    use = convert(value["use"], str, f"{place}.use")
+    return Part(use, {name: option for name, option in value.items() if name != "use"})
+
+
+def _convert_relation(value: Any, place: str) -> Relation:
+    _expect(isinstance(value, str), value, "the text of a relation", place)
+    try:
+        return parse(value)
+    except RelationError as error:
+        raise SpecError(f"{place}: {error}") from None
+
+
+def _convert_attrs(value: Any, cls: type, place: str) -> Any:
+    _expect(isinstance(value, Mapping), value, "a table", place)
+    hints = get_type_hints(cls)
+    fields = {field.name: field for field in attrs.fields(cls)}
+    for name in value:
+        if name not in fields:
+            raise SpecError(
+                f"{place}: there is no {name!r} here; there are {', '.join(fields)}.{nearest(name, fields)}"
+            )
+    for name, field in fields.items():
+        if field.default is attrs.NOTHING and name not in value:
+            raise SpecError(f"{place}: {name!r} is missing")
+    return cls(**{name: convert(inner, hints[name], f"{place}.{name}") for name, inner in value.items()})
+
+
+# -- spec to data ----------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """A spec as JSON and TOML know it. What is None is left out."""
+    if isinstance(value, Part):
+        return {
+            "use": value.use,
+            **{name: plain(option) for name, option in value.options.items() if option is not None},
+        }
+    if isinstance(value, Relation):
+        return str(value)
+    if attrs.has(type(value)):
+        pairs = ((field.name, getattr(value, field.name)) for field in attrs.fields(type(value)))
+        return {name: plain(inner) for name, inner in pairs if inner is not None}
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """The data in a `.toml` or `.json` file.
+
+    Raises:
+        SpecError: there is no such file, or it can't be parsed; the text says where.
+    """
+    path = Path(path)
+    if path.suffix not in (".toml", ".json"):
+        raise SpecError(f"{path}: a spec is a .toml or a .json file")
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise SpecError(f"can't read the spec {path}: {error}") from None
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}: a spec is a table, not {type(data).__name__}")
+    return data
+
+
+def write(data: Mapping[str, Any], path: Path | str) -> None:
+    """Writes data as TOML or JSON, by the ending of the path."""
+    path = Path(path)
+    path.write_text(to_toml(data) if path.suffix == ".toml" else json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def to_toml(data: Mapping[str, Any]) -> str:
+    # TOML's literal strings show relations as people write them.
+    return re.sub(
+        r'= "((?:[^"\\\n\']|\\")*)"$',
+        lambda match: "= '" + match[1].replace('\\"', '"') + "'" if "\\" in match[1] else match[0],
+        tomli_w.dumps(data),
+        flags=re.MULTILINE,
+    )
