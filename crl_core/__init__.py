@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .branch import Branch as Branch
     from .contrast import Contrast as Contrast
     from .errors import CrlError as CrlError
-    from .pairs import Candidates as Candidates, Pairs as Pairs, Scores as Scores
+    from .pairs import Candidates as Candidates
+    from .pairs import Pairs as Pairs
+    from .pairs import Scores as Scores
     from .parts.heads.linear import Linear as Linear
     from .parts.heads.mlp import MLP as MLP
     from .parts.heads.prediction import Prediction as Prediction
@@ -29,11 +31,22 @@ if TYPE_CHECKING:
     from .parts.updates.momentum import Momentum as Momentum
     from .parts.updates.shared import Shared as Shared
     from .parts.updates.stop_gradient import StopGradient as StopGradient
-    from .pipeline import Losses as Losses, Penalty as Penalty, Pipeline as Pipeline
-    from .protocols import Embeddings as Embeddings, Progress as Progress, View as View, Views as Views
-    from .registry import make as make, refresh as refresh, register as register
-    from .registry.hooks import implementation as hook
-    from .relation import Relation as Relation, beyond as beyond, parse as parse, same as same, within as within
+    from .pipeline import Losses as Losses
+    from .pipeline import Penalty as Penalty
+    from .pipeline import Pipeline as Pipeline
+    from .protocols import Embeddings as Embeddings
+    from .protocols import Progress as Progress
+    from .protocols import View as View
+    from .protocols import Views as Views
+    from .registry import make as make
+    from .registry import refresh as refresh
+    from .registry import register as register
+    from .registry.hooks import hook as hook
+    from .relation import Relation as Relation
+    from .relation import beyond as beyond
+    from .relation import parse as parse
+    from .relation import same as same
+    from .relation import within as within
 
 _HOMES = {
     "branch": ("Branch",),

@@ -123,8 +123,8 @@ def signature(cls: Any) -> dict[str, Any]:
     Raises:
         SpecError: one is not annotated, or it takes `*args` or `**kwargs`.
     """
-    function = cls.__init__ if isinstance(cls, type) else cls
-    if function is object.__init__ or function is nn.Module.__init__:
+    function = getattr(cls, "__init__") if isinstance(cls, type) else cls  # noqa: B009
+    if function in (object.__init__, nn.Module.__init__):
         return {}
     parameters = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
     try:
@@ -149,8 +149,9 @@ def assemble(spec: PipelineSpec | Mapping[str, Any]) -> Pipeline:
     Raises:
         SpecError, PluginError: a key, a value or a part is not what it should be; the text says where.
     """
-    if not isinstance(spec, PipelineSpec):
-        spec = convert(spec, PipelineSpec, "pipeline")
+    if isinstance(spec, Mapping):
+        checked: PipelineSpec = convert(spec, PipelineSpec, "pipeline")
+        return assemble(checked)
     made: dict[str, Any] = {}
     return Pipeline(
         part_from("sampler", spec.sampler, "sampler", made),
@@ -190,11 +191,11 @@ def part_from(
     """The instance that a `Part` describes."""
     made = {} if made is None else made
     if isinstance(spec, Mapping):
-        spec = convert(spec, SameAs if "same_as" in spec else Part, place)
+        return part_from(kind, convert(spec, SameAs if "same_as" in spec else Part, place), place, made)
     if isinstance(spec, SameAs):
         if spec.same_as not in made:
             raise SpecError(
-                f"{place}: same_as names {spec.same_as!r}, and no part before it stands there.{nearest(spec.same_as, made)}"
+                f"{place}: same_as names {spec.same_as!r}, and no part stands there.{nearest(spec.same_as, made)}"
             )
         return made[spec.same_as]
     try:
@@ -228,23 +229,19 @@ def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
 
 
 def requirements(data: Any) -> dict[str, str]:
-    """The distributions, with their versions, of all parts that a spec's data names.
+    """The distributions, with their versions, of all installed parts that a spec's data names."""
+    owners = {part.address: part for part in known() if part.namespace != LOCAL}
+    found = {owners[use].distribution: owners[use].version for use in _uses(data) if use in owners}
+    return dict(sorted({"crl-core": core_version(), **found}.items()))
 
-    Raises:
-        SpecError: a part exists only in this process.
-    """
-    owners = {part.address: part for part in known()}
-    found = {"crl-core": core_version()}
-    for address in _uses(data):
-        part = owners.get(address)
-        if part is not None and part.namespace == LOCAL:
+
+def refuse_local(data: Any) -> None:
+    """Raises SpecError if a part exists only in this process: nobody else could load such a spec."""
+    for use in _uses(data):
+        if use.startswith(f"{LOCAL}/"):
             raise SpecError(
-                f"{address} exists only in this process, so nobody could load the spec: put it into a distribution "
-                f"(entry point group crl.{part.kind})"
+                f"{use} exists only in this process: put it into a distribution, as an entry point of crl.<kind>"
             )
-        if part is not None:
-            found[part.distribution] = part.version
-    return dict(sorted(found.items()))
 
 
 def _uses(data: Any) -> Iterator[str]:

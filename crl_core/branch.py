@@ -34,11 +34,11 @@ class Branch(nn.Module):
         self,
         view: str | Sequence[str] | None = None,
         *,
-        encoder: Encoder | Mapping[str, Encoder] | None = None,
-        head: Head | None = None,
+        encoder: Encoder | type[Encoder] | str | Mapping[str, Encoder | type[Encoder] | str] | None = None,
+        head: Head | type[Head] | str | None = None,
         tracks: str | None = None,
         tap: str | None = None,
-        update: Update | None = None,
+        update: Update | type[Update] | str | None = None,
     ) -> None:
         super().__init__()
         if sum(origin is not None for origin in (encoder, tracks, tap)) != 1:

@@ -16,7 +16,9 @@ from .parts.scores.dot import Dot
 from .protocols import Annotates, Embeddings, Loss, Memory, Problem, Score
 from .registry import make
 from .registry.kernels import choose
-from .relation import Relation, parse, same
+from .relation import And, Relation, parse, same
+
+SAME_INSTANCE = same("instance")
 
 
 class Term(NamedTuple):
@@ -54,11 +56,11 @@ class Contrast(nn.Module):
         query: str | Sequence[str],
         key: str | Sequence[str] | None,
         *,
-        loss: Loss | str,
-        score: Score | str | None = None,
-        positive: Relation | str = same("instance"),
+        loss: Loss | type[Loss] | str,
+        score: Score | type[Score] | str | None = None,
+        positive: Relation | str = SAME_INSTANCE,
         negative: Relation | str | None = None,
-        memory: Memory | str | None = None,
+        memory: Memory | type[Memory] | str | None = None,
         draw: int | None = None,
         per_query: bool = False,
         weight: float = 1.0,
@@ -71,7 +73,7 @@ class Contrast(nn.Module):
         self.score: Score = make("score", score or Dot())
         self.loss: Loss = make("loss", loss)
         self.positive = _relation(positive)
-        self.negative = ~self.positive & ~same("row") if negative is None else _relation(negative)
+        self.negative = _others(self.positive) if negative is None else _relation(negative)
         self.memory: Memory = make("memory", memory or InBatch())
         self.draw, self.per_query, self.weight, self.kernel = draw, per_query, weight, kernel
         self.name = name or "-".join(dict.fromkeys(_names(query) + _names(key)))
@@ -182,12 +184,19 @@ def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:
     return Term(total * world / distributed.total(counted).clamp(min=1), distributed.total(ignored))
 
 
-def _names(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return () if names is None else (names,) if isinstance(names, str) else names
+def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
 def _relation(relation: Relation | str) -> Relation:
     return parse(relation) if isinstance(relation, str) else relation
+
+
+def _others(positive: Relation) -> Relation:
+    """What is neither positive nor the query's own row."""
+    if isinstance(positive, And) and positive.right == ~same("row"):
+        return ~positive.left & ~same("row")
+    return ~positive & ~same("row")
 
 
 def _per_query(table: Embeddings) -> Embeddings:

@@ -37,7 +37,7 @@ def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
     wire = rows.to(torch.uint8) if rows.dtype == torch.bool else rows
     padded = torch.cat([wire, wire.new_zeros(max(sizes) - len(wire), *wire.shape[1:])])
     if rows.requires_grad:
-        pieces = list(all_gather_with_gradient(padded))
+        pieces = list(all_gather_with_gradient(padded))  # type: ignore[no-untyped-call]
     else:
         pieces = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(pieces, padded.contiguous())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from .protocols import Embeddings
 from .relation import Columns, Relation
 
 
-@dataclass(frozen=True)
+@attrs.frozen(eq=False)
 class Pairs:
     """Queries with their candidate keys, and the relations that tell positives from negatives.
 
@@ -40,7 +40,7 @@ class Pairs:
     negative: Relation
     log_noise: Tensor | None = None
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         q = self.query.z
         for block in self.keys:
             k = block.z
@@ -132,7 +132,7 @@ def _draw(mask: Tensor, count: int) -> Tensor:
     return torch.multinomial((mask | nothing).float(), count, replacement=True)
 
 
-@dataclass(frozen=True)
+@attrs.frozen(eq=False)
 class Candidates:
     """The scores `[N, M]` of some candidates of each query: its positives, or its negatives.
 
@@ -175,7 +175,7 @@ class Candidates:
         return reduction(values).masked_fill(~some, empty)
 
 
-@dataclass(frozen=True)
+@attrs.frozen(eq=False)
 class Scores:
     """The scores of N queries with their positives and negatives: what a loss is a formula of.
 

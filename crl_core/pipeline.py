@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .diagnosis import Diagnosis
     from .explanation import Explanation
 
+OTHER_VIEWS = same("instance") & ~same("row")
 _PATIENCE = 100  # training losses without a call of on_step before saying so
 
 
@@ -45,17 +46,21 @@ class Losses(NamedTuple):
         total: the weighted sum, to differentiate.
         terms: every term by name, unweighted, without gradient.
         ignored: for every contrast, how many queries had no positive and so counted for nothing.
+        embeddings: of every branch, to look at or to build on.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     ignored: dict[str, Tensor]
+    embeddings: dict[str, Embeddings]
 
 
 class Penalty(nn.Module):
     """A term on one branch's embeddings alone, such as the codebook diversity of wav2vec 2.0."""
 
-    def __init__(self, branch: str, loss: Loss | str, *, weight: float = 1.0, name: str | None = None) -> None:
+    def __init__(
+        self, branch: str, loss: Loss | type[Loss] | str, *, weight: float = 1.0, name: str | None = None
+    ) -> None:
         super().__init__()
         self.branch, self.weight = branch, weight
         self.loss: Loss = make("loss", loss)
@@ -87,18 +92,18 @@ class Pipeline(nn.Module):
 
     def __init__(
         self,
-        sampler: Sampler | str,
+        sampler: Sampler | type[Sampler] | str,
         *,
         branches: Mapping[str, Branch] | None = None,
         contrasts: Sequence[Contrast] = (),
         penalties: Sequence[Penalty] = (),
-        encoder: Encoder | str | None = None,
-        head: Head | str | None = None,
-        score: Score | str | None = None,
-        loss: Loss | str | None = None,
-        positive: Relation | str = same("instance") & ~same("row"),
+        encoder: Encoder | type[Encoder] | str | None = None,
+        head: Head | type[Head] | str | None = None,
+        score: Score | type[Score] | str | None = None,
+        loss: Loss | type[Loss] | str | None = None,
+        positive: Relation | str = OTHER_VIEWS,
         negative: Relation | str | None = None,
-        memory: Memory | str | None = None,
+        memory: Memory | type[Memory] | str | None = None,
     ) -> None:
         super().__init__()
         self.sampler: Sampler = make("sampler", sampler)
@@ -111,9 +116,10 @@ class Pipeline(nn.Module):
             ]
         elif any(part is not None for part in (encoder, head, score, loss, negative, memory)):
             raise CrlError("branches and contrasts hold the encoder, head, score, loss and memory: give only these")
-        self.branches = nn.ModuleDict(branches)
-        self.contrasts = nn.ModuleList(contrasts)
-        self.penalties = nn.ModuleList(penalties)
+        # torch's containers register the parts; for the type checker they hold what they hold.
+        self.branches = cast("Mapping[str, Branch]", nn.ModuleDict(branches))
+        self.contrasts = cast("Sequence[Contrast]", nn.ModuleList(contrasts))
+        self.penalties = cast("Sequence[Penalty]", nn.ModuleList(penalties))
         self.batches = 0
         self._since_step = 0
         _check(self)
@@ -132,9 +138,9 @@ class Pipeline(nn.Module):
         announce("crl_pipeline_built", pipeline=self)
         return self
 
-    def embed(self, views: Views) -> dict[str, Embeddings]:
-        """The embeddings of every branch."""
-        return self._embed(views, follow=False)
+    def embed(self, views: Views, branch: str | None = None) -> dict[str, Embeddings]:
+        """The embeddings of every branch; or of one alone, with what it depends on."""
+        return self._embed(views, follow=False, only=branch)
 
     def loss(self, batch: View) -> Losses:
         """The objective on a batch of the source's items, for any training loop.
@@ -182,11 +188,18 @@ class Pipeline(nn.Module):
         Args:
             branch: whose encoder; the first branch's by default.
         """
+        return self.represent(self.sampler.clean(batch), branch)
+
+    @torch.no_grad()
+    def represent(self, view: View, branch: str | None = None) -> Tensor:
+        """The representations `[N, d]` of a view: the encoder in evaluation mode, the view as it is."""
         name = branch or next(iter(self.branches))
+        if name not in self.branches:
+            raise CrlError(f"there is no branch {name!r}.{nearest(name, self.branches)}")
         training = self.training
         self.eval()
         try:
-            return self.branches[name].representation(self.sampler.clean(batch).data, self.branches)
+            return self.branches[name].representation(view.data, self.branches)
         finally:
             self.train(training)
 
@@ -204,12 +217,14 @@ class Pipeline(nn.Module):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _embed(self, views: Views, follow: bool) -> dict[str, Embeddings]:
+    def _embed(self, views: Views, follow: bool, only: str | None = None) -> dict[str, Embeddings]:
         table: dict[str, Embeddings] = {}
         cache: dict[Any, Any] = {}
         row = distributed.rank() << 40  # rows of different processes never meet
         numbered = {name: _with_columns(view, self._position(name), self.batches) for name, view in views.items()}
-        for name, branch in self.branches.items():
+        wanted = list(self.branches) if only is None else self._path_to(only)
+        for name in wanted:
+            branch = self.branches[name]
             if follow and branch.tracks:
                 branch.follow(self.branches[branch.tracks])
             found = branch(numbered, self.branches, table, cache)
@@ -219,10 +234,17 @@ class Pipeline(nn.Module):
             table[name] = Embeddings(found.z, {**found.meta, "row": rows}, found.features)
         return table
 
+    def _path_to(self, name: str) -> list[str]:
+        """The branches whose embeddings `name` reads, one after the other, and itself."""
+        if name not in self.branches:
+            raise CrlError(f"there is no branch {name!r}.{nearest(name, self.branches)}")
+        tap = self.branches[name].tap
+        return [*(self._path_to(tap.partition(".")[0]) if tap else ()), name]
+
     def _position(self, view: str) -> int:
         return self.sampler.views.index(view) if view in self.sampler.views else -1
 
-    def _objective(self, table: Mapping[str, Embeddings]) -> Losses:
+    def _objective(self, table: dict[str, Embeddings]) -> Losses:
         total: Tensor | float = 0.0
         terms: dict[str, Tensor] = {}
         ignored: dict[str, Tensor] = {}
@@ -240,7 +262,7 @@ class Pipeline(nn.Module):
         # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
         if total.device.type == "cpu" and not total.isfinite():
             raise CrlError(not_finite(terms, table))
-        return Losses(total, terms, ignored)
+        return Losses(total, terms, ignored, table)
 
     def _notice_missing_steps(self) -> None:
         self._since_step += 1
@@ -323,6 +345,7 @@ def _check(pipeline: Pipeline) -> None:
             raise CrlError(
                 f"the penalty {penalty.name!r} names no branch {penalty.branch!r}.{nearest(penalty.branch, seen)}"
             )
-    names = [term.name for term in (*pipeline.contrasts, *pipeline.penalties)]
+    terms: list[Contrast | Penalty] = [*pipeline.contrasts, *pipeline.penalties]
+    names = [term.name for term in terms]
     if len(set(names)) < len(names):
         raise CrlError(f"two terms have one name among {', '.join(names)}: give each a `name`")

@@ -11,9 +11,9 @@ names: that is how a pipeline writes its spec.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .pairs import Pairs, Scores
 
 
-@dataclass(frozen=True)
+@attrs.frozen(eq=False)
 class View:
     """One view of a batch: what an encoder takes, and columns of metadata for its N rows.
 
@@ -35,7 +35,7 @@ class View:
     """
 
     data: Any
-    meta: Mapping[str, Tensor] = field(default_factory=dict)
+    meta: Mapping[str, Tensor] = attrs.field(factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.meta.values())) if self.meta else self.data)
@@ -57,7 +57,7 @@ def _move(data: Any, device: torch.device | str, non_blocking: bool) -> Any:
     return data
 
 
-@dataclass(frozen=True)
+@attrs.frozen(eq=False)
 class Embeddings:
     """A table of vectors with the metadata of every row.
 
@@ -69,8 +69,8 @@ class Embeddings:
     """
 
     z: Tensor
-    meta: Mapping[str, Tensor] = field(default_factory=dict)
-    features: Mapping[str, Tensor] = field(default_factory=dict)
+    meta: Mapping[str, Tensor] = attrs.field(factory=dict)
+    features: Mapping[str, Tensor] = attrs.field(factory=dict)
 
     def __len__(self) -> int:
         return self.z.shape[0]
@@ -141,6 +141,14 @@ class Items(Protocol):
 
     def __getitems__(self, indices: list[int], /) -> View:
         """The raw items as a view; its column `instance` is their index."""
+
+
+@runtime_checkable
+class OrdersItself(Protocol):
+    """Items that say which go together in a batch: neighbours, one speaker, one video."""
+
+    def batches(self, batch_size: int, generator: torch.Generator, /) -> list[list[int]]:
+        """The indices of every batch of one epoch."""
 
 
 @runtime_checkable
@@ -239,6 +247,19 @@ class Update(Protocol):
 
     def advance(self, module: nn.Module, follower: nn.Module, progress: Progress, /) -> None:
         """Moves a copy, after every step of the optimiser."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """What representations are worth (kind `evaluator`)."""
+
+    needs: ClassVar[tuple[str, ...]]
+    """The columns without which it can't be asked."""
+
+    def __call__(
+        self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None, /
+    ) -> Mapping[str, float]:
+        """Figures by name, from flat tables of the two splits, and of two views of the test items."""
 
 
 @runtime_checkable

@@ -14,8 +14,9 @@ import ast
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from .errors import CrlError, nearest
 
@@ -29,7 +30,7 @@ class RelationError(CrlError):
     """A relation that can't be read, or that names a column which the rows don't have."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Relation:
     """A yes or no for every (query, key) pair, by their metadata."""
 
@@ -68,7 +69,7 @@ def _pair(name: str, relation: Relation, query: Columns, key: Columns) -> tuple[
     return query[name], key[name]
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Same(Relation):
     """The same known value in `column`. A negative whole number means unknown: the same as nothing."""
 
@@ -91,14 +92,14 @@ def _check_distance(distance: float) -> None:
         raise RelationError(f"a distance is a finite number from 0 up, not {distance!r}")
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Within(Relation):
     """`column` differs by at most `distance`."""
 
     column: str
     distance: float
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         _check_distance(self.distance)
 
     def __str__(self) -> str:
@@ -112,14 +113,14 @@ class Within(Relation):
         return (a - b).abs() <= self.distance
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Beyond(Relation):
     """`column` differs by more than `distance`."""
 
     column: str
     distance: float
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         _check_distance(self.distance)
 
     def __str__(self) -> str:
@@ -133,7 +134,7 @@ class Beyond(Relation):
         return (a - b).abs() > self.distance
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class And(Relation):
     """Both."""
 
@@ -153,7 +154,7 @@ class And(Relation):
         return self.left(query, key) & self.right(query, key)
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Or(Relation):
     """Either."""
 
@@ -171,7 +172,7 @@ class Or(Relation):
         return self.left(query, key) | self.right(query, key)
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Not(Relation):
     """The other pairs."""
 

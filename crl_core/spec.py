@@ -202,7 +202,10 @@ def _convert_attrs(value: Any, cls: type, place: str) -> Any:
     for name, field in fields.items():
         if field.default is attrs.NOTHING and name not in value:
             raise SpecError(f"{place}: {name!r} is missing")
-    return cls(**{name: convert(inner, hints[name], f"{place}.{name}") for name, inner in value.items()})
+    try:
+        return cls(**{name: convert(inner, hints[name], f"{place}.{name}") for name, inner in value.items()})
+    except ValueError as error:
+        raise SpecError(f"{place}: {error}") from None
 
 
 # -- spec to data ----------------------------------------------------------------------------------
@@ -263,3 +266,16 @@ def to_toml(data: Mapping[str, Any]) -> str:
         tomli_w.dumps(data),
         flags=re.MULTILINE,
     )
+
+
+def difference(one: Any, other: Any, place: str) -> tuple[str, Any, Any]:
+    """The first place where two specs' data differ, and what stands there in each."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for name in dict.fromkeys([*one, *other]):
+            if one.get(name) != other.get(name):
+                return difference(one.get(name), other.get(name), f"{place}.{name}")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, (left, right) in enumerate(zip(one, other, strict=True)):
+            if left != right:
+                return difference(left, right, f"{place}.{i}")
+    return place, one, other

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 specification = pluggy.HookspecMarker("crl")
-hook = implementation = pluggy.HookimplMarker("crl")
+hook = pluggy.HookimplMarker("crl")
 
 
 class Hooks:
@@ -32,6 +32,7 @@ class Hooks:
     @specification(firstresult=True)
     def crl_find(self, kind: str, name: str) -> Any:
         """A class for a part of an open family (`timm/*`), or None."""
+        return None
 
     @specification
     def crl_pipeline_built(self, pipeline: Pipeline) -> None:
@@ -48,6 +49,7 @@ class Hooks:
     @specification
     def crl_doctor(self) -> list[str]:
         """What is wrong with this plugin's surroundings, a line each."""
+        return []
 
 
 class Listeners(NamedTuple):

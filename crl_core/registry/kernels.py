@@ -6,7 +6,7 @@ import logging
 from functools import cache
 
 from ..protocols import Kernel, Problem
-from .plugins import Known, PluginError, known, load, make
+from .plugins import PluginError, known, load, make
 
 log = logging.getLogger("crl")
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...pairs import Pairs, Scores
+from ...pairs import Candidates, Pairs, Scores
 from ...protocols import FactorisedScore, Outcome, Problem
 
 
@@ -41,7 +41,7 @@ class Blockwise:
         score = cast(FactorisedScore, problem.score)
         query = score.factors(pairs.query.z, pairs.keys[0].z[:0])[0]
         keys = [score.factors(pairs.query.z[:0], block.z)[1] for block in pairs.keys]
-        return Outcome(*_Sweep.apply(pairs, problem.loss, query, *keys))  # type: ignore[no-untyped-call]
+        return Outcome(*_Sweep.apply(pairs, problem.loss, query, *keys))
 
 
 class _Reduction(NamedTuple):
@@ -73,7 +73,7 @@ class _Side:
 
 
 def _evaluate(loss: Callable[[Scores], Tensor], find: Callable[[_Reduction], Tensor]) -> Tensor:
-    return loss(cast(Scores, Scores(cast(Any, _Side("positive", find)), cast(Any, _Side("negative", find)))))
+    return loss(Scores(cast(Candidates, _Side("positive", find)), cast(Candidates, _Side("negative", find))))
 
 
 def _asked(loss: Callable[[Scores], Tensor], like: Tensor) -> frozenset[_Reduction]:
@@ -112,7 +112,7 @@ class _Sweep(torch.autograd.Function):
             values[rows], counted[rows] = losses.detach(), strip.counted
             if d_query is None and not any(d is not None for d in d_keys):
                 continue
-            gradient = strip.gradient(losses).split([len(k) for k in ks], dim=1)
+            gradient = torch.split(strip.gradient(losses), [len(k) for k in ks], dim=1)
             for weights, k, d_key in zip(gradient, ks, d_keys, strict=True):
                 if d_query is not None:
                     d_query[rows].addmm_(weights, k)
@@ -125,7 +125,7 @@ class _Sweep(torch.autograd.Function):
         return values.sum(), values, counted
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         return (None, None, *(None if d is None else d * total.to(d.dtype) for d in ctx.saved_tensors))
 

@@ -10,13 +10,17 @@ from ...protocols import Embeddings
 
 
 class Queue(nn.Module):
-    """The last `size` keys with their metadata: first in, first out (He et al. 2020, MoCo). Any size goes with any batch."""
+    """The last `size` keys with their metadata: first in, first out (He et al. 2020, MoCo).
+
+    Any size goes with any batch.
+    """
 
     def __init__(self, size: int = 65_536) -> None:
         super().__init__()
         if size < 1:
             raise ValueError(f"a queue holds at least 1 key, not {size}")
         self.size = size
+        self.z: Tensor
         self.filled = self.next = 0
 
     def keys(self) -> Embeddings | None:

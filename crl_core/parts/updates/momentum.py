@@ -5,7 +5,7 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...protocols import Progress
 
@@ -38,6 +38,7 @@ class Momentum:
 
     @torch.no_grad()
     def advance(self, module: nn.Module, follower: nn.Module, progress: Progress) -> None:
-        ours, theirs = list(follower.parameters()), list(module.parameters())
+        ours: list[Tensor] = list(follower.parameters())
+        theirs: list[Tensor] = list(module.parameters())
         if ours:
             torch._foreach_lerp_(ours, theirs, 1 - self.at(progress))

@@ -1,0 +1,308 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from .. import distributed, spec
+from ..diagnosis import health
+from ..errors import CrlError
+from ..pipeline import Losses, Pipeline, not_finite
+from ..protocols import Embeddings, Items, Progress, Source, View
+from ..registry import make
+from ..registry.hooks import announce
+from . import checkpoint, folder
+from .display import Display
+from .loading import batches_of, load
+from .optimisers import learning_rate, make_optimiser
+from .record import Record
+from .state import State
+from .training import Training
+
+log = logging.getLogger("crl")
+
+
+@attrs.frozen(eq=False)
+class Fitted:
+    """What training left behind.
+
+    Attributes:
+        pipeline: trained, in evaluation mode.
+        metrics: the logged lines, oldest first.
+        finished: False if it was interrupted; with a folder it can be resumed.
+    """
+
+    pipeline: Pipeline
+    metrics: list[dict[str, float]]
+    finished: bool
+
+
+def fit(
+    pipeline: Pipeline,
+    source: Source | type[Source] | str,
+    training: Training | None = None,
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    show: bool = True,
+) -> Fitted:
+    """Trains a pipeline on the first split of a source.
+
+    Args:
+        out: folder for the spec, metrics and checkpoints; nothing is written without one.
+        resume: go on from the checkpoint in `out`; the result is bit for bit that of a run that
+            was never interrupted (on the same kind of device, with as many processes and threads).
+        accelerator, devices: as Lightning Fabric takes them; several devices train in step.
+        show: progress on the terminal.
+
+    Raises:
+        CrlError: the folder holds another run, the data can't be contrasted, or the loss is not finite.
+    """
+    loop = _Loop(pipeline, make("source", source), training or Training(), accelerator, devices)
+    path = None if out is None else Path(out)
+    if path is not None:
+        loop.open(path, resume)
+    return loop.run(path, show)
+
+
+class _Loop:
+    """A run, from its preparation to its end."""
+
+    def __init__(
+        self, pipeline: Pipeline, source: Source, training: Training, accelerator: str, devices: int | str
+    ) -> None:
+        self.source, self.training = source, training
+        self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=training.precision)
+        self.fabric.launch()
+        if training.batch_size % self.fabric.world_size:
+            raise CrlError(f"a batch of {training.batch_size} can't be dealt to {self.fabric.world_size} processes")
+        torch.manual_seed(training.seed)
+        self.items: Items = source.items(source.splits[0])
+        first = batches_of(self.items, training, epoch=0)
+        self.pipeline = pipeline.to(self.fabric.device).train()
+        self.pipeline.build(self._whole(self.items.__getitems__(first[0])))
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
+            # Statistics of one process alone would tell positives from negatives, and differ from one process's.
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.pipeline)  # type: ignore[no-untyped-call]
+        self.optimiser = make_optimiser(self.pipeline, training)
+        self.module, self.stepper = self.fabric.setup(self.pipeline, self.optimiser)
+        self.progress = Progress(0, len(first) * training.epochs, 0, training.epochs)
+        self.begun = 0  # steps done in the epoch that is under way
+        torch.manual_seed(training.seed + self.fabric.global_rank)
+
+    def _whole(self, batch: View) -> View:
+        return batch.to(self.fabric.device, non_blocking=True)
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def run(self, path: Path | None, show: bool) -> Fitted:
+        main = self.fabric.is_global_zero
+        record = Record(path if main else None, self.progress.step)
+        display = Display(show and main, self.progress.steps, self.progress.step, self.training.epochs)
+        finished = True
+        with record, display, _interruption() as interrupted:
+            while self.progress.epoch < self.training.epochs and finished:
+                finished = self._epoch(record, display, path, interrupted)
+        self.pipeline.eval()
+        return Fitted(self.pipeline, record.lines, finished)
+
+    def _epoch(self, record: Record, display: Display, path: Path | None, interrupted: threading.Event) -> bool:
+        """One epoch, or what is left of it; False if it was interrupted."""
+        training = self.training
+        if self.begun == 0:
+            self.pipeline.on_epoch(self.progress, self._embed)
+        batches = batches_of(self.items, training, self.progress.epoch)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        mine = [batch[rank::world] for batch in batches[self.begun :]]
+        clock = _Clock(training.batch_size)
+        losses: Losses | None = None
+        for batch in load(self.items, mine, training):
+            if batch is not None:
+                losses = self._step(batch)
+            self._advance()
+            speed = clock.speed()
+            logged = losses is not None and self.progress.step % training.log_every == 0
+            if losses is not None and logged:
+                line = self._line(losses, speed)
+                record.write(line)
+                display.update(self.progress.step, self.progress.epoch, line["loss"], speed)
+            announce("crl_step_end", state=State(self.pipeline, self.progress, _last(record), path))
+            if interrupted.is_set():
+                self._save(path)
+                where = (
+                    f"Saved. To go on: crl train --resume {path}" if path else "Nothing was saved: there is no `out`."
+                )
+                display.say(f"Interrupted at step {self.progress.step} of {self.progress.steps}. {where}")
+                return False
+        self.begun = 0
+        self.progress = self.progress._replace(epoch=self.progress.epoch + 1)
+        if losses is not None:
+            self._watch(losses, record, display)
+        announce("crl_epoch_end", state=State(self.pipeline, self.progress, _last(record), path))
+        if self.progress.epoch % training.save_every == 0 or self.progress.epoch == training.epochs:
+            self._save(path)
+        return True
+
+    def _step(self, batch: View) -> Losses:
+        training, progress = self.training, self.progress
+        warmup = round(training.warmup * progress.steps / max(1, training.epochs))
+        rate = learning_rate(progress.step, progress.steps, warmup, training.learning_rate)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        losses: Losses = self.module(self._whole(batch))
+        self.fabric.backward(losses.total)
+        if training.clip is not None:
+            self.fabric.clip_gradients(self.module, self.stepper, max_norm=training.clip)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        return losses
+
+    def _advance(self) -> None:
+        self.begun += 1
+        self.progress = self.progress._replace(step=self.progress.step + 1)
+        self.pipeline.on_step(self.progress)
+
+    # -- what is told about it -------------------------------------------------------------------
+
+    def _line(self, losses: Losses, speed: float) -> dict[str, float]:
+        """The metrics of this step, the mean over all processes."""
+        total = self.fabric.all_reduce(losses.total.detach())
+        assert isinstance(total, Tensor)
+        if not total.isfinite():
+            raise CrlError(not_finite(losses.terms, losses.embeddings))
+        return {
+            "step": self.progress.step,
+            "epoch": self.progress.epoch,
+            "loss": float(total),
+            **{f"loss/{name}": float(value) for name, value in losses.terms.items()},
+            **{f"ignored/{name}": float(count) for name, count in losses.ignored.items() if count},
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "items_per_second": speed,
+        }
+
+    def _watch(self, losses: Losses, record: Record, display: Display) -> None:
+        """Looks for collapse on the last batch of an epoch."""
+        contrast = self.pipeline.contrasts[0]
+        if distributed.world_size() > 1 and contrast.key is not None:
+            return  # reading the pairs is collective; the loss itself is watched on every process
+        pairs = contrast.pairs({name: _detached(table) for name, table in losses.embeddings.items()})
+        if pairs is None:
+            return
+        figures, said = health(pairs)
+        record.write({"step": self.progress.step, "epoch": self.progress.epoch, **figures})
+        for text in said:
+            display.say(f"warning: after epoch {self.progress.epoch}, {contrast.name}: {text}")
+
+    # -- states ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _embed(self, branch: str) -> Embeddings:
+        """The training items, in order, through one branch in evaluation mode, without augmentation."""
+        self.pipeline.eval()
+        size = self.training.batch_size
+        tables = []
+        for start in range(0, len(self.items), size):
+            indices = list(range(start, min(start + size, len(self.items))))
+            clean = self.pipeline.sampler.clean(self._whole(self.items.__getitems__(indices)))
+            views = dict.fromkeys(self.pipeline.sampler.views, clean)
+            tables.append(self.pipeline.embed(views, branch)[branch].rows())
+        self.pipeline.train()
+        return Embeddings.concat(tables)
+
+    def open(self, path: Path, resume: bool) -> None:
+        """Makes the run's folder, or takes up the run that it holds."""
+        if not resume:
+            if self.fabric.is_global_zero:
+                folder.create(path, self.pipeline, self.source, self.training)
+            return
+        self._same_run(path)
+        state = checkpoint.load(path / folder.CHECKPOINT)
+        self.pipeline.load_state_dict(state["pipeline"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.progress = Progress(*state["progress"])
+        self.begun = state["begun"]
+        checkpoint.set_random_state(state["random"][self.fabric.global_rank])
+
+    def _same_run(self, path: Path) -> None:
+        ours = folder.spec_of(self.pipeline, self.source, self.training)
+        theirs = spec.read(path / folder.SPEC)
+        for section in ("source", "training", "pipeline"):
+            if ours[section] != theirs[section]:
+                place, one, other = spec.difference(theirs[section], ours[section], section)
+                raise CrlError(f"{path} holds another run: {place} is {one!r} there and {other!r} here")
+
+    def _save(self, path: Path | None) -> None:
+        if path is None:
+            return
+        random = checkpoint.random_state()
+        everywhere = [
+            {
+                name: self.fabric.all_gather(value)[rank] if self.fabric.world_size > 1 else value
+                for name, value in random.items()
+            }
+            for rank in range(self.fabric.world_size)
+        ]
+        if self.fabric.is_global_zero:
+            state = {
+                "pipeline": self.pipeline.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "progress": list(self.progress),
+                "begun": self.begun,
+                "random": everywhere,
+            }
+            checkpoint.save(state, path / folder.CHECKPOINT)
+        self.fabric.barrier()
+
+
+class _Clock:
+    """Items per second, since it was made."""
+
+    def __init__(self, items: int) -> None:
+        self._items, self._steps, self._start = items, 0, time.perf_counter()
+
+    def speed(self) -> float:
+        self._steps += 1
+        return self._items * self._steps / (time.perf_counter() - self._start)
+
+
+def _last(record: Record) -> dict[str, float]:
+    return record.lines[-1] if record.lines else {}
+
+
+def _detached(table: Embeddings) -> Embeddings:
+    return Embeddings(table.z.detach(), table.meta)
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Set at the first Ctrl-C or SIGTERM, so that the step under way can end; the second ends at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

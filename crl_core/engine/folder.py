@@ -1,0 +1,91 @@
+"""A run's folder: spec, versions, metrics, checkpoint."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .. import assemble, spec
+from ..errors import CrlError
+from ..pipeline import Pipeline
+from ..protocols import Source
+from ..registry import PluginError
+from ..registry.plugins import core_version, known
+from .training import Training
+
+SPEC = "spec.toml"
+METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def create(folder: Path, pipeline: Pipeline, source: Source, training: Training) -> None:
+    """Makes the folder and writes the spec.
+
+    Raises:
+        CrlError: it holds a run already, or the pipeline can't be written as a spec.
+    """
+    if (folder / SPEC).exists():
+        raise CrlError(f"{folder} holds a run already: go on with it (resume), or choose another folder")
+    data = spec_of(pipeline, source, training)
+    folder.mkdir(parents=True, exist_ok=True)
+    spec.write(data, folder / SPEC)
+
+
+def spec_of(pipeline: Pipeline, source: Source, training: Training) -> dict[str, Any]:
+    """The spec of a run, as data."""
+    data = {
+        "source": spec.plain(assemble.part_of("source", source, "source")),
+        "training": spec.plain(training),
+        "pipeline": spec.plain(assemble.describe(pipeline)),
+    }
+    requires = assemble.requirements(data)
+    made_with = {"python": platform.python_version(), "torch": version("torch")}
+    return {"schema": spec.SCHEMA, "requires": requires, "made_with": made_with, **data}
+
+
+def open_spec(path: Path) -> dict[str, Any]:
+    """The data of a run's spec; `path` is the file, or the run's folder.
+
+    Raises:
+        CrlError: there is none, it has another schema, or a distribution that it requires is missing.
+    """
+    data = spec.read(path / SPEC if path.is_dir() else path)
+    if data.get("schema") != spec.SCHEMA:
+        raise spec.SpecError(
+            f"{path}: schema {data.get('schema')!r}; this crl-core {core_version()} reads {spec.SCHEMA}"
+        )
+    unknown = set(data) - {"schema", "requires", "made_with", "source", "training", "pipeline"}
+    if unknown:
+        raise spec.SpecError(f"{path}: there is no {sorted(unknown)[0]!r} in a run's spec")
+    installed = {part.distribution for part in known()}
+    for distribution, release in data.get("requires", {}).items():
+        if distribution not in installed:
+            raise PluginError(
+                f"{path} was made with {distribution} {release}, which is not installed. "
+                f"Run: pip install {distribution}=={release}"
+            )
+    return data
+
+
+def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training]:
+    """The pipeline with fresh weights, the source and the training that a run's spec describes."""
+    training: Training = spec.convert(data.get("training", {}), Training, "training")
+    if "pipeline" not in data or "source" not in data:
+        raise spec.SpecError("a run's spec has a pipeline and a source")
+    source: Source = assemble.part_from("source", data["source"], "source")
+    return assemble.assemble(data["pipeline"]), source, training
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The lines of metrics written so far."""
+    path = folder / METRICS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def forget_metrics_after(folder: Path, step: int) -> None:
+    """Takes off the lines of steps that a killed run did after its last checkpoint."""
+    kept = [line for line in read_metrics(folder) if line["step"] <= step]
+    (folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in kept))

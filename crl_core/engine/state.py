@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..protocols import Progress
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+@attrs.frozen(eq=False)
+class State:
+    """What a listener is told during training.
+
+    Attributes:
+        metrics: of the last logged step, by name.
+        folder: of the run, if it has one.
+    """
+
+    pipeline: Pipeline
+    progress: Progress
+    metrics: dict[str, float]
+    folder: Path | None

@@ -1,0 +1,166 @@
+"""What an encoder has learned: each figure beside that of the untrained encoder and of the raw input."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from ..assemble import assemble, describe
+from ..errors import CrlError
+from ..pipeline import Pipeline
+from ..protocols import Embeddings, Evaluator, Items, Source, View
+from ..registry import make
+
+EVALUATORS = ("core/knn", "core/linear", "core/alignment-uniformity", "core/effective-rank")
+OF = ("raw", "untrained", "trained")
+
+
+@attrs.frozen
+class Evaluation:
+    """Figures as `figures[name][split][of]`, where `of` is raw, untrained or trained; and what could not be measured."""
+
+    figures: dict[str, dict[str, dict[str, float]]]
+    notes: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"{'':<26}" + "".join(f"{of:>11}" for of in OF)]
+        for name, splits in self.figures.items():
+            for split, values in splits.items():
+                cells = "".join(f"{values[of]:>11.4g}" if of in values else f"{'—':>11}" for of in OF)
+                lines.append(f"{name + ', ' + split:<26}{cells}")
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+
+@torch.no_grad()
+def evaluate(
+    pipeline: Pipeline,
+    source: Source | type[Source] | str,
+    *,
+    evaluators: Sequence[Evaluator | type[Evaluator] | str] = EVALUATORS,
+    untrained: Pipeline | None = None,
+    branch: str | None = None,
+    batch_size: int = 512,
+) -> Evaluation:
+    """Measures the representations of every split of the source but the first, which is for training.
+
+    Args:
+        untrained: the same pipeline with fresh weights; by default it is made from the spec.
+        branch: whose encoder; the first branch's by default.
+    """
+    source = make("source", source)
+    chosen: list[Evaluator] = [make("evaluator", evaluator) for evaluator in evaluators]
+    notes: list[str] = []
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        pipelines = {"raw": None, "untrained": untrained or fresh(pipeline, notes), "trained": pipeline}
+    first, *others = source.splits
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for of, encoder in pipelines.items():
+        if of == "untrained" and encoder is None:
+            continue
+        look = _Look(pipeline, encoder, branch, batch_size)
+        train, _ = look.at(source.items(first), views=False)
+        for split in others:
+            test, views = look.at(source.items(split), views=True)
+            for name, value in _measure(chosen, train, test, views, split, notes):
+                figures.setdefault(name, {}).setdefault(split, {})[of] = value
+    return Evaluation(figures, list(dict.fromkeys(notes)))
+
+
+def _measure(
+    evaluators: Sequence[Evaluator],
+    train: Embeddings,
+    test: Embeddings,
+    views: tuple[Tensor, Tensor] | None,
+    split: str,
+    notes: list[str],
+) -> Iterator[tuple[str, float]]:
+    for evaluator in evaluators:
+        lacking = [name for name in evaluator.needs if name not in train.meta or name not in test.meta]
+        if lacking:
+            notes.append(f"{type(evaluator).__name__} needs the column {lacking[0]!r}, which the source doesn't have")
+            continue
+        some, rest = (_with_known(table, evaluator.needs, split, notes) for table in (train, test))
+        if len(some) and len(rest):
+            yield from evaluator(some, rest, views).items()
+
+
+def _with_known(table: Embeddings, columns: Sequence[str], split: str, notes: list[str]) -> Embeddings:
+    """The rows whose columns are known (a negative label is not)."""
+    known = torch.ones(len(table), dtype=torch.bool, device=table.z.device)
+    for name in columns:
+        known &= table.meta[name] >= 0
+    if known.all():
+        return table
+    notes.append(
+        f"{int((~known).sum())} of {len(known)} items have no {' or '.join(columns)} and were left out ({split})"
+    )
+    return Embeddings(table.z[known], {name: column[known] for name, column in table.meta.items()})
+
+
+@attrs.frozen(eq=False)
+class _Look:
+    """Items through an encoder, or as they are where there is none."""
+
+    pipeline: Pipeline
+    encoder: Pipeline | None
+    branch: str | None
+    batch_size: int
+
+    def at(self, items: Items, views: bool) -> tuple[Embeddings, tuple[Tensor, Tensor] | None]:
+        """The table of all items, and two random views of each, if the sampler draws two."""
+        tables, pairs = [], []
+        two = self.pipeline.sampler.views[:2]
+        device = _device(self.pipeline)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)  # the same views for raw, untrained and trained
+            for batch in batches(items, self.batch_size, device):
+                clean = self.pipeline.sampler.clean(batch)
+                tables.append(Embeddings(self._see(clean), clean.meta))
+                if views and len(two) == 2:
+                    drawn = self.pipeline.sampler(batch)
+                    pairs.append([self._see(drawn[name]) for name in two])
+        together = (torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])) if pairs else None
+        return Embeddings.concat(tables), together
+
+    def _see(self, view: View) -> Tensor:
+        if self.encoder is None:
+            return _raw(view)
+        return self.encoder.represent(view, self.branch)
+
+
+def batches(items: Items, size: int, device: torch.device) -> Iterator[View]:
+    """All items, in order."""
+    for start in range(0, len(items), size):
+        yield items.__getitems__(list(range(start, min(start + size, len(items))))).to(device)
+
+
+def _raw(view: View) -> Tensor:
+    if not isinstance(view.data, Tensor):
+        raise CrlError(f"raw input of type {type(view.data).__name__} is no table of numbers")
+    return view.data.flatten(1).float()
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+def fresh(pipeline: Pipeline, notes: list[str]) -> Pipeline | None:
+    """The same pipeline with untrained weights; None, and a note, if there is no way to make one."""
+    try:
+        return assemble(describe(pipeline)).to(_device(pipeline))
+    except CrlError:
+        # A part without an address: its copy, with every layer set back.
+        copied = copy.deepcopy(pipeline)
+    for name, module in copied.named_modules():
+        reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+        if reset is not None:
+            reset()
+        elif module._parameters:
+            notes.append(f"no untrained figures: {name} ({type(module).__name__}) has no reset_parameters")
+            return None
+    return copied

@@ -1,0 +1,192 @@
+"""Augmentations of a whole batch at once, on its device, every image with its own parameters.
+
+Images are float `[N, C, H, W]` in [0, 1]; a parameter is a tensor `[N]`. What a transform does to
+one image is what torchvision's transform of that name does to it, up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GREY = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision has it
+
+
+def uniform(low: float, high: float, count: int, like: Tensor) -> Tensor:
+    return torch.empty(count, device=like.device).uniform_(low, high)
+
+
+def happens(probability: float, count: int, like: Tensor) -> Tensor:
+    """Bool `[N]`, True with this probability."""
+    return torch.rand(count, device=like.device) < probability
+
+
+# -- geometry: one linear map per axis and image ---------------------------------------------------
+
+
+def crop_boxes(
+    count: int, height: int, width: int, area: tuple[float, float], ratio: tuple[float, float], like: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random top, left, height and width of crops, each `[N]`, in pixels.
+
+    Of ten random areas and aspect ratios the first that fits is taken, or the whole image.
+    """
+    tries = (count, 10)
+    pixels = torch.empty(tries, device=like.device).uniform_(*area) * (height * width)
+    aspect = torch.empty(tries, device=like.device).uniform_(math.log(ratio[0]), math.log(ratio[1])).exp()
+    w, h = (pixels * aspect).sqrt().round(), (pixels / aspect).sqrt().round()
+    fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
+    first = fits.float().argmax(1, keepdim=True)
+    some = fits.any(1)
+    h = torch.where(some, h.gather(1, first).squeeze(1), float(height))
+    w = torch.where(some, w.gather(1, first).squeeze(1), float(width))
+    top = (torch.rand(count, device=like.device) * (height - h + 1)).floor()
+    left = (torch.rand(count, device=like.device) * (width - w + 1)).floor()
+    return top, left, h, w
+
+
+def resampling(start: Tensor, length: Tensor, size: int, full: int) -> Tensor:
+    """`[N, size, full]`: the linear map that cuts `start … start + length` out of `full` and resizes it to `size`.
+
+    Bilinear with antialiasing: a triangle as wide as the larger of the two pixels.
+    """
+    scale = (length / size).view(-1, 1, 1)
+    centre = scale * (torch.arange(size, device=start.device).view(1, -1, 1) + 0.5)
+    pixel = torch.arange(full, device=start.device).view(1, 1, -1) - start.view(-1, 1, 1)
+    weights = (1 - (pixel + 0.5 - centre).abs() / scale.clamp(min=1)).clamp_(min=0)
+    weights *= (pixel >= 0) & (pixel < length.view(-1, 1, 1))
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def map_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`rows @ image @ columns.T` for every image and channel: `[N, C, H, W]` to `[N, C, H', W']`."""
+    n, c, h, _ = images.shape
+    # Channels beside the axis that stays put: two large products instead of many small ones.
+    wide = images.transpose(1, 2).reshape(n, h * c, -1) @ columns.mT
+    tall = rows @ wide.view(n, h, -1)
+    return tall.view(n, rows.shape[1], c, -1).transpose(1, 2)
+
+
+def crop_resize(images: Tensor, box: tuple[Tensor, Tensor, Tensor, Tensor], size: int, flip: Tensor) -> Tensor:
+    """Crops each image to its box, resizes it to `size`, and mirrors it where `flip` says so."""
+    top, left, height, width = box
+    rows = resampling(top, height, size, images.shape[2])
+    columns = resampling(left, width, size, images.shape[3])
+    columns = choose(flip.view(-1, 1, 1), columns.flip(1), columns)
+    return map_axes(images, rows, columns)
+
+
+def blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
+    """Gaussian blur with mirrored borders; `sigma` 0 leaves an image as it is."""
+    rows, columns = (_gaussian(sigma, radius, size) for size in images.shape[2:])
+    return map_axes(images, rows, columns)
+
+
+def _gaussian(sigma: Tensor, radius: int, size: int) -> Tensor:
+    """`[N, size, size]`: the blur as a linear map of one axis."""
+    radius = min(radius, size - 1)
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    kernel = torch.exp(-0.5 * (offset / sigma.clamp(min=1e-4).unsqueeze(1)) ** 2)
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    position = torch.arange(size, device=sigma.device).unsqueeze(1) + offset
+    position = (size - 1) - ((size - 1) - position.abs()).abs()  # mirrored at both ends
+    matrix = torch.zeros(len(sigma), size, size, device=sigma.device)
+    index = position.unsqueeze(0).expand(len(sigma), -1, -1)
+    return matrix.scatter_add_(2, index, kernel.unsqueeze(1).expand_as(index).contiguous())
+
+
+def move(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor, shear: Tensor) -> Tensor:
+    """Rotates by `angle` degrees, shears by `shear` degrees, zooms, and shifts by `shift` `[N, 2]` of the size.
+
+    What comes in from outside is black.
+    """
+    turn, skew = torch.deg2rad(angle), torch.deg2rad(shear).tan()
+    cos, sin = turn.cos() / zoom, turn.sin() / zoom
+    # The grid runs from output to input.
+    matrix = torch.stack(
+        [
+            torch.stack([cos, sin + cos * skew, -2 * shift[:, 0]], 1),
+            torch.stack([-sin, cos - sin * skew, -2 * shift[:, 1]], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+# -- colour ----------------------------------------------------------------------------------------
+
+
+def grey(images: Tensor) -> Tensor:
+    """Luminance, `[N, 1, H, W]`."""
+    if images.shape[1] == 1:
+        return images
+    r, g, b = images.split(1, dim=1)
+    return (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
+
+
+def shift_hue(images: Tensor, turn: Tensor) -> Tensor:
+    """Turns the hue of each image by a fraction of the circle."""
+    r, g, b = images.unbind(1)
+    value = torch.maximum(torch.maximum(r, g), b)
+    chroma = value - torch.minimum(torch.minimum(r, g), b)
+    scale = chroma.clamp(min=1e-8).reciprocal_().div_(6)
+    hue = choose(value == g, (b - r).mul_(scale).add_(2 / 6), (r - g).mul_(scale).add_(4 / 6))
+    hue = choose(value == r, (g - b).mul_(scale), hue).add_(turn.view(-1, 1, 1))
+    turned = torch.empty_like(images)
+    # Each channel is the same tent over the circle of hues, a third of it further on.
+    for channel, offset in enumerate((5 / 6, 3 / 6, 1 / 6)):
+        k = hue + offset
+        tent = k.sub_(k.floor()).mul_(6).sub_(2).abs_().neg_().add_(2).clamp_(0, 1)
+        torch.sub(value, tent.mul_(chroma), out=turned[:, channel])
+    return turned
+
+
+def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and hue by these factors, in an order of its own for every image.
+
+    A factor of 1 (for hue, a turn of 0) changes nothing.
+    """
+    count = len(images)
+    # The three blends keep a random order around the hue, whose place is dealt out evenly: so the
+    # sizes of the four groups are known beforehand, and nothing waits for the device.
+    blends = torch.rand(count, 3, device=images.device).argsort(1)
+    dealt = torch.randperm(count, device=images.device)
+    hue_slot = torch.empty_like(dealt)
+    hue_slot[dealt] = torch.arange(count, device=images.device) % 4
+    factors = torch.stack([brightness, contrast, saturation], 1)
+    for slot in range(4):
+        which = blends.gather(1, (slot - (hue_slot < slot).long()).clamp(max=2).unsqueeze(1)).squeeze(1)
+        which = torch.where(hue_slot == slot, -1, which)
+        images = _blend(images, which, factors)
+        group = dealt[slot::4]
+        if images.shape[1] == 3 and len(group):
+            images = images.index_copy(0, group, shift_hue(images[group], hue[group]))
+    return images
+
+
+def _blend(images: Tensor, which: Tensor, factors: Tensor) -> Tensor:
+    """Image n blended with black (which = 0), its mean luminance (1) or its luminance (2); unchanged for -1."""
+    factor = torch.where(which < 0, 1.0, factors.gather(1, which.clamp(min=0).unsqueeze(1)).squeeze(1))
+    factor, which = factor.view(-1, 1, 1, 1), which.view(-1, 1, 1, 1)
+    luminance = grey(images)
+    other = luminance * (which == 2) + luminance.mean((2, 3), keepdim=True) * (which == 1)
+    return torch.lerp(other.expand_as(images), images, factor).clamp_(0, 1)
+
+
+def solarise(images: Tensor, where: Tensor) -> Tensor:
+    """Inverts what is brighter than half, in the images that `where` `[N]` chooses."""
+    return choose((images >= 0.5) & where.view(-1, 1, 1, 1), 1 - images, images)
+
+
+def to_grey(images: Tensor, where: Tensor) -> Tensor:
+    """Takes the colour out of the images that `where` `[N]` chooses."""
+    return choose(where.view(-1, 1, 1, 1), grey(images).expand_as(images), images)
+
+
+def choose(where: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """`torch.where`, which on the CPU is several times slower than a blend with weights 0 and 1."""
+    return torch.lerp(other, one, where.to(one.dtype))

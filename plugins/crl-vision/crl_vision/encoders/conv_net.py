@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .normalise import Normalise
+
+
+class ConvNet(nn.Module):
+    """A few 3×3 convolutions for small images: minutes on a CPU are enough to train it.
+
+    Args:
+        width: channels of the first stage; each further one has twice as many and halves the size.
+        stages: how many.
+        channels: 1 for grey images, 3 for colour.
+        mean, std: by which images from 0 to 1 are normalised, the same for all channels.
+    """
+
+    def __init__(
+        self, width: int = 32, stages: int = 4, channels: int = 3, mean: float = 0.5, std: float = 0.25
+    ) -> None:
+        super().__init__()
+        self.width, self.stages, self.channels, self.mean, self.std = width, stages, channels, mean, std
+        widths = [width * 2**stage for stage in range(stages)]
+        layers: list[nn.Module] = [Normalise(channels, mean, std)]
+        for stage, (before, after) in enumerate(zip([channels, *widths], widths, strict=False)):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=1 if stage == 0 else 2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[N, channels, H, W]` from 0 to 1, to `[N, width · 2^(stages-1)]`.
+
+        Raises:
+            CrlError: the images have another number of channels.
+        """
+        features: Tensor = self.layers(images)
+        return features

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from crl_core.errors import CrlError
+
+
+class Normalise(nn.Module):
+    """Images from 0 to 1, normalised; inside the encoder, so that an exported one is whole."""
+
+    def __init__(self, channels: int, mean: float, std: float) -> None:
+        super().__init__()
+        self.channels, self.mean, self.std = channels, mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[1] != self.channels:
+            raise CrlError(
+                f"this encoder takes images with {self.channels} channels, and these have {images.shape[1]}: "
+                f"make it with channels={images.shape[1]}"
+            )
+        return (images - self.mean) / self.std

@@ -1,0 +1,79 @@
+"""How strongly images are augmented: the published settings, by name."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Augmentation:
+    """One view's augmentation. What has probability or strength 0 is left out.
+
+    Args:
+        area, ratio: of the random crop, as fractions of the image and as width by height.
+        rotate, shear: at most so many degrees either way.
+        shift: at most so much of the size either way.
+        zoom: smallest and largest factor.
+        flip: probability of mirroring left and right.
+        jitter: probability of the colour jitter; `brightness`, `contrast` and `saturation` change
+            by a factor of at most 1 ± that, `hue` by at most that much of the circle.
+        grey: probability of losing all colour.
+        blur: probability of Gaussian blur, with a `sigma` between these, in pixels.
+        solarise: probability of inverting what is brighter than half.
+    """
+
+    area: tuple[float, float] = (1.0, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    rotate: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.0
+    jitter: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+    sigma: tuple[float, float] = (0.1, 2.0)
+    solarise: float = 0.0
+
+
+def _simclr(strength: float, blur: float) -> Augmentation:
+    return Augmentation(
+        area=(0.08, 1.0),
+        flip=0.5,
+        jitter=0.8,
+        brightness=0.8 * strength,
+        contrast=0.8 * strength,
+        saturation=0.8 * strength,
+        hue=0.2 * strength,
+        grey=0.2,
+        blur=blur,
+    )
+
+
+_BYOL = Augmentation(
+    area=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, grey=0.2
+)
+
+SETTINGS: dict[str, tuple[Augmentation, ...]] = {
+    # Chen et al. 2020, appendix A; for CIFAR-10 (appendix B.9) half the colour strength and no blur.
+    "simclr": (_simclr(strength=1.0, blur=0.5),),
+    "simclr-small": (_simclr(strength=0.5, blur=0.0),),
+    # Chen, Fan, Girshick, He 2020.
+    "moco-v2": (
+        Augmentation(
+            area=(0.2, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
+            grey=0.2, blur=0.5,
+        ),
+    ),
+    # Grill et al. 2020, table 6: the two views differ in blur and solarisation.
+    "byol": (attrs.evolve(_BYOL, blur=1.0), attrs.evolve(_BYOL, blur=0.1, solarise=0.2)),
+    # Handwriting and drawings, where colour says nothing and a mirror image is another sign.
+    "strokes": (
+        Augmentation(rotate=40.0, shear=10.0, shift=0.15, zoom=(0.7, 1.3), jitter=0.8, brightness=0.4, contrast=0.4),
+    ),
+}  # fmt: skip
+"""One augmentation for every view, or one for each, in turn."""
