@@ -21,7 +21,7 @@ OF = ("raw", "untrained", "trained")
 
 @attrs.frozen
 class Evaluation:
-    """Figures as `figures[name][split][of]`, where `of` is raw, untrained or trained; and what could not be measured."""
+    """Figures as `figures[name][split][raw, untrained or trained]`, and what could not be measured."""
 
     figures: dict[str, dict[str, dict[str, float]]]
     notes: list[str]
@@ -51,21 +51,21 @@ def evaluate(
         untrained: the same pipeline with fresh weights; by default it is made from the spec.
         branch: whose encoder; the first branch's by default.
     """
-    source = make("source", source)
+    data: Source = make("source", source)
     chosen: list[Evaluator] = [make("evaluator", evaluator) for evaluator in evaluators]
     notes: list[str] = []
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         pipelines = {"raw": None, "untrained": untrained or fresh(pipeline, notes), "trained": pipeline}
-    first, *others = source.splits
+    first, *others = data.splits
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for of, encoder in pipelines.items():
         if of == "untrained" and encoder is None:
             continue
         look = _Look(pipeline, encoder, branch, batch_size)
-        train, _ = look.at(source.items(first), views=False)
+        train, _ = look.at(data.items(first), views=False)
         for split in others:
-            test, views = look.at(source.items(split), views=True)
+            test, views = look.at(data.items(split), views=True)
             for name, value in _measure(chosen, train, test, views, split, notes):
                 figures.setdefault(name, {}).setdefault(split, {})[of] = value
     return Evaluation(figures, list(dict.fromkeys(notes)))
