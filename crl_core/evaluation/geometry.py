@@ -5,6 +5,8 @@ Rows are normalised to length 1 first.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,4 +45,4 @@ def effective_rank(x: Tensor) -> Tensor:
 def spread(x: Tensor) -> Tensor:
     """Standard deviation of a dimension, on average, times √D: 1 on the whole sphere, 0 when collapsed."""
     deviation: Tensor = F.normalize(x, dim=1).std(0)
-    return deviation.mean() * x.shape[1] ** 0.5
+    return deviation.mean() * math.sqrt(x.shape[1])

@@ -27,7 +27,7 @@ class KNN:
         label = train.meta["label"]
         bank = F.normalize(train.z.float(), dim=1)
         right = 0
-        for rows in torch.arange(len(test)).split(1024):
+        for rows in torch.split(torch.arange(len(test)), 1024):
             query = F.normalize(test.z[rows].float(), dim=1)
             similarity, nearest = (query @ bank.T).topk(min(self.k, len(bank)), dim=1)
             votes = torch.zeros(len(rows), int(label.max()) + 1, device=query.device)
