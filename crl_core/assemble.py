@@ -19,7 +19,7 @@ from .registry.plugins import LOCAL, core_version
 from .relation import Relation
 from .spec import BranchSpec, ContrastSpec, Part, PenaltySpec, PipelineSpec, SameAs, SpecError, convert
 
-_KIND_OF: dict[Any, str] = {
+KIND_OF: dict[Any, str] = {
     Sampler: "sampler", Encoder: "encoder", Head: "head", Score: "score", Loss: "loss", Memory: "memory",
     Update: "update", Source: "source",
 }  # fmt: skip
@@ -106,7 +106,7 @@ def part_of(kind: str, part: Any, place: str, seen: dict[int, str] | None = None
 
 
 def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
-    kinds = [_KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in _KIND_OF]
+    kinds = [KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in KIND_OF]
     if kinds and value is not None:
         return part_of(kinds[0], value, place, seen)
     if isinstance(value, (list, tuple)):
@@ -217,7 +217,7 @@ def part_from(
 
 
 def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
-    kinds = [_KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in _KIND_OF]
+    kinds = [KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in KIND_OF]
     if kinds and isinstance(value, (Part, SameAs, Mapping)):
         return part_from(kinds[0], value, place, made)
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (Part, SameAs, Mapping)):

@@ -311,6 +311,12 @@ class OnEpoch(Protocol):
 
 
 @runtime_checkable
+class Depicts(Protocol):
+    def depict(self, view: View, /) -> Tensor:
+        """A sampler's items as pictures for a report: bytes `[N, H, W, 3]`."""
+
+
+@runtime_checkable
 class Annotates(Protocol):
     def annotate(self, meta: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
         """Further columns for rows with these columns; a memory's reach its contrast's queries and keys."""

@@ -115,7 +115,7 @@ class _Look:
         """The table of all items, and two random views of each, if the sampler draws two."""
         tables, pairs = [], []
         two = self.pipeline.sampler.views[:2]
-        device = _device(self.pipeline)
+        device = device_of(self.pipeline)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)  # the same views for raw, untrained and trained
             for batch in batches(items, self.batch_size, device):
@@ -129,7 +129,7 @@ class _Look:
 
     def _see(self, view: View) -> Tensor:
         if self.encoder is None:
-            return _raw(view)
+            return raw(view)
         return self.encoder.represent(view, self.branch)
 
 
@@ -139,20 +139,21 @@ def batches(items: Items, size: int, device: torch.device) -> Iterator[View]:
         yield items.__getitems__(list(range(start, min(start + size, len(items))))).to(device)
 
 
-def _raw(view: View) -> Tensor:
+def raw(view: View) -> Tensor:
+    """The data themselves as a table, `[N, d]`."""
     if not isinstance(view.data, Tensor):
         raise CrlError(f"raw input of type {type(view.data).__name__} is no table of numbers")
     return view.data.flatten(1).float()
 
 
-def _device(module: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def fresh(pipeline: Pipeline, notes: list[str]) -> Pipeline | None:
     """The same pipeline with untrained weights; None, and a note, if there is no way to make one."""
     try:
-        return assemble(describe(pipeline)).to(_device(pipeline))
+        return assemble(describe(pipeline)).to(device_of(pipeline))
     except CrlError:
         # A part without an address: its copy, with every layer set back.
         copied = copy.deepcopy(pipeline)

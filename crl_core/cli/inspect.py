@@ -1,0 +1,66 @@
+"""crl list, crl info, crl doctor."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from typing import Any
+
+from ..errors import CrlError, nearest
+from ..registry.plugins import Known, known, load
+
+
+def run_list(options: argparse.Namespace) -> None:
+    parts = known(options.kind)
+    if options.json:
+        keys = ("kind", "address", "distribution", "version")
+        print(json.dumps([{key: getattr(part, key) for key in keys} for part in parts], indent=1))
+        return
+    width = max((len(part.address) for part in parts), default=0)
+    for part in parts:
+        print(f"{part.kind:<10} {part.address:<{width}}  {part.distribution} {part.version}")
+
+
+def run_info(options: argparse.Namespace) -> None:
+    parts = [part for part in known() if options.name in (part.address, part.name)]
+    if not parts:
+        every = [text for part in known() for text in (part.name, part.address)]
+        raise CrlError(f"no part named {options.name!r}.{nearest(options.name, every)} Run: crl list")
+    told = [_told(part) for part in parts]
+    print(json.dumps(told, indent=1) if options.json else "\n\n".join(map(_text, told)))
+
+
+def _told(part: Known) -> dict[str, Any]:
+    loaded = load(part).part
+    parameters = inspect.signature(loaded).parameters.values()
+    return {
+        "kind": part.kind,
+        "address": part.address,
+        "distribution": part.distribution,
+        "version": part.version,
+        "target": part.target,
+        "file": f"{inspect.getsourcefile(loaded)}:{inspect.getsourcelines(loaded)[1]}",
+        "options": [str(parameter) for parameter in parameters],
+        "text": inspect.getdoc(loaded) or "",
+    }
+
+
+def _text(told: dict[str, Any]) -> str:
+    lines = [f"{told['kind']} {told['address']}  ({told['distribution']} {told['version']})", told["file"], ""]
+    lines += [f"  {option}" for option in told["options"]] or ["  no options"]
+    return "\n".join([*lines, "", told["text"]])
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from ..registry.doctor import examine
+
+    findings = examine(options.distribution, imports=options.imports)
+    if options.json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            print(f"{finding.distribution}: {finding.problem}")
+        owners = {part.distribution for part in known()}
+        print(f"{len(known())} parts of {len(owners)} distributions, {len(findings)} problems")
+    return 1 if findings else 0

@@ -1,0 +1,121 @@
+"""crl train, crl evaluate, crl embed, crl export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from .. import export
+from ..assemble import assemble, describe, part_from
+from ..distributed import rank
+from ..engine import folder
+from ..engine.fit import fit
+from ..errors import CrlError, nearest
+from ..evaluation.embed import embed, write
+from ..evaluation.evaluate import EVALUATORS, Evaluation, evaluate
+from ..pipeline import Pipeline
+from ..protocols import Source
+from ..recipe import Recipe, parse_settings
+from ..report.page import write_report
+from ..spec import Part
+from .explain import recipe_of
+
+EVALUATION = "evaluation.json"
+
+
+def run_train(options: argparse.Namespace) -> int:
+    if (options.what is None) == (options.resume is None):
+        raise CrlError("crl train takes a recipe or a spec, or --resume RUN")
+    started = time.perf_counter()
+    recipe = recipe_of(options.resume or options.what, options.settings)
+    path = Path(options.resume) if options.resume else Path(options.out or _next_folder(options.what))
+    devices = int(options.devices) if options.devices.isdigit() else options.devices
+    fitted = fit(
+        _from_seed(recipe), recipe.source, recipe.training, out=path, resume=options.resume is not None,
+        accelerator=options.accelerator, devices=devices,
+    )  # fmt: skip
+    if not fitted.finished:
+        return 130
+    if rank() == 0 and not options.no_report:
+        trained = time.perf_counter()
+        evaluation = _evaluate(fitted.pipeline, recipe, list(EVALUATORS))
+        (path / EVALUATION).write_text(json.dumps(evaluation.figures, indent=1) + "\n")
+        print(evaluation)
+        page = write_report(path, fitted.pipeline, _from_seed(recipe), recipe.source, evaluation)
+        done = time.perf_counter()
+        print(f"trained in {trained - started:.0f} s, evaluated and reported in {done - trained:.0f} s: {page}")
+    return 0
+
+
+def _next_folder(what: str) -> str:
+    """runs/simclr-1, runs/simclr-2, …"""
+    name = Path(what).stem
+    number = 1
+    while Path(f"runs/{name}-{number}").exists():
+        number += 1
+    return f"runs/{name}-{number}"
+
+
+def _from_seed(recipe: Recipe) -> Pipeline:
+    """The pipeline with the fresh weights that the run's seed gives."""
+    torch.manual_seed(recipe.training.seed)
+    return assemble(describe(recipe.pipeline))
+
+
+def _evaluate(pipeline: Pipeline, recipe: Recipe, evaluators: list[str]) -> Evaluation:
+    return evaluate(pipeline, recipe.source, evaluators=evaluators, untrained=_from_seed(recipe))
+
+
+def _run(path: str) -> tuple[Pipeline, Recipe]:
+    """A run's trained pipeline, and what it was made from."""
+    if not (Path(path) / folder.SPEC).exists():
+        raise CrlError(f"{path} is no run: it has no {folder.SPEC}")
+    return export.load(path), recipe_of(path, [])
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    pipeline, recipe = _run(options.run)
+    evaluation = _evaluate(pipeline, recipe, options.only or list(EVALUATORS))
+    print(json.dumps(evaluation.figures, indent=1) if options.json else evaluation)
+
+
+def run_embed(options: argparse.Namespace) -> None:
+    pipeline, recipe = _run(options.run)
+    source, split = _data(options.data, recipe.source, parse_settings(options.settings))
+    table = embed(pipeline, source.items(split))
+    write(table, Path(options.out))
+    print(f"{len(table)} representations of {table.z.shape[1]} numbers, with {', '.join(table.meta)}: {options.out}")
+
+
+def _data(what: str, own: Source, settings: dict[str, object]) -> tuple[Source, str]:
+    """A split of the run's own source, or another source and its split (the last by default)."""
+    if what in own.splits:
+        return own, what
+    name, _, split = what.partition(":")
+    try:
+        source: Source = part_from("source", Part(name, settings), "source")
+    except CrlError as error:
+        raise CrlError(
+            f"{what!r} is no split of the run's source ({', '.join(own.splits)}), and as a source: {error}"
+        ) from None
+    split = split or source.splits[-1]
+    if split not in source.splits:
+        raise CrlError(
+            f"{name} has the splits {', '.join(source.splits)}, not {split!r}.{nearest(split, source.splits)}"
+        )
+    return source, split
+
+
+def run_export(options: argparse.Namespace) -> None:
+    pipeline, recipe = _run(options.run)
+    path = Path(options.out or Path(options.run) / "export")
+    export.save(pipeline, path)
+    print(f"{path}: {folder.SPEC} and {export.WEIGHTS}, for crl_core.load({str(path)!r})")
+    items = recipe.source.items(recipe.source.splits[-1])
+    example = pipeline.sampler.clean(items.__getitems__(list(range(min(4, len(items))))))
+    difference = export.to_onnx(pipeline, example, path / export.GRAPH)
+    print(f"{path / export.GRAPH}: the encoder, within {difference:.1g} of torch's numbers")

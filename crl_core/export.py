@@ -1,0 +1,119 @@
+"""A trained pipeline as files: weights as safetensors beside the spec, and the encoder as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import spec
+from .assemble import assemble, describe, refuse_local, requirements
+from .engine import checkpoint, folder
+from .errors import CrlError
+from .pipeline import Pipeline
+from .protocols import View
+
+WEIGHTS = "model.safetensors"
+GRAPH = "encoder.onnx"
+
+
+def save(pipeline: Pipeline, path: Path | str) -> None:
+    """Writes `spec.toml` and `model.safetensors` into the folder `path`; `load` reads them back.
+
+    Raises:
+        CrlError: a part is not registered by an installed distribution.
+    """
+    path = Path(path)
+    data = spec.plain(describe(pipeline))
+    refuse_local(data)
+    path.mkdir(parents=True, exist_ok=True)
+    spec.write({"schema": spec.SCHEMA, "requires": requirements(data), "pipeline": data}, path / folder.SPEC)
+    # A file of its own for every tensor: parts that stand at two places share memory, which the format doesn't know.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pipeline.state_dict().items()}
+    save_file(state, path / WEIGHTS)
+    (path / WEIGHTS).chmod(0o644)
+
+
+def load(path: Path | str) -> Pipeline:
+    """The trained pipeline in a folder that `save`, `crl export` or a run has written, in evaluation mode.
+
+    Raises:
+        CrlError: something is missing or broken, or a part's distribution isn't installed.
+    """
+    path = Path(path)
+    data = folder.open_spec(path)
+    if "pipeline" not in data:
+        raise spec.SpecError(f"{path}: the spec has no pipeline")
+    pipeline = assemble(data["pipeline"])
+    state = _weights(path)
+    try:
+        pipeline.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise CrlError(f"the weights in {path} don't fit its spec: {error}") from None
+    return pipeline.eval()
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    if (path / WEIGHTS).exists():
+        try:
+            return load_file(path / WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise CrlError(f"{path / WEIGHTS} is broken: {error}") from None
+    if (path / folder.CHECKPOINT).exists():
+        found: dict[str, Tensor] = checkpoint.load(path / folder.CHECKPOINT)["pipeline"]
+        return found
+    raise CrlError(f"{path} holds no weights: neither {WEIGHTS} nor {folder.CHECKPOINT}")
+
+
+class _Represent(nn.Module):
+    """The way from data to representations, as a module of its own."""
+
+    def __init__(self, pipeline: Pipeline, branch: str | None) -> None:
+        super().__init__()
+        self.pipeline, self.branch = pipeline, branch or next(iter(pipeline.branches))
+
+    def forward(self, data: Tensor) -> Tensor:
+        return self.pipeline.branches[self.branch].representation(data, self.pipeline.branches)
+
+
+def to_onnx(pipeline: Pipeline, example: View, path: Path | str, branch: str | None = None) -> float:
+    """Writes a branch's encoder, with any number of items, and runs it once.
+
+    Args:
+        example: a clean view of a few items, to trace with.
+
+    Returns:
+        The largest difference between what ONNX Runtime and torch make of the example.
+
+    Raises:
+        CrlError: the encoder's data are no tensor, or the packages for ONNX are missing.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise CrlError(f"{error.name} is missing. Run: pip install 'crl-core[onnx]'") from None
+    if not isinstance(example.data, Tensor):
+        raise CrlError(f"an encoder of {type(example.data).__name__} can't be written as ONNX")
+    module = _Represent(pipeline, branch).eval().cpu()
+    data = example.data.cpu()
+    with torch.no_grad():
+        expected = module(data)
+        program = torch.onnx.export(
+            module,
+            (data,),
+            input_names=["data"],
+            output_names=["representation"],
+            dynamic_shapes={"data": {0: torch.export.Dim("items", min=1)}},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(None, {"data": data.numpy()})[0])
+    return float((found - expected).abs().max())

@@ -1,0 +1,166 @@
+"""The page of a run: one HTML file with its pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import spec
+from ..engine import folder
+from ..evaluation.evaluate import OF, Evaluation, device_of, raw
+from ..pipeline import Pipeline
+from ..protocols import Depicts, Source, View
+from . import figures
+
+PAGE = "report.html"
+PICTURES = "figures"
+_MAPPED, _SHOWN, _NEIGHBOURS = 600, 8, 6
+
+
+def write_report(path: Path, pipeline: Pipeline, untrained: Pipeline, source: Source, evaluation: Evaluation) -> Path:
+    """Writes `report.html`, and its pictures as PNG files, into a run's folder; returns the page's path."""
+    (path / PICTURES).mkdir(exist_ok=True)
+    untrained.to(device_of(pipeline))
+    sections = []
+    for name, text, figure in _pictures(path, pipeline, untrained, source, evaluation):
+        figure.savefig(path / PICTURES / f"{name}.png", dpi=130)
+        sections.append(f"<h2>{html.escape(name.capitalize())}</h2><p>{html.escape(text)}</p>{_inline(figure)}")
+    data = spec.read(path / folder.SPEC)
+    page = Template(_PAGE).substitute(
+        title=html.escape(path.name),
+        figures=_table(evaluation),
+        notes="".join(f"<p>Note: {html.escape(note)}.</p>" for note in evaluation.notes),
+        pictures="\n".join(sections),
+        spec=html.escape((path / folder.SPEC).read_text()),
+        versions=html.escape(", ".join(f"{k} {v}" for k, v in {**data["made_with"], **data["requires"]}.items())),
+    )
+    (path / PAGE).write_text(page, encoding="utf-8")
+    return path / PAGE
+
+
+def _pictures(
+    path: Path, pipeline: Pipeline, untrained: Pipeline, source: Source, evaluation: Evaluation
+) -> Iterator[tuple[str, str, Figure]]:
+    """Name, what it shows, figure."""
+    yield (
+        "curve",
+        "The loss while training, and how the embeddings lie on the sphere.",
+        figures.curve(folder.read_metrics(path)),
+    )
+    for name in ("knn", "linear"):
+        if name in evaluation.figures:
+            text = "Share of test items classified right from raw input, by the untrained encoder, by the trained one."
+            yield name, text, figures.bars(evaluation.figures[name], name)
+    items = source.items(source.splits[-1])
+    chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:_MAPPED].tolist()
+    test = items.__getitems__(chosen).to(device_of(pipeline))
+    seen = {of: _representations(of, pipeline, untrained, test) for of in OF}
+    label = test.meta["label"].cpu() if "label" in test.meta else None
+    yield (
+        "map",
+        f"{len(test)} items of the split {source.splits[-1]!r}, laid out in the plane by t-SNE.",
+        figures.maps(seen, label),
+    )
+    if isinstance(pipeline.sampler, Depicts):
+        yield "views", "Items, and the views that training makes of them.", _views(pipeline, test)
+        text = (
+            f"The first picture of each row is a test item ({source.splits[-1]!r}); the others are the training items "
+            f"nearest to it, above by raw input, below by the trained encoder. Red: another label."
+        )
+        yield "neighbours", text, _neighbours(pipeline, source, test)
+
+
+@torch.no_grad()
+def _representations(of: str, pipeline: Pipeline, untrained: Pipeline, batch: View) -> Tensor:
+    if of == "raw":
+        return raw(pipeline.sampler.clean(batch)).cpu()
+    return (pipeline if of == "trained" else untrained).encode(batch).cpu()
+
+
+def _few(batch: View, count: int) -> View:
+    return View(batch.data[:count], {name: column[:count] for name, column in batch.meta.items()})
+
+
+def _views(pipeline: Pipeline, test: View) -> Figure:
+    batch = _few(test, _SHOWN)
+    depict = pipeline.sampler.depict  # type: ignore[attr-defined]
+    rows = {"item": pipeline.sampler.clean(batch), **pipeline.sampler(batch)}
+    return figures.grid(
+        [depict(view).cpu() for view in rows.values()], [name if name == "item" else f"view {name}" for name in rows]
+    )
+
+
+def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
+    items = source.items(source.splits[0])
+    some = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:5_000].tolist()
+    train = items.__getitems__(some).to(device_of(pipeline))
+    query = _few(test, _SHOWN // 2)
+    depict = pipeline.sampler.depict  # type: ignore[attr-defined]
+    rows: list[Tensor] = []
+    titles: list[str] = []
+    marks: list[list[bool | None]] = []
+    found = {}
+    for of in ("raw", "trained"):
+        seen, bank = (_representations(of, pipeline, pipeline, batch) for batch in (query, train))
+        found[of] = figures.nearest(seen, bank, _NEIGHBOURS)
+    pictures = {
+        name: depict(pipeline.sampler.clean(batch)).cpu() for name, batch in (("query", query), ("train", train))
+    }
+    for i in range(len(query)):
+        for of, index in found.items():
+            rows.append(torch.cat([pictures["query"][i : i + 1], pictures["train"][index[i]]]))
+            titles.append(of)
+            marks.append([None, *_same_label(query, i, train, index[i])])
+    return figures.grid(rows, titles, marks)
+
+
+def _same_label(query: View, i: int, train: View, chosen: Tensor) -> list[bool | None]:
+    if "label" not in train.meta or "label" not in query.meta:
+        return [None] * len(chosen)
+    return [int(train.meta["label"][j]) == int(query.meta["label"][i]) for j in chosen.tolist()]
+
+
+def _inline(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def _table(evaluation: Evaluation) -> str:
+    head = "".join(f"<th>{of}</th>" for of in OF)
+    body = "".join(
+        f"<tr><td>{html.escape(name)}, {html.escape(split)}</td>"
+        + "".join(f"<td>{values[of]:.4g}</td>" if of in values else "<td>—</td>" for of in OF)
+        + "</tr>"
+        for name, splits in evaluation.figures.items()
+        for split, values in splits.items()
+    )
+    return f"<table><tr><th></th>{head}</tr>{body}</table>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+img { max-width: 100% } table { border-collapse: collapse } th, td { padding: .2rem .8rem; text-align: right }
+td:first-child { text-align: left } tr:nth-child(even), pre { background: #f4f4f4 }
+pre { padding: 1rem; overflow: auto }
+</style></head><body>
+<h1>$title</h1>
+<h2>Figures</h2>
+<p>Each beside the same figure for the raw input and for the encoder before training.</p>
+$figures
+$notes
+$pictures
+<h2>Spec</h2>
+<p>$versions</p>
+<pre>$spec</pre>
+</body></html>
+"""

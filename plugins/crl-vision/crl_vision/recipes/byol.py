@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from crl_core.branch import Branch
+from crl_core.contrast import Contrast
+from crl_core.parts.heads.mlp import MLP
+from crl_core.parts.heads.prediction import Prediction
+from crl_core.parts.losses.regression import Regression
+from crl_core.parts.updates.momentum import Momentum
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Encoder, Source
+from crl_core.recipe import Recipe
+from crl_core.relation import same
+
+from ..samplers.augmented import Augmented
+from ..sources.digits import Digits
+from .defaults import Shape, encoder_for, training_for
+
+
+def byol(
+    source: Source | None = None, encoder: Encoder | None = None, size: int | None = None, momentum: float | None = None
+) -> Recipe:
+    """BYOL: each view predicts the other's embedding by a slowly moving target; no negatives.
+
+    Paper: Grill, Strub, Altché, Tallec, Richemond, Buchatskaya, Doersch, Pires, Guo, Azar, Piot,
+    Kavukcuoglu, Munos, Valko 2020, Bootstrap Your Own Latent
+
+    Checked against: 2 - 2 cos in both directions (equation 2), a predictor on the online side alone,
+    no gradient to the target, whose momentum rises to 1 along a cosine.
+
+    Args:
+        source: of images; the digits that need no download by default.
+        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
+        size: of the views in pixels; as large as the images by default.
+        momentum: at the start; by default 0.996 as in the paper for a million images, and 0.98 for fewer.
+    """
+    source = source or Digits()
+    shape = Shape(source)
+    start = momentum or (0.996 if shape.count >= 1_000_000 else 0.98)
+    views = ("a", "b")
+    pipeline = Pipeline(
+        sampler=Augmented("strokes" if shape.drawn else "byol", size=size),
+        branches={
+            "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256)),
+            "online": Branch(tap="projection", head=Prediction()),
+            "target": Branch(views, tracks="projection", update=Momentum(start, final=1.0)),
+        },
+        contrasts=[
+            Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))
+        ],
+    )
+    return Recipe(pipeline, source, training_for(shape))

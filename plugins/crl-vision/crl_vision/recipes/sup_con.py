@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from crl_core.parts.heads.mlp import MLP
+from crl_core.parts.losses.info_nce import InfoNCE
+from crl_core.parts.scores.cosine import Cosine
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Encoder, Source
+from crl_core.recipe import Recipe
+from crl_core.relation import same
+
+from ..samplers.augmented import Augmented
+from ..sources.digits import Digits
+from .defaults import Shape, encoder_for, training_for
+
+
+def sup_con(
+    source: Source | None = None, encoder: Encoder | None = None, size: int | None = None, temperature: float = 0.1
+) -> Recipe:
+    """SupCon: all views of all images with the same label are positives.
+
+    Paper: Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan 2020, Supervised
+    Contrastive Learning
+
+    Checked against: L_out of equation 2, the mean over the positives outside the logarithm, at
+    temperature 0.1; a view is never its own positive, and a label that occurs once still has its
+    other view. Images without a label (-1) have their other view alone.
+
+    Args:
+        source: of images with labels; the digits that need no download by default.
+        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
+        size: of the views in pixels; as large as the images by default.
+    """
+    source = source or Digits()
+    shape = Shape(source)
+    settings = "strokes" if shape.drawn else "simclr-small" if shape.size <= 64 else "simclr"
+    pipeline = Pipeline(
+        sampler=Augmented(settings, size=size),
+        encoder=encoder or encoder_for(shape),
+        head=MLP(128),
+        score=Cosine(temperature),
+        loss=InfoNCE(positives="outside"),
+        positive=(same("label") | same("instance")) & ~same("row"),
+    )
+    return Recipe(pipeline, source, training_for(shape))
