@@ -118,9 +118,10 @@ class Contrast(nn.Module):
         return query, keys
 
     def _annotated(self, table: Embeddings) -> Embeddings:
-        if not isinstance(self.memory, Annotates):
-            return table
-        return Embeddings(table.z, {**table.meta, **self.memory.annotate(table.meta)})
+        # Encoders and heads may have computed in bfloat16; scores and losses don't.
+        z = table.z.float() if table.z.dtype in (torch.bfloat16, torch.float16) else table.z
+        more = self.memory.annotate(table.meta) if isinstance(self.memory, Annotates) else {}
+        return Embeddings(z, {**table.meta, **more})
 
     def forward(self, table: Mapping[str, Embeddings]) -> Term:
         """The term for these embeddings; in training, the memory takes the batch's keys afterwards."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +223,9 @@ def parse(text: str) -> Relation:
     if len(text) > _LONGEST:
         raise RelationError(f"a relation of {len(text)} characters; at most {_LONGEST} are read")
     try:
-        tree = ast.parse(text, mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise RelationError(f"can't read the relation {text!r}: {error}") from None
     return _build(tree.body, text)

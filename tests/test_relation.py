@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crl_core.relation import And, Not, Or, Relation, RelationError, beyond, parse, same, within
+
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+DISTANCES = st.one_of(st.integers(0, 9), st.floats(0, 1e6, allow_nan=False))
+ATOMS = st.one_of(NAMES.map(same), st.builds(within, NAMES, DISTANCES), st.builds(beyond, NAMES, DISTANCES))
+RELATIONS = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(st.builds(And, inner, inner), st.builds(Or, inner, inner), st.builds(Not, inner)),
+    max_leaves=6,
+)
+
+
+@given(RELATIONS)
+def test_prints_as_it_is_read(relation: Relation) -> None:
+    assert parse(str(relation)) == relation
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'same("instance") & ~same("row")',
+        'same("video") & within("time", 2)',
+        'same("video") & (within("time", 2) | beyond("time", 10.5))',
+        '~(same("a") | same("b")) & same("c")',
+        'same("a") & (same("b") & same("c"))',
+    ],
+)
+def test_prints_as_it_is_written(text: str) -> None:
+    assert str(parse(text)) == text
+
+
+def test_operators_build_what_the_text_says() -> None:
+    assert parse('same("video") & ~within("time", 2) | beyond("time", 10)') == (
+        same("video") & ~within("time", 2) | beyond("time", 10)
+    )
+
+
+COLUMNS = st.lists(st.integers(-1, 3), min_size=1, max_size=6)
+
+
+@given(COLUMNS, COLUMNS, COLUMNS)
+def test_means_what_it_says_for_every_pair(query: list[int], key: list[int], time: list[int]) -> None:
+    relation = (same("id") & within("time", 1)) | ~same("id") & beyond("time", 2)
+    q = {"id": torch.tensor(query), "time": torch.arange(len(query))}
+    k = {"id": torch.tensor(key), "time": torch.tensor((time * len(key))[: len(key)])}
+    found = relation({name: column[:, None] for name, column in q.items()}, k)
+    for i in range(len(query)):
+        for j in range(len(key)):
+            same_id = query[i] == key[j] and query[i] >= 0
+            apart = abs(i - int(k["time"][j]))
+            assert bool(found[i, j]) == ((same_id and apart <= 1) or (not same_id and apart > 2))
+
+
+def test_unknown_is_the_same_as_nothing() -> None:
+    unknown, known = torch.tensor([[-1], [2]]), torch.tensor([-1, 2])
+    assert same("label")({"label": unknown}, {"label": known}).tolist() == [[False, False], [False, True]]
+    nan = torch.tensor([float("nan")])
+    assert not same("x")({"x": nan}, {"x": nan}).any()
+
+
+def test_a_missing_column_is_named_with_the_nearest() -> None:
+    with pytest.raises(
+        RelationError, match=r"same\(\"lable\"\) reads column 'lable', but the key rows have only instance, label"
+    ):
+        same("lable")({"lable": torch.zeros(1)}, {"label": torch.zeros(1), "instance": torch.zeros(1)})
+
+
+def test_and_or_not_are_refused() -> None:
+    with pytest.raises(RelationError, match="combine with &"):
+        bool(same("a") and same("b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "can't read"),
+        ("sane('a')", "Did you mean 'same'"),
+        ("same(a)", "expected a column's name"),
+        ("same('a', 'b')", r"takes \(column\), not 2"),
+        ("within('a')", r"takes \(column, distance\)"),
+        ("within('a', 'b')", "doesn't fit"),
+        ("within('a', True)", "doesn't fit"),
+        ("within('a', -1)", "expected a column's name or a number"),
+        ("same('a') and same('b')", "joined by"),
+        ("same('a') + same('b')", "joined by"),
+        ("same(name='a')", "joined by"),
+        ("__import__('os').system('true')", "joined by"),
+        ("(lambda: 0)()", "joined by"),
+        ("same('a') if same('b') else same('c')", "joined by"),
+        ("~" * 5_000 + "same('a')", "at most 1000"),
+        ("(" * 400 + "same('a')" + ")" * 400, "can't read"),
+        ("within('a', 1e999)", "finite"),
+    ],
+)
+def test_anything_else_is_refused_with_the_place(text: str, said: str) -> None:
+    with pytest.raises(RelationError, match=said):
+        parse(text)
+
+
+@given(st.text(max_size=60))
+def test_no_text_does_anything_but_parse_or_fail_clearly(text: str) -> None:
+    try:
+        assert isinstance(parse(text), Relation)
+    except RelationError:
+        pass
+
+
+@given(st.text("same()within'\"\\&|~0123456789., ab", max_size=60))
+def test_nor_does_text_that_looks_right(text: str) -> None:
+    try:
+        relation = parse(text)
+    except RelationError:
+        return
+    assert parse(str(relation)) == relation
