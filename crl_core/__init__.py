@@ -11,9 +11,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .assemble import assemble as assemble
+    from .assemble import describe as describe
     from .branch import Branch as Branch
     from .contrast import Contrast as Contrast
+    from .engine.fit import Fitted as Fitted
+    from .engine.fit import fit as fit
+    from .engine.training import Training as Training
     from .errors import CrlError as CrlError
+    from .evaluation.evaluate import Evaluation as Evaluation
+    from .evaluation.evaluate import evaluate as evaluate
+    from .export import load as load
+    from .export import save as save
     from .pairs import Candidates as Candidates
     from .pairs import Pairs as Pairs
     from .pairs import Scores as Scores
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
     from .protocols import Progress as Progress
     from .protocols import View as View
     from .protocols import Views as Views
+    from .recipe import Recipe as Recipe
     from .registry import make as make
     from .registry import refresh as refresh
     from .registry import register as register
@@ -49,6 +59,12 @@ if TYPE_CHECKING:
     from .relation import within as within
 
 _HOMES = {
+    "recipe": ("Recipe",),
+    "export": ("load", "save"),
+    "evaluation.evaluate": ("Evaluation", "evaluate"),
+    "engine.training": ("Training",),
+    "engine.fit": ("Fitted", "fit"),
+    "assemble": ("assemble", "describe"),
     "branch": ("Branch",),
     "contrast": ("Contrast",),
     "errors": ("CrlError",),

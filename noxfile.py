@@ -1,0 +1,55 @@
+"""What the project checks of itself: `nox` runs all but the benchmarks, `nox -s tests` the tests."""
+
+import os
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+OURS = ("-e", ".[train,onnx]", "-e", "plugins/crl-vision")
+
+
+def group(name: str) -> list[str]:
+    """The packages of a dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests; `nox -s tests -- -m "not slow"` leaves the slow ones out."""
+    session.install(*OURS, *group("tests"))
+    # One thread for each of the processes: they share the cores.
+    session.run("pytest", "-n", str(os.cpu_count() or 1), *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: errors, order of imports, format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy: strict for crl_core, and for what the plugins hand to it."""
+    session.install(*OURS, *group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the documentation into site/; a broken link is an error."""
+    session.install(*group("docs"))
+    session.run("mkdocs", "build", "--strict", "--quiet")
+
+
+@nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Measures what benchmarks/README.md reports; `nox -s benchmarks -- step` runs one of them."""
+    session.install(*OURS, *group("tests"))
+    for name in session.posargs or ["startup", "views", "step"]:
+        session.run("python", f"benchmarks/{name}.py", env={"OMP_NUM_THREADS": "2"})
