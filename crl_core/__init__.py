@@ -11,8 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .assemble import assemble as assemble
-    from .assemble import describe as describe
+    from .assembly import assemble as assemble
+    from .assembly import describe as describe
     from .branch import Branch as Branch
     from .contrast import Contrast as Contrast
     from .engine.fit import Fitted as Fitted
@@ -64,7 +64,7 @@ _HOMES = {
     "evaluation.evaluate": ("Evaluation", "evaluate"),
     "engine.training": ("Training",),
     "engine.fit": ("Fitted", "fit"),
-    "assemble": ("assemble", "describe"),
+    "assembly": ("assemble", "describe"),
     "branch": ("Branch",),
     "contrast": ("Contrast",),
     "errors": ("CrlError",),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import spec
-from .assemble import assemble, describe, refuse_local, requirements
+from .assembly import assemble, describe, refuse_local, requirements
 from .engine import checkpoint, folder
 from .errors import CrlError
 from .pipeline import Pipeline

@@ -20,8 +20,6 @@ from .protocols import (
     Head,
     Loss,
     Memory,
-    OnEpoch,
-    OnStep,
     Progress,
     Sampler,
     Score,
@@ -169,15 +167,13 @@ class Pipeline(nn.Module):
         for branch in self.branches.values():
             if branch.tracks:
                 branch.advance(self.branches[branch.tracks], progress)
-        for part in self.modules():
-            if part is not self and isinstance(part, OnStep):
-                part.on_step(progress)
+        for part in self._parts_with("on_step"):
+            part.on_step(progress)
 
     def on_epoch(self, progress: Progress, embed: Embed) -> None:
         """To be called before every epoch; `embed(branch)` gives the training items through a branch."""
-        for part in self.modules():
-            if part is not self and isinstance(part, OnEpoch):
-                part.on_epoch(progress, embed)
+        for part in self._parts_with("on_epoch"):
+            part.on_epoch(progress, embed)
 
     # -- what its user calls afterwards ----------------------------------------------------------
 
@@ -264,12 +260,15 @@ class Pipeline(nn.Module):
             raise CrlError(not_finite(terms, table))
         return Losses(total, terms, ignored, table)
 
+    def _parts_with(self, method: str) -> list[Any]:
+        # By name: asking whether a part keeps a protocol takes ten times as long, and this is asked at every step.
+        return [part for part in self.modules() if part is not self and hasattr(type(part), method)]
+
     def _notice_missing_steps(self) -> None:
         self._since_step += 1
-        waiting = any(branch.copies for branch in self.branches.values()) or any(
-            isinstance(part, OnStep) for part in self.modules() if part is not self
-        )
-        if self._since_step == _PATIENCE and waiting:
+        if self._since_step != _PATIENCE:
+            return
+        if self._parts_with("on_step") or any(branch.copies for branch in self.branches.values()):
             warnings.warn(
                 f"{_PATIENCE} training losses without pipeline.on_step(): momentum encoders and schedules stand still. "
                 f"Call it after every optimiser.step()",

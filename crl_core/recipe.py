@@ -15,7 +15,7 @@ from typing import Any, get_args
 import attrs
 from torch import nn
 
-from .assemble import KIND_OF, part_from, signature
+from .assembly import KIND_OF, part_from, signature
 from .branch import Branch
 from .contrast import Contrast
 from .engine import folder

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from .. import export
-from ..assemble import assemble, describe, part_from
+from ..assembly import assemble, describe, part_from
 from ..distributed import rank
 from ..engine import folder
 from ..engine.fit import fit

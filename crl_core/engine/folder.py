@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .. import assemble, spec
+from .. import assembly, spec
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Source
@@ -37,11 +37,11 @@ def create(folder: Path, pipeline: Pipeline, source: Source, training: Training)
 def spec_of(pipeline: Pipeline, source: Source, training: Training) -> dict[str, Any]:
     """The spec of a run, as data."""
     data = {
-        "source": spec.plain(assemble.part_of("source", source, "source")),
+        "source": spec.plain(assembly.part_of("source", source, "source")),
         "training": spec.plain(training),
-        "pipeline": spec.plain(assemble.describe(pipeline)),
+        "pipeline": spec.plain(assembly.describe(pipeline)),
     }
-    requires = assemble.requirements(data)
+    requires = assembly.requirements(data)
     made_with = {"python": platform.python_version(), "torch": version("torch")}
     return {"schema": spec.SCHEMA, "requires": requires, "made_with": made_with, **data}
 
@@ -75,8 +75,8 @@ def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training]:
     training: Training = spec.convert(data.get("training", {}), Training, "training")
     if "pipeline" not in data or "source" not in data:
         raise spec.SpecError("a run's spec has a pipeline and a source")
-    source: Source = assemble.part_from("source", data["source"], "source")
-    return assemble.assemble(data["pipeline"]), source, training
+    source: Source = assembly.part_from("source", data["source"], "source")
+    return assembly.assemble(data["pipeline"]), source, training
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from ..assemble import assemble, describe
+from ..assembly import assemble, describe
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Embeddings, Evaluator, Items, Source, View

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from .normalise import Normalise
@@ -29,6 +30,7 @@ class ConvNet(nn.Module):
                 nn.ReLU(inplace=True),
             ]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """`[N, channels, H, W]` from 0 to 1, to `[N, width · 2^(stages-1)]`.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from crl_core.errors import CrlError
@@ -18,4 +19,5 @@ class Normalise(nn.Module):
                 f"this encoder takes images with {self.channels} channels, and these have {images.shape[1]}: "
                 f"make it with channels={images.shape[1]}"
             )
-        return (images - self.mean) / self.std
+        # With the channels last in memory, convolutions are quicker, on CPUs and with bfloat16 on GPUs.
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

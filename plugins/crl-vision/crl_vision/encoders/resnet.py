@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -37,6 +38,7 @@ class ResNet(nn.Module):
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
         net.fc = nn.Identity()
         self.layers = nn.Sequential(Normalise(channels, mean, std), net)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """`[N, channels, H, W]` from 0 to 1, to `[N, 512]` (2048 from depth 50 on)."""

@@ -44,8 +44,6 @@ def byol(
             "online": Branch(tap="projection", head=Prediction()),
             "target": Branch(views, tracks="projection", update=Momentum(start, final=1.0)),
         },
-        contrasts=[
-            Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))
-        ],
+        contrasts=[Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))],
     )
     return Recipe(pipeline, source, training_for(shape))

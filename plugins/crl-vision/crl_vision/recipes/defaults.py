@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from crl_core.engine.training import Training
 from crl_core.errors import CrlError
 from crl_core.protocols import Encoder, Source
-from torch import Tensor
 
 from ..encoders.conv_net import ConvNet
 

@@ -55,6 +55,11 @@ class Augmented:
             data = data[:, :, top : top + self.size, left : left + self.size].clamp(0, 1)
         return View(data, images.meta)
 
+    def depict(self, images: View) -> Tensor:
+        """Pictures for a report: bytes `[N, H, W, 3]`."""
+        pixels = (unit(images.data).clamp(0, 1) * 255).round().to(torch.uint8)
+        return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+
 
 def unit(images: Tensor) -> Tensor:
     """Images `[N, C, H, W]` of bytes, or of numbers from 0 to 1, as float32 from 0 to 1.
