@@ -12,6 +12,7 @@ from torch import nn
 from .branch import Branch
 from .contrast import Contrast
 from .errors import CrlError, nearest
+from .named import Named
 from .pipeline import Penalty, Pipeline
 from .protocols import Encoder, Head, Loss, Memory, Sampler, Score, Source, Update
 from .registry import PluginError, address_of, get, known
@@ -50,7 +51,7 @@ def describe(pipeline: Pipeline) -> PipelineSpec:
 
 def _branch(branch: Branch, place: str, seen: dict[int, str]) -> BranchSpec:
     encoder: Any = branch.encoder
-    if isinstance(encoder, nn.ModuleDict):
+    if isinstance(encoder, Named):
         encoder = {name: part_of("encoder", e, f"{place}.encoder.{name}", seen) for name, e in encoder.items()}
     elif encoder is not None:
         encoder = part_of("encoder", encoder, f"{place}.encoder", seen)

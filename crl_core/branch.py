@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CrlError, nearest
+from .named import Named
 from .parts.updates.frozen import Frozen
 from .parts.updates.shared import Shared
 from .protocols import Embeddings, Encoder, Head, Output, Progress, Update, View, Views
@@ -50,7 +51,7 @@ class Branch(nn.Module):
         self.encoder = self._own(encoder)
         self.head = None if head is None else make("head", head)
         self.update: Update = Shared() if update is None else make("update", update)
-        self.copies = nn.ModuleDict()
+        self.copies: Named[nn.Module] = Named()
         if self.encoder is not None and not isinstance(self.update, (Shared, Frozen)):
             raise CrlError(f"{type(self.update).__name__} needs another branch to follow: name it in `tracks`")
         if self.encoder is not None and self.update.frozen:
@@ -62,7 +63,7 @@ class Branch(nn.Module):
             return None if encoder is None else make("encoder", encoder)
         if set(encoder) != set(self.views):
             raise CrlError(f"encoders for {', '.join(encoder)}, but the branch reads {', '.join(self.views)}")
-        return nn.ModuleDict({name: make("encoder", part) for name, part in encoder.items()})
+        return Named({name: make("encoder", part) for name, part in encoder.items()})
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class Branch(nn.Module):
         return self
 
     def forward(
-        self, views: Views, branches: Mapping[str, Branch], table: Mapping[str, Embeddings], cache: dict[Any, Any]
+        self, views: Views, branches: Mapping[str, Branch] | Named[Branch], table: Mapping[str, Embeddings], cache: dict[Any, Any]
     ) -> Embeddings:
         """The embeddings of `views`.
 
@@ -104,7 +105,7 @@ class Branch(nn.Module):
             cache: what encoders have already computed in this step.
         """
         tracked = self if self.tracks is None else branches[self.tracks]
-        head = self.head or self.copies._modules.get("head") or tracked.head
+        head = self.head or self.copies.get("head") or tracked.head
         # What it takes from elsewhere, or keeps frozen, has a gradient only if `update` says so;
         # a head of its own always trains.
         inherited = torch.is_grad_enabled() and self.update.gradient
@@ -112,22 +113,22 @@ class Branch(nn.Module):
             if self.tap is not None:
                 encoded = _tapped(self.tap, table, detach=not self.update.gradient)
             else:
-                encoder = self.copies._modules.get("encoder") or tracked.encoder
+                encoder = self.copies.get("encoder") or tracked.encoder
                 encoded = self._encode(encoder, views, cache)
         with torch.set_grad_enabled(torch.is_grad_enabled() if head is self.head else inherited):
             return encoded if head is None else _project(head, encoded)
 
-    def representation(self, data: Any, branches: Mapping[str, Branch]) -> Tensor:
+    def representation(self, data: Any, branches: Mapping[str, Branch] | Named[Branch]) -> Tensor:
         """What the encoder makes of `data`, `[N, d]`; local features are averaged."""
         tracked = self if self.tracks is None else branches[self.tracks]
-        encoder = self.copies._modules.get("encoder") or tracked.encoder
-        if encoder is None or isinstance(encoder, nn.ModuleDict):
+        encoder = self.copies.get("encoder") or tracked.encoder
+        if encoder is None or isinstance(encoder, Named):
             raise CrlError("only a branch with one encoder encodes items")
         z = _table(encoder(data), {}).z
         return z if z.dim() == 2 else z.flatten(1, -2).mean(1)
 
     def _encode(self, encoder: nn.Module | None, views: Views, cache: dict[Any, Any]) -> Embeddings:
-        if isinstance(encoder, nn.ModuleDict):
+        if isinstance(encoder, Named):
             parts = {name: _run(encoder[name], views[name], (name,), cache) for name in self.views}
             first, *_ = parts.values()
             return Embeddings(first.z, first.meta, {name: part.z for name, part in parts.items()})

@@ -13,6 +13,7 @@ from . import distributed
 from .branch import Branch
 from .contrast import Contrast
 from .errors import CrlError, nearest
+from .named import Named
 from .protocols import (
     Embed,
     Embeddings,
@@ -114,8 +115,8 @@ class Pipeline(nn.Module):
             ]
         elif any(part is not None for part in (encoder, head, score, loss, negative, memory)):
             raise CrlError("branches and contrasts hold the encoder, head, score, loss and memory: give only these")
-        # torch's containers register the parts; for the type checker they hold what they hold.
-        self.branches = cast("Mapping[str, Branch]", nn.ModuleDict(branches))
+        self.branches = Named(branches)
+        # torch's lists register the parts; for the type checker they hold what they hold.
         self.contrasts = cast("Sequence[Contrast]", nn.ModuleList(contrasts))
         self.penalties = cast("Sequence[Penalty]", nn.ModuleList(penalties))
         self.batches = 0

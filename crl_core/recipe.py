@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 import attrs
-from torch import nn
 
 from .assembly import KIND_OF, part_from, signature
 from .branch import Branch
@@ -21,6 +20,7 @@ from .contrast import Contrast
 from .engine import folder
 from .engine.training import Training
 from .errors import nearest
+from .named import Named
 from .parts.memories.in_batch import InBatch
 from .pipeline import Pipeline
 from .protocols import Source
@@ -175,7 +175,7 @@ def _encoder(name: str, branch: Branch) -> str:
     if branch.tracks:
         return f"{name}: {brief(branch.update)} of {branch.tracks}"
     own = branch.encoder
-    text = ", ".join(brief(part) for part in own.values()) if isinstance(own, nn.ModuleDict) else brief(own)
+    text = ", ".join(brief(part) for part in own.values()) if isinstance(own, Named) else brief(own)
     return f"{text} ({brief(branch.update)})" if branch.update.frozen else text
 
 
