@@ -96,7 +96,11 @@ class Branch(nn.Module):
         return self
 
     def forward(
-        self, views: Views, branches: Mapping[str, Branch] | Named[Branch], table: Mapping[str, Embeddings], cache: dict[Any, Any]
+        self,
+        views: Views,
+        branches: Mapping[str, Branch] | Named[Branch],
+        table: Mapping[str, Embeddings],
+        cache: dict[Any, Any],
     ) -> Embeddings:
         """The embeddings of `views`.
 
@@ -119,13 +123,12 @@ class Branch(nn.Module):
             return encoded if head is None else _project(head, encoded)
 
     def representation(self, data: Any, branches: Mapping[str, Branch] | Named[Branch]) -> Tensor:
-        """What the encoder makes of `data`, `[N, d]`; local features are averaged."""
+        """What the encoder makes of `data`."""
         tracked = self if self.tracks is None else branches[self.tracks]
         encoder = self.copies.get("encoder") or tracked.encoder
         if encoder is None or isinstance(encoder, Named):
             raise CrlError("only a branch with one encoder encodes items")
-        z = _table(encoder(data), {}).z
-        return z if z.dim() == 2 else z.flatten(1, -2).mean(1)
+        return _table(encoder(data), {}).z
 
     def _encode(self, encoder: nn.Module | None, views: Views, cache: dict[Any, Any]) -> Embeddings:
         if isinstance(encoder, Named):

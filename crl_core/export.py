@@ -14,7 +14,7 @@ from . import spec
 from .assembly import assemble, describe, refuse_local, requirements
 from .engine import checkpoint, folder
 from .errors import CrlError
-from .pipeline import Pipeline
+from .pipeline import Pipeline, averaged
 from .protocols import View
 
 WEIGHTS = "model.safetensors"
@@ -77,7 +77,7 @@ class _Represent(nn.Module):
         self.pipeline, self.branch = pipeline, branch or next(iter(pipeline.branches))
 
     def forward(self, data: Tensor) -> Tensor:
-        return self.pipeline.branches[self.branch].representation(data, self.pipeline.branches)
+        return averaged(self.pipeline.branches[self.branch].representation(data, self.pipeline.branches))
 
 
 def to_onnx(pipeline: Pipeline, example: View, path: Path | str, branch: str | None = None) -> float:

@@ -182,6 +182,8 @@ class Pipeline(nn.Module):
     def encode(self, batch: View, branch: str | None = None) -> Tensor:
         """The representations `[N, d]` of a batch's items: the encoder in evaluation mode, nothing random.
 
+        Local features are averaged. Of a branch that taps another, it is what the branch makes of them.
+
         Args:
             branch: whose encoder; the first branch's by default.
         """
@@ -196,7 +198,10 @@ class Pipeline(nn.Module):
         training = self.training
         self.eval()
         try:
-            return self.branches[name].representation(view.data, self.branches)
+            branch = self.branches[name]
+            if branch.tap is None:
+                return averaged(branch.representation(view.data, self.branches))
+            return averaged(self.embed(dict.fromkeys(self.sampler.views, view), name)[name].z)
         finally:
             self.train(training)
 
@@ -218,7 +223,8 @@ class Pipeline(nn.Module):
         table: dict[str, Embeddings] = {}
         cache: dict[Any, Any] = {}
         row = distributed.rank() << 40  # rows of different processes never meet
-        numbered = {name: _with_columns(view, self._position(name), self.batches) for name, view in views.items()}
+        batch = self.batches + (not self.training)  # what is only looked at is a batch of its own
+        numbered = {name: _with_columns(view, self._position(name), batch) for name, view in views.items()}
         wanted = list(self.branches) if only is None else self._path_to(only)
         for name in wanted:
             branch = self.branches[name]
@@ -291,6 +297,11 @@ class Pipeline(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.batches = int(state)
+
+
+def averaged(z: Tensor) -> Tensor:
+    """`[N, d]`, the mean of local features `[N, …, d]`."""
+    return z if z.dim() == 2 else z.flatten(1, -2).mean(1)
 
 
 def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -82,7 +83,7 @@ class Perceptron(nn.Module):
         super().__init__()
         self.hidden, self.size, self.depth = hidden, size, depth
         widths = [SEEN] + [hidden] * depth
-        layers = [part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU())]
+        layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU())]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden, size))
 
     def forward(self, data: Tensor) -> Tensor:

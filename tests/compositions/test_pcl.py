@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -153,7 +154,7 @@ def test_clusters_show_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert epochs == tuple(range(20))
         assert [len(c) for c in centroids] == [0] * WARMUP + [count] * (20 - WARMUP)
         later = centroids[WARMUP:]
-        assert not any(torch.equal(a, b) for a, b in zip(later, later[1:], strict=False)), "clustered anew each epoch"
+        assert not any(torch.equal(a, b) for a, b in pairwise(later)), "clustered anew each epoch"
 
 
 def test_prototypes_gather_their_clusters() -> None:
@@ -219,7 +220,7 @@ def test_a_cluster_of_one_item_is_not_the_most_concentrated() -> None:
 
 
 def test_the_term_is_proto_nce() -> None:
-    table, prototypes = clustered()
+    _, prototypes = clustered()
     contrast = alone(prototypes)
     query = Embeddings(F.normalize(torch.randn(12, 6).double(), dim=1).requires_grad_(), {"instance": torch.arange(12)})
     logits = query.z @ (prototypes.centroids / prototypes.concentrations[:, None]).T

@@ -17,9 +17,9 @@ SHAPES = torch.randn(PHONES, HOP, generator=torch.Generator().manual_seed(0))
 
 
 def utterances(count: int) -> tuple[crl.View, Tensor]:
-    """Waveforms `[N, FRAMES · HOP]`: phones of two frames that follow each other, loud or soft; and the phones."""
+    """Waveforms `[N, FRAMES · HOP]`: phones of two frames, loud or soft, either way up; and the phones."""
     phone = wheel(count, FRAMES // 2, PHONES).repeat_interleave(2, dim=1)
-    loud = torch.empty(count, FRAMES, 1).uniform_(0.5, 2.0)
+    loud = torch.empty(count, FRAMES, 1).uniform_(0.5, 2.0) * torch.randn(count, FRAMES, 1).sign()
     waves = SHAPES[phone] * loud + 0.3 * torch.randn(count, FRAMES, HOP)
     return crl.View(waves.flatten(1), {"instance": torch.arange(count)}), phone
 
@@ -47,7 +47,8 @@ class Frames(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv1d(1, 32, HOP, HOP), nn.GELU(), nn.Conv1d(32, 32, 1))
+        wide, deep = nn.Conv1d(1, 64, HOP, HOP), nn.Conv1d(64, 64, 1)
+        self.layers = nn.Sequential(wide, nn.GELU(), deep, nn.GELU(), nn.Conv1d(64, 32, 1))
         self.norm = nn.LayerNorm(32)
         self.calls = 0
 
@@ -138,6 +139,7 @@ def told_apart(pipeline: crl.Pipeline) -> float:
 
 
 def test_the_codes_tell_phones_apart() -> None:
+    """Chance .01, untrained .26 to .33, trained .75 to .80 over 4 seeds."""
     batch, phone = utterances(600)
     pipeline = wav2vec2().build(batch)
     quantiser = pipeline.branches["target"].head
@@ -146,12 +148,12 @@ def test_the_codes_tell_phones_apart() -> None:
     untrained = told_apart(pipeline)
     start = float(pipeline.train().loss(batch).terms["context-target"])
     assert start > math.log(DISTRACTORS + 1) - 0.2, "a guess at first, and a confident one: noise at temperature 0.1"
-    losses = train(pipeline, slices(batch, 32), steps=500)
+    losses = train(pipeline, slices(batch, 32), steps=300)
     trained = told_apart(pipeline)
     used = codes_of(pipeline, batch).flatten().bincount(minlength=CODES).float()
     perplexity = float(torch.special.entr(used / used.sum()).sum().exp())
     assert chance < 0.02
-    assert untrained < 0.5
+    assert untrained < 0.45
     assert trained > 0.6, (untrained, trained, perplexity)
     assert perplexity > 4, "the codebook has not collapsed"
     assert sum(losses[-20:]) / 20 < 0.8 * losses[0]

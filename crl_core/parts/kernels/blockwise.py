@@ -25,13 +25,11 @@ class Blockwise:
             reasons.append("the keys are per query, so their scores are no matrix product")
         if not isinstance(problem.score, FactorisedScore):
             reasons.append(f"the score {type(problem.score).__name__} is no matrix product (it has no `factors`)")
-        if any(parameter.requires_grad for parameter in getattr(problem.loss, "parameters", tuple)()):
-            reasons.append(f"the loss {type(problem.loss).__name__} has parameters to train")
-        try:
-            _asked(problem.loss, problem.pairs.query.z)
-        except _Unavailable as reduction:
-            reasons.append(f"the loss asks for {reduction}; this body has logsumexp, mean and count")
-        return reasons
+        state = getattr(problem.loss, "state_dict", dict)()
+        if state:
+            reasons.append(f"the loss {type(problem.loss).__name__} has state ({', '.join(state)})")
+        # Only a loss without state may be tried out, to see of what it is a formula.
+        return reasons or _beyond(problem)
 
     def preference(self, problem: Problem) -> float:
         return 2.0
@@ -87,6 +85,15 @@ def _asked(loss: Callable[[Scores], Tensor], like: Tensor) -> frozenset[_Reducti
     with torch.no_grad():
         _evaluate(loss, find)
     return frozenset(asked)
+
+
+def _beyond(problem: Problem) -> list[str]:
+    """The first reduction that the loss asks for and this body doesn't have."""
+    try:
+        _asked(problem.loss, problem.pairs.query.z)
+    except _Unavailable as reduction:
+        return [f"the loss asks for {reduction}; this body has logsumexp, mean and count"]
+    return []
 
 
 class _Sweep(torch.autograd.Function):
