@@ -198,9 +198,9 @@ class Pipeline(nn.Module):
         training = self.training
         self.eval()
         try:
-            branch = self.branches[name]
-            if branch.tap is None:
-                return averaged(branch.representation(view.data, self.branches))
+            found = self.branches[name]
+            if found.tap is None:
+                return averaged(found.representation(view.data, self.branches))
             return averaged(self.embed(dict.fromkeys(self.sampler.views, view), name)[name].z)
         finally:
             self.train(training)

@@ -25,7 +25,7 @@ class Blockwise:
             reasons.append("the keys are per query, so their scores are no matrix product")
         if not isinstance(problem.score, FactorisedScore):
             reasons.append(f"the score {type(problem.score).__name__} is no matrix product (it has no `factors`)")
-        state = getattr(problem.loss, "state_dict", dict)()
+        state: dict[str, Any] = getattr(problem.loss, "state_dict", dict)()
         if state:
             reasons.append(f"the loss {type(problem.loss).__name__} has state ({', '.join(state)})")
         # Only a loss without state may be tried out, to see of what it is a formula.
