@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
 
 ROWS = 512  # as many as are looked at: enough for a verdict, and quick
+FEW = 3.0  # directions; healthy embeddings of a few classes fill about as many as there are classes
 
 
 @attrs.frozen
@@ -80,7 +81,7 @@ def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
             f"the embeddings have collapsed to a point: their spread is {figures['spread']:.3f} (healthy: near 1). "
             f"Look for a missing negative or predictor, a target that gets a gradient, a learning rate too high"
         )
-    elif most >= 8 and figures["effective rank"] < 0.1 * most:
+    elif most >= 8 and figures["effective rank"] < FEW:
         said.append(
             f"the embeddings fill {figures['effective rank']:.1f} of {most} possible directions: "
             f"dimensional collapse. A wider batch, a lower temperature or batch normalisation in the head may help"

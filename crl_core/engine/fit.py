@@ -102,6 +102,7 @@ class _Loop:
         self.module, self.stepper = self.fabric.setup(self.pipeline, self.optimiser)
         self.progress = Progress(0, len(first) * training.epochs, 0, training.epochs)
         self.begun = 0  # steps done in the epoch that is under way
+        self.collapsed = False
         torch.manual_seed(training.seed + self.fabric.global_rank)
 
     def _whole(self, batch: View) -> View:
@@ -204,8 +205,10 @@ class _Loop:
             return
         figures, said = health(pairs)
         record.write({"step": self.progress.step, "epoch": self.progress.epoch, **figures})
-        for text in said:
-            display.say(f"warning: after epoch {self.progress.epoch}, {contrast.name}: {text}")
+        if bool(said) != self.collapsed:  # told when it changes, not after every epoch
+            self.collapsed = bool(said)
+            text = f"warning: {' '.join(said)}" if said else "the embeddings have spread out again"
+            display.say(f"after epoch {self.progress.epoch}, {contrast.name}: {text}")
 
     # -- states ----------------------------------------------------------------------------------
 

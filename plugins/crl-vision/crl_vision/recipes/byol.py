@@ -25,23 +25,25 @@ def byol(
     Kavukcuoglu, Munos, Valko 2020, Bootstrap Your Own Latent
 
     Checked against: 2 - 2 cos in both directions (equation 2), a predictor on the online side alone,
-    no gradient to the target, whose momentum rises to 1 along a cosine.
+    no gradient to the target, whose momentum rises to 1 along a cosine. Head and predictor are 4,096
+    wide as in the paper for a million images, and 1,024 for fewer.
 
     Args:
         source: of images; the digits that need no download by default.
         encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
         size: of the views in pixels; as large as the images by default.
-        momentum: at the start; by default 0.996 as in the paper for a million images, and 0.98 for fewer.
+        momentum: at the start; by default 0.996 as in the paper for a million images, and 0.99 for fewer.
     """
     source = source or Digits()
     shape = Shape(source)
-    start = momentum or (0.996 if shape.count >= 1_000_000 else 0.98)
+    many = shape.count >= 1_000_000
+    start, hidden = momentum or (0.996 if many else 0.99), 4_096 if many else 1_024
     views = ("a", "b")
     pipeline = Pipeline(
         sampler=Augmented("strokes" if shape.drawn else "byol", size=size),
         branches={
-            "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256)),
-            "online": Branch(tap="projection", head=Prediction()),
+            "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256, hidden=hidden)),
+            "online": Branch(tap="projection", head=Prediction(hidden=hidden)),
             "target": Branch(views, tracks="projection", update=Momentum(start, final=1.0)),
         },
         contrasts=[Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))],
