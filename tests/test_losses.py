@@ -253,7 +253,7 @@ def test_a_strangers_formula_runs_blockwise() -> None:
     ("score", "loss", "reason"),
     [
         (L2(), InfoNCE(), "L2 is no matrix product"),
-        (Dot(), LearnedMargin(), "LearnedMargin has parameters to train"),
+        (Dot(), LearnedMargin(), r"LearnedMargin has state \(margin\)"),
         (Dot(), Hardest(), r"asks for (negative\.max|positive\.min)"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..engine import folder
-from ..engine.loading import batches_of
+from ..engine.loading import batches_of, first_of
 from ..protocols import Problem
 from ..recipe import Recipe, parse_settings, prepare, table, with_settings
 from ..registry import get, known, load
@@ -46,7 +46,7 @@ def run_explain(options: argparse.Namespace) -> None:
         print(line)
     torch.manual_seed(recipe.training.seed)
     items = recipe.source.items(recipe.source.splits[0])
-    batch = items.__getitems__(batches_of(items, recipe.training, epoch=0)[0])
+    batch = first_of(items, batches_of(items, recipe.training, epoch=0))
     pipeline = recipe.pipeline.build(batch)
     pipeline.loss(batch)  # one step fills the memories
     print(f"\nThe first batch, {len(batch)} items:")

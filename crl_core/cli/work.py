@@ -16,7 +16,7 @@ from ..engine import folder
 from ..engine.fit import fit
 from ..errors import CrlError, nearest
 from ..evaluation.embed import embed, write
-from ..evaluation.evaluate import EVALUATORS, Evaluation, evaluate
+from ..evaluation.evaluate import EVALUATORS, Evaluation, batches, device_of, evaluate
 from ..pipeline import Pipeline
 from ..protocols import Source
 from ..recipe import Recipe, parse_settings
@@ -116,6 +116,6 @@ def run_export(options: argparse.Namespace) -> None:
     export.save(pipeline, path)
     print(f"{path}: {folder.SPEC} and {export.WEIGHTS}, for crl_core.load({str(path)!r})")
     items = recipe.source.items(recipe.source.splits[-1])
-    example = pipeline.sampler.clean(items.__getitems__(list(range(min(4, len(items))))))
+    example = pipeline.sampler.clean(next(batches(items, 4, device_of(pipeline))))
     difference = export.to_onnx(pipeline, example, path / export.GRAPH)
     print(f"{path / export.GRAPH}: the encoder, within {difference:.1g} of torch's numbers")

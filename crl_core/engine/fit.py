@@ -25,7 +25,7 @@ from ..registry import make
 from ..registry.hooks import announce
 from . import checkpoint, folder
 from .display import Display
-from .loading import batches_of, load
+from .loading import batches_of, first_of, load, without_broken
 from .optimisers import learning_rate, make_optimiser
 from .record import Record
 from .state import State
@@ -94,7 +94,7 @@ class _Loop:
         self.items: Items = source.items(source.splits[0])
         first = batches_of(self.items, training, epoch=0)
         self.pipeline = pipeline.to(self.fabric.device).train()
-        self.pipeline.build(self._whole(self.items.__getitems__(first[0])))
+        self.pipeline.build(self._whole(first_of(self.items, first)))
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             # Statistics of one process alone would tell positives from negatives, and differ from one process's.
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.pipeline)  # type: ignore[no-untyped-call]
@@ -153,6 +153,8 @@ class _Loop:
         self.progress = self.progress._replace(epoch=self.progress.epoch + 1)
         if losses is not None:
             self._watch(losses, record, display)
+        elif mine:
+            raise CrlError("not one item of the last epoch could be used; the log names them")
         announce("crl_epoch_end", state=State(self.pipeline, self.progress, _last(record), path))
         if self.progress.epoch % training.save_every == 0 or self.progress.epoch == training.epochs:
             self._save(path)
@@ -220,7 +222,10 @@ class _Loop:
         tables = []
         for start in range(0, len(self.items), size):
             indices = list(range(start, min(start + size, len(self.items))))
-            clean = self.pipeline.sampler.clean(self._whole(self.items.__getitems__(indices)))
+            batch = without_broken(self.items.__getitems__(indices))
+            if not len(batch):
+                continue
+            clean = self.pipeline.sampler.clean(self._whole(batch))
             views = dict.fromkeys(self.pipeline.sampler.views, clean)
             tables.append(self.pipeline.embed(views, branch)[branch].rows())
         self.pipeline.train()

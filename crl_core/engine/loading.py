@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,15 +25,30 @@ def batches_of(items: Items, training: Training, epoch: int) -> list[list[int]]:
     generator = torch.Generator().manual_seed(training.seed * 1_000_003 + epoch)
     if isinstance(items, OrdersItself):
         return items.batches(training.batch_size, generator)
+    if not len(items):
+        raise CrlError("the source has no items")
     order: list[int] = torch.randperm(len(items), generator=generator).tolist()
     size = min(training.batch_size, len(order))
     return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
 
 
+def first_of(items: Items, batches: list[list[int]]) -> View:
+    """The first batch with items that can be used.
+
+    Raises:
+        CrlError: there is none.
+    """
+    for indices in batches:
+        found = without_broken(items.__getitems__(indices))
+        if len(found):
+            return found
+    raise CrlError("the source has no items that can be used; the log says what is wrong with them")
+
+
 def load(items: Items, batches: list[list[int]], training: Training) -> Iterator[View | None]:
     """These batches, in order, without the items that hold NaN or infinity; None where none is left."""
     loader: DataLoader[Any] = DataLoader(
-        _as_dataset(items),
+        cast("Dataset[Any]", items),
         batch_sampler=batches,
         num_workers=training.workers,
         collate_fn=_as_they_are,
@@ -56,12 +71,6 @@ def without_broken(batch: View) -> View:
     which = batch.meta["instance"][~good].tolist() if "instance" in batch.meta else []
     log.warning("%d items with NaN or infinity were left out: instances %s", int((~good).sum()), which[:10])
     return View(batch.data[good], {name: column[good] for name, column in batch.meta.items()})
-
-
-def _as_dataset(items: Items) -> Dataset[Any]:
-    if not len(items):
-        raise CrlError("the source has no items")
-    return items  # type: ignore[return-value]
 
 
 def _as_they_are(batch: Any) -> Any:

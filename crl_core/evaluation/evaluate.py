@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..assembly import assemble, describe
+from ..engine.loading import without_broken
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Embeddings, Evaluator, Items, Source, View
@@ -134,9 +135,19 @@ class _Look:
 
 
 def batches(items: Items, size: int, device: torch.device) -> Iterator[View]:
-    """All items, in order."""
+    """All items that can be used, in order.
+
+    Raises:
+        CrlError: there are none.
+    """
+    found = 0
     for start in range(0, len(items), size):
-        yield items.__getitems__(list(range(start, min(start + size, len(items))))).to(device)
+        batch = without_broken(items.__getitems__(list(range(start, min(start + size, len(items))))))
+        found += len(batch)
+        if len(batch):
+            yield batch.to(device)
+    if not found:
+        raise CrlError(f"not one of {len(items)} items can be used; the log says what is wrong with them")
 
 
 def raw(view: View) -> Tensor:

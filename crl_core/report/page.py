@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import spec
 from ..engine import folder
+from ..engine.loading import without_broken
 from ..evaluation.evaluate import OF, Evaluation, device_of, raw
 from ..pipeline import Pipeline
 from ..protocols import Depicts, Source, View
@@ -61,7 +62,7 @@ def _pictures(
             yield name, text, figures.bars(evaluation.figures[name], name)
     items = source.items(source.splits[-1])
     chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:_MAPPED].tolist()
-    test = items.__getitems__(chosen).to(device_of(pipeline))
+    test = without_broken(items.__getitems__(chosen)).to(device_of(pipeline))
     seen = {of: _representations(of, pipeline, untrained, test) for of in OF}
     label = test.meta["label"].cpu() if "label" in test.meta else None
     yield (
@@ -101,7 +102,7 @@ def _views(pipeline: Pipeline, test: View) -> Figure:
 def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
     items = source.items(source.splits[0])
     some = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:5_000].tolist()
-    train = items.__getitems__(some).to(device_of(pipeline))
+    train = without_broken(items.__getitems__(some)).to(device_of(pipeline))
     query = _few(test, _SHOWN // 2)
     depict = pipeline.sampler.depict  # type: ignore[attr-defined]
     rows: list[Tensor] = []

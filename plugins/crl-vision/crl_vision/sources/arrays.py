@@ -1,32 +1,80 @@
-"""Images that are all in memory."""
-
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import View
+from crl_core.errors import CrlError, nearest
+
+from .in_memory import Images, split_of
+
+_SPLITS = ("train", "val", "test")
 
 
-class Images:
-    """Images `[N, C, H, W]` with columns `[N]`, fetched by index."""
+class Arrays:
+    """Images in one `.npz` file: `train_images`, `train_labels`, `test_images`, `test_labels` (and `val_…`).
 
-    def __init__(self, data: Tensor, columns: dict[str, Tensor]) -> None:
-        if not len(data):
-            raise CrlError("there are no images")
-        self.data = data
-        self.columns = {"instance": torch.arange(len(data)), **columns}
+    That is the layout of MedMNIST (Yang et al. 2023). Images are `[N, H, W]` or `[N, H, W, 1 or 3]`,
+    bytes or numbers from 0 to 1; labels, which may be absent, are whole numbers `[N]` or `[N, 1]`,
+    negative where unknown. Pickled objects are not read.
 
-    def __len__(self) -> int:
-        return len(self.data)
+    Raises:
+        CrlError: there is no such file, or it holds something else.
+    """
 
-    def __getitems__(self, indices: list[int]) -> View:
-        index = torch.tensor(indices)
-        return View(self.data[index], {name: column[index] for name, column in self.columns.items()})
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with self._open() as file:
+            self.splits = tuple(split for split in _SPLITS if f"{split}_images" in file)
+            if "train" not in self.splits:
+                hint = nearest("train_images", file.files)
+                raise CrlError(f"{path} has no train_images; it has {', '.join(file.files) or 'nothing'}.{hint}")
 
+    def items(self, split: str) -> Images:
+        split_of(split, self.splits)
+        with self._open() as file:
+            images = self._images(file, f"{split}_images")
+            name = f"{split}_labels"
+            columns = {"label": self._labels(file, name, len(images))} if name in file else {}
+        return Images(images, columns)
 
-def split_of(split: str, splits: tuple[str, ...]) -> str:
-    if split not in splits:
-        raise CrlError(f"no split {split!r}; there are {', '.join(splits)}")
-    return split
+    def _open(self) -> np.lib.npyio.NpzFile:
+        if not Path(self.path).is_file():
+            raise CrlError(f"there is no file {self.path}")
+        try:
+            file = np.load(self.path, allow_pickle=False)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise CrlError(f"{self.path} is no .npz file: {error}") from None
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise CrlError(f"{self.path} holds a single array: save it with numpy.savez(path, train_images=…)")
+        return file
+
+    def _array(self, file: np.lib.npyio.NpzFile, name: str) -> Tensor:
+        try:
+            return torch.from_numpy(file[name])
+        except (ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise CrlError(f"{self.path}: {name} can't be read: {error}") from None
+
+    def _images(self, file: np.lib.npyio.NpzFile, name: str) -> Tensor:
+        data = self._array(file, name)
+        data = data.unsqueeze(-1) if data.dim() == 3 else data
+        if data.dim() != 4 or data.shape[-1] not in (1, 3):
+            raise CrlError(f"{self.path}: {name} is [N, H, W] or [N, H, W, 1 or 3], not {list(data.shape)}")
+        if data.dtype != torch.uint8 and not data.is_floating_point():
+            raise CrlError(f"{self.path}: {name} is bytes (uint8) or numbers from 0 to 1, not {data.dtype}")
+        if data.is_floating_point() and data.nan_to_num(0, 0, 0).aminmax()[1] > 1:
+            raise CrlError(f"{self.path}: {name} has numbers above 1; divide by 255, or save them as bytes")
+        return data.permute(0, 3, 1, 2).contiguous()
+
+    def _labels(self, file: np.lib.npyio.NpzFile, name: str, count: int) -> Tensor:
+        label = self._array(file, name)
+        label = label.squeeze(1) if label.dim() == 2 and label.shape[1] == 1 else label
+        if label.shape != (count,) or label.is_floating_point():
+            raise CrlError(
+                f"{self.path}: {name} is one whole number for each of the {count} images, "
+                f"not {list(label.shape)} of {label.dtype}"
+            )
+        return label.long()

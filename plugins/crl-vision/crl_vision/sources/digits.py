@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..augmentation import move
-from .arrays import Images, split_of
+from .in_memory import Images, split_of
 
 _MOVES = 5
 

@@ -1,0 +1,97 @@
+"""torchvision's data sets that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+
+from crl_core.errors import CrlError
+
+from .in_memory import Images, split_of
+
+
+class CIFAR10:
+    """60,000 colour images of 32×32, 10 classes (Krizhevsky 2009); downloaded by torchvision where absent.
+
+    Args:
+        root: folder where the data are, or will be.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+
+    def __init__(self, root: str = "data") -> None:
+        self.root = root
+
+    def items(self, split: str) -> Images:
+        split_of(split, self.splits)
+        from torchvision import datasets
+
+        return _cifar(
+            _found("CIFAR-10", self.root, lambda: datasets.CIFAR10(self.root, train=split == "train", download=True))
+        )
+
+
+class CIFAR100:
+    """60,000 colour images of 32×32, 100 classes (Krizhevsky 2009); downloaded by torchvision where absent.
+
+    Args:
+        root: folder where the data are, or will be.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+
+    def __init__(self, root: str = "data") -> None:
+        self.root = root
+
+    def items(self, split: str) -> Images:
+        split_of(split, self.splits)
+        from torchvision import datasets
+
+        return _cifar(
+            _found("CIFAR-100", self.root, lambda: datasets.CIFAR100(self.root, train=split == "train", download=True))
+        )
+
+
+class STL10:
+    """113,000 colour images of 96×96, 10 classes (Coates et al. 2011); downloaded by torchvision where absent.
+
+    Training sees the 100,000 images without a label and the 5,000 with one, which alone are used
+    to judge representations. About 3 GB of memory.
+
+    Args:
+        root: folder where the data are, or will be.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+
+    def __init__(self, root: str = "data") -> None:
+        self.root = root
+
+    def items(self, split: str) -> Images:
+        which = "test" if split_of(split, self.splits) == "test" else "train+unlabeled"
+        from torchvision import datasets
+
+        found = _found("STL-10", self.root, lambda: datasets.STL10(self.root, split=which, download=True))
+        return Images(torch.from_numpy(found.data), {"label": torch.as_tensor(found.labels).long()})
+
+
+def _cifar(found: Any) -> Images:
+    images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+    return Images(images, {"label": torch.tensor(found.targets)})
+
+
+def _found(name: str, root: str, load: Callable[[], Any]) -> Any:
+    """The data set, downloaded if need be.
+
+    Raises:
+        CrlError: it is neither there nor to be had.
+    """
+    try:
+        return load()
+    except (OSError, RuntimeError) as error:
+        raise CrlError(
+            f"{name} is not in the folder {root!r}, and could not be downloaded: {error}. "
+            f"Put torchvision's files there, or use other images: source=vision/folder, source=vision/arrays"
+        ) from error

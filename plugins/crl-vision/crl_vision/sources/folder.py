@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from crl_core.errors import CrlError
+from crl_core.protocols import View
+
+from .in_memory import split_of
+
+log = logging.getLogger("crl")
+
+_TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
+_KEPT = 1 << 30  # bytes of images that are kept in memory once they have been read
+
+
+class Folder:
+    """Any folder of images, with a folder for each class or without; every image as a square of `size` pixels.
+
+    The short side is scaled to `size` and the middle is cut out; EXIF's rotation is applied, and
+    what is transparent becomes white. Files that are no whole images are left out, counted and
+    named in the log. Folders `train` and `test` (or `val`) in it are the splits; where they are
+    not, some images are set aside for testing, chosen by their names.
+
+    Args:
+        root: the folder.
+        size: height and width of the images. Larger than the views, so that crops keep their detail.
+        channels: 3 for colour, 1 for grey.
+        test: which share of the images is for testing, where there is no such folder.
+
+    Raises:
+        CrlError: there is no such folder, or no image in it.
+    """
+
+    splits = ("train", "test")
+
+    def __init__(self, root: str, size: int = 128, channels: int = 3, test: float = 0.1) -> None:
+        if channels not in (1, 3):
+            raise ValueError(f"channels is 1 or 3, not {channels}")
+        if size < 1:
+            raise ValueError(f"size is at least 1 pixel, not {size}")
+        if not 0 < test < 1:
+            raise ValueError(f"test is a share between 0 and 1, not {test}")
+        self.root, self.size, self.channels, self.test = root, size, channels, test
+
+    def items(self, split: str) -> Files:
+        split_of(split, self.splits)
+        if not Path(self.root).is_dir():
+            raise CrlError(f"there is no folder {self.root}")
+        own = self._own(split)
+        if own is not None:
+            return Files(own, _images(own), self.size, self.channels)
+        root = Path(self.root)
+        files = _images(root)
+        if len(files) < 2:
+            raise CrlError(f"{root} holds a single image: at least 2 are needed, one to train and one to test")
+        # By name: the same images every time, and nearly the same when others are added.
+        drawn = sorted(files, key=lambda path: (zlib.crc32(path.relative_to(root).as_posix().encode()), path))
+        held = min(len(files) - 1, max(1, round(self.test * len(files))))
+        return Files(root, sorted(drawn[:held] if split == "test" else drawn[held:]), self.size, self.channels)
+
+    def _own(self, split: str) -> Path | None:
+        """The folder of a split, if there are folders for both."""
+        there = {path.name.lower(): path for path in Path(self.root).iterdir() if path.is_dir()}
+        train, test = (next((there[name] for name in names if name in there), None) for names in (_TRAIN, _TEST))
+        if train is None or test is None:
+            return None
+        return train if split == "train" else test
+
+
+class Files:
+    """Image files, read when they are asked for; those that can't be read are left out.
+
+    Attributes:
+        broken: what is wrong, by path.
+    """
+
+    def __init__(self, root: Path, files: list[Path], size: int, channels: int) -> None:
+        self.root, self.files, self.size, self.channels = root, files, size, channels
+        self.broken: dict[Path, str] = {}
+        names = [file.relative_to(root).parts[0] if file.parent != root else "" for file in files]
+        self.classes = sorted(set(names) - {""})
+        place = {name: i for i, name in enumerate(self.classes)}
+        # What lies beside the classes' folders belongs to none.
+        self.label = torch.tensor([place.get(name, -1) for name in names]) if self.classes else None
+        small = len(files) * channels * size * size <= _KEPT
+        self._kept: dict[int, Tensor] | None = {} if small else None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitems__(self, indices: list[int]) -> View:
+        found = [(i, image) for i in indices if (image := self._image(i)) is not None]
+        data = torch.zeros(0, self.channels, self.size, self.size, dtype=torch.uint8)
+        index = torch.tensor([i for i, _ in found], dtype=torch.int64)
+        if found:
+            data = torch.stack([image for _, image in found])
+        columns = {"instance": index} | ({} if self.label is None else {"label": self.label[index]})
+        return View(data, columns)
+
+    def _image(self, index: int) -> Tensor | None:
+        path = self.files[index]
+        if path in self.broken:
+            return None
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        try:
+            image = read(path, self.size, self.channels)
+        except UNREADABLE as error:
+            self.broken[path] = f"{type(error).__name__}: {error}"
+            log.warning("%s is left out, the %dth: %s", path, len(self.broken), self.broken[path])
+            return None
+        if self._kept is not None:
+            self._kept[index] = image
+        return image
+
+
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+def read(path: Path, size: int, channels: int) -> Tensor:
+    """The middle square of an image, as bytes `[channels, size, size]`.
+
+    Raises:
+        OSError, ValueError, …: one of `UNREADABLE`.
+    """
+    with warnings.catch_warnings():
+        # More pixels than Pillow thinks wise: a bomb, until somebody raises Image.MAX_IMAGE_PIXELS.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded no larger than needed
+            upright = _opaque(ImageOps.exif_transpose(image)).convert("RGB" if channels == 3 else "L")
+            square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(square)).view(size, size, channels).permute(2, 0, 1).contiguous()
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Eight bits a channel, nothing transparent."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        # Pillow itself would cut off everything above 255.
+        top = 65_535.0 if image.mode.startswith("I;16") or values.max() > 255 else 255.0
+        return Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    return image
+
+
+def _images(root: Path) -> list[Path]:
+    """All image files below `root`, by name, sorted.
+
+    Raises:
+        CrlError: there are none.
+    """
+    Image.init()
+    endings = tuple(ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+    everything = sorted(_files(root))
+    found = [path for path in everything if path.suffix.lower() in endings]
+    if not found:
+        raise CrlError(f"no images in {root}, only {len(everything)} other files" if everything else f"{root} is empty")
+    return found
+
+
+def _files(root: Path) -> Iterable[Path]:
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
