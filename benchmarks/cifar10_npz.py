@@ -2,8 +2,8 @@
 
     python benchmarks/cifar10_npz.py FOLDER cifar10.npz
 
-FOLDER holds `data_batch_1.png` … `data_batch_5.png`, `test_batch.png` (each row of a sheet is one
-image) and the labels in `train_lables.json` and `test_lables.json`.
+FOLDER, or a folder in it, holds `data_batch_1.png` … `data_batch_5.png`, `test_batch.png` (each row of
+a sheet is one image) and the labels in `train_lables.json` and `test_lables.json`.
 """
 
 import json
@@ -20,6 +20,7 @@ def sheet(path: Path) -> np.ndarray:
 
 
 def main(folder: Path, out: Path) -> None:
+    folder = next(folder.rglob("test_batch.png")).parent
     train = np.concatenate([sheet(folder / f"data_batch_{i}.png") for i in range(1, 6)])
     labels = {split: np.array(json.loads((folder / f"{split}_lables.json").read_text())) for split in ("train", "test")}
     np.savez(

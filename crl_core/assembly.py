@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_type_hints
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
 from torch import nn
@@ -15,7 +17,7 @@ from .errors import CrlError, nearest
 from .named import Named
 from .pipeline import Penalty, Pipeline
 from .protocols import Encoder, Head, Loss, Memory, Sampler, Score, Source, Update
-from .registry import PluginError, address_of, get, known
+from .registry import address_of, get, known, make
 from .registry.plugins import LOCAL, core_version
 from .relation import Relation
 from .spec import BranchSpec, ContrastSpec, Part, PenaltySpec, PipelineSpec, SameAs, SpecError, convert
@@ -73,6 +75,7 @@ def _contrast(contrast: Contrast, place: str, seen: dict[int, str]) -> ContrastS
         negative=contrast.negative,
         draw=contrast.draw,
         per_query=contrast.per_query,
+        symmetric=contrast.symmetric,
         weight=contrast.weight,
         kernel=contrast.kernel,
         name=contrast.name,
@@ -107,15 +110,35 @@ def part_of(kind: str, part: Any, place: str, seen: dict[int, str] | None = None
 
 
 def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
-    kinds = [KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in KIND_OF]
-    if kinds and value is not None:
-        return part_of(kinds[0], value, place, seen)
     if isinstance(value, (list, tuple)):
-        inner = (get_args(hint) or (Any,))[0]
+        inner = _inner(hint, value)
         return [_option(item, inner, f"{place}.{i}", seen) for i, item in enumerate(value)]
-    if value is None or isinstance(value, (bool, int, float, str, Mapping, Relation)) or attrs.has(type(value)):
+    if isinstance(value, Mapping):
+        inner = _inner(hint, value)
+        return {name: _option(item, inner, f"{place}.{name}", seen) for name, item in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str, Relation)):
+        return value
+    if kind := _kind(hint):
+        return part_of(kind, value, place, seen)
+    if attrs.has(type(value)):
         return value
     raise SpecError(f"{place}: {value!r} is no data and can't stand in a spec")
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; a type alone otherwise."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _kind(hint: Any) -> str | None:
+    """The kind of part that an option takes, if it takes one."""
+    return next((KIND_OF[choice] for choice in _choices(hint) if choice in KIND_OF), None)
+
+
+def _inner(hint: Any, value: Any) -> Any:
+    """What stands in a list, or in a table, that an option takes."""
+    wanted, at = ((dict, Mapping), 1) if isinstance(value, Mapping) else ((list, tuple, Sequence), 0)
+    return next((get_args(choice)[at] for choice in _choices(hint) if get_origin(choice) in wanted), Any)
 
 
 def signature(cls: Any) -> dict[str, Any]:
@@ -127,16 +150,15 @@ def signature(cls: Any) -> dict[str, Any]:
     function = getattr(cls, "__init__") if isinstance(cls, type) else cls  # noqa: B009
     if function in (object.__init__, nn.Module.__init__):
         return {}
-    parameters = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
+    who = f"{cls.__module__}.{cls.__qualname__}" if hasattr(cls, "__qualname__") else repr(cls)
     try:
+        parameters = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
         hints = get_type_hints(function)
-    except NameError as error:
-        raise SpecError(f"{cls.__module__}.{cls.__qualname__}: can't read its annotations: {error}") from None
+    except Exception as error:  # annotations are code, and can fail in any way
+        raise SpecError(f"{who}: can't read its annotations: {type(error).__name__}: {error}") from None
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name not in hints:
-            raise SpecError(
-                f"{cls.__module__}.{cls.__qualname__}: {str(parameter)!r} has to be a named option with an annotation"
-            )
+            raise SpecError(f"{who}: {str(parameter)!r} has to be a named option with an annotation")
     return {parameter.name: hints[parameter.name] for parameter in parameters}
 
 
@@ -148,7 +170,7 @@ def assemble(spec: PipelineSpec | Mapping[str, Any]) -> Pipeline:
     """The pipeline that a spec describes, with fresh weights.
 
     Raises:
-        SpecError, PluginError: a key, a value or a part is not what it should be; the text says where.
+        CrlError: a key, a value or a part is not what it should be; the text says where.
     """
     if isinstance(spec, Mapping):
         checked: PipelineSpec = convert(spec, PipelineSpec, "pipeline")
@@ -168,14 +190,10 @@ def _assemble_branch(spec: BranchSpec, place: str, made: dict[str, Any]) -> Bran
         encoder = {name: part_from("encoder", part, f"{place}.encoder.{name}", made) for name, part in encoder.items()}
     elif encoder is not None:
         encoder = part_from("encoder", encoder, f"{place}.encoder", made)
-    return Branch(
-        spec.view,
-        encoder=encoder,
-        head=None if spec.head is None else part_from("head", spec.head, f"{place}.head", made),
-        tracks=spec.tracks,
-        tap=spec.tap,
-        update=part_from("update", spec.update, f"{place}.update", made),
-    )
+    head = None if spec.head is None else part_from("head", spec.head, f"{place}.head", made)
+    update = part_from("update", spec.update, f"{place}.update", made)
+    with _at(place):
+        return Branch(spec.view, encoder=encoder, head=head, tracks=spec.tracks, tap=spec.tap, update=update)
 
 
 def _assemble_term(cls: Any, spec: ContrastSpec | PenaltySpec, place: str, made: dict[str, Any]) -> Any:
@@ -183,7 +201,17 @@ def _assemble_term(cls: Any, spec: ContrastSpec | PenaltySpec, place: str, made:
     for kind in ("score", "loss", "memory"):
         if kind in options:
             options[kind] = part_from(kind, options[kind], f"{place}.{kind}", made)
-    return cls(**options)
+    with _at(place):
+        return cls(**options)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Puts the place before what crl says there."""
+    try:
+        yield
+    except CrlError as error:
+        raise SpecError(f"{place}: {error}") from error
 
 
 def part_from(
@@ -198,12 +226,14 @@ def part_from(
             raise SpecError(
                 f"{place}: same_as names {spec.same_as!r}, and no part stands there.{nearest(spec.same_as, made)}"
             )
-        return made[spec.same_as]
-    try:
+        found = made[spec.same_as]
+        if not isinstance(found, nn.Module):
+            raise SpecError(f"{place}: same_as names {spec.same_as!r}, which has no weights to share")
+        with _at(place):
+            return make(kind, found)
+    with _at(place):
         cls = get(kind, spec.use)
-    except PluginError as error:
-        raise SpecError(f"{place}: {error}") from error
-    hints = signature(cls)
+        hints = signature(cls)
     options = {}
     for name, value in spec.options.items():
         if name not in hints:
@@ -212,21 +242,30 @@ def part_from(
         options[name] = _value(value, hints[name], f"{place}.{name}", made)
     try:
         made[place] = cls(**options)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{place}: {spec.use}: {error}") from error
+    except Exception as error:  # a part checks its options in its own way
+        what = "" if isinstance(error, (CrlError, TypeError, ValueError)) else f"{type(error).__name__}: "
+        raise SpecError(f"{place}: {spec.use}: {what}{error}") from error
     return made[place]
 
 
 def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
-    kinds = [KIND_OF[choice] for choice in (hint, *get_args(hint)) if choice in KIND_OF]
-    if kinds and isinstance(value, (Part, SameAs, Mapping)):
-        return part_from(kinds[0], value, place, made)
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (Part, SameAs, Mapping)):
-        inner = (get_args(hint) or (Any,))[0]
-        return [_value(item, inner, f"{place}.{i}", made) for i, item in enumerate(value)]
+    kind = _kind(hint)
+    if kind and (isinstance(value, (Part, SameAs)) or (isinstance(value, Mapping) and {"use", "same_as"} & set(value))):
+        return part_from(kind, value, place, made)
     if isinstance(value, Relation) or attrs.has(type(value)):
         return value
+    if isinstance(value, (list, tuple)) and _holds_made(_inner(hint, value), value):
+        return [_value(item, _inner(hint, value), f"{place}.{i}", made) for i, item in enumerate(value)]
+    if isinstance(value, Mapping) and _holds_made(_inner(hint, value), value.values()):
+        return {name: _value(item, _inner(hint, value), f"{place}.{name}", made) for name, item in value.items()}
+    if kind and value is not None and len(_choices(hint)) - (type(None) in _choices(hint)) == 1:
+        raise SpecError(f'{place}: expected a part of kind {kind}, {{ use = "…" }}, not {value!r}')
     return convert(value, hint, place)
+
+
+def _holds_made(inner: Any, values: Iterable[Any]) -> bool:
+    """Whether these are parts, or what `describe` has left as it was, which is nothing to convert."""
+    return _kind(inner) is not None or any(isinstance(value, Relation) or attrs.has(type(value)) for value in values)
 
 
 def requirements(data: Any) -> dict[str, str]:

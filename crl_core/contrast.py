@@ -46,6 +46,7 @@ class Contrast(nn.Module):
             queries where there is no key branch.
         draw: contrast each query with one positive and so many drawn negatives.
         per_query: the key's rows `[N, K, D]` were made for each query.
+        symmetric: the keys are queries too, against the queries (CLIP): the mean over both.
         weight: of this term in the sum.
         kernel: which body computes it; `"auto"` takes the best that can.
         name: of this term; by default made of the branches' names.
@@ -63,6 +64,7 @@ class Contrast(nn.Module):
         memory: Memory | type[Memory] | str | None = None,
         draw: int | None = None,
         per_query: bool = False,
+        symmetric: bool = False,
         weight: float = 1.0,
         kernel: str = "auto",
         name: str | None = None,
@@ -75,7 +77,8 @@ class Contrast(nn.Module):
         self.positive = _relation(positive)
         self.negative = _others(self.positive) if negative is None else _relation(negative)
         self.memory: Memory = make("memory", memory or InBatch())
-        self.draw, self.per_query, self.weight, self.kernel = draw, per_query, weight, kernel
+        self.draw, self.per_query, self.symmetric = draw, per_query, symmetric
+        self.weight, self.kernel = weight, kernel
         self.name = name or "-".join(dict.fromkeys(_names(query) + _names(key)))
         self._fresh: Embeddings | None = None
         self._check()
@@ -85,6 +88,8 @@ class Contrast(nn.Module):
             raise CrlError(f"{type(self.loss).__name__} takes one branch's embeddings: put it in a Penalty")
         if self.loss.takes == "pairs" and (self.per_query or self.draw or not isinstance(self.memory, InBatch)):
             raise CrlError(f"{type(self.loss).__name__} takes positive pairs of the batch: no memory, no drawn keys")
+        if self.symmetric and (self.key is None or self.per_query or self.draw or not isinstance(self.memory, InBatch)):
+            raise CrlError("keys that are queries too are the batch's: no memory, none per query, none drawn")
         if self.key is None and isinstance(self.memory, InBatch):
             raise CrlError(f"the contrast {self.name!r} has no keys: name the key's branch, or give it a memory")
 
@@ -101,16 +106,19 @@ class Contrast(nn.Module):
         pairs = Pairs(query, keys, self.positive, self.negative)
         return pairs.draw(self.draw) if self.draw else pairs
 
-    def _rows(self, table: Mapping[str, Embeddings]) -> tuple[Embeddings, tuple[Embeddings, ...]]:
+    def _rows(
+        self, table: Mapping[str, Embeddings], swapped: bool = False
+    ) -> tuple[Embeddings, tuple[Embeddings, ...]]:
         """The queries, and the keys in blocks: the batch's, if it has any, then the memory's."""
         flat, dim = (_per_query, 1) if self.per_query else (Embeddings.rows, 0)
-        query = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.query)], dim))
+        sides = (self.key, self.query) if swapped else (self.query, self.key)
+        query = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(sides[0])], dim))
         keys: tuple[Embeddings, ...] = ()
         if self.key == self.query:
             # Queries that are their own keys stay one tensor: a kernel may use that.
             keys = (distributed.gather(query),)
         elif self.key is not None:
-            batch = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.key)], dim))
+            batch = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(sides[1])], dim))
             keys = (batch if self.per_query else distributed.gather(batch),)
         if (held := self.memory.keys()) is not None:
             unknown = torch.full((len(held),), -1, device=held.z.device)
@@ -135,7 +143,12 @@ class Contrast(nn.Module):
         pairs = Pairs(query, keys, self.positive, self.negative)
         if self.loss.takes == "pairs":
             return self._of_pairs(pairs)
-        return self._of_scores(pairs.draw(self.draw) if self.draw else pairs)
+        if self.symmetric and distributed.world_size() > 1:
+            # Each process has queries of its own and everybody's keys: the way back has other sides.
+            back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)
+            total, terms, ignored = (a + b for a, b in zip(self._outcome(pairs), self._outcome(back), strict=True))
+            return _mean(total, terms, ignored)
+        return _mean(*self._outcome(pairs.draw(self.draw) if self.draw else pairs, self.symmetric))
 
     def check(self, table: Mapping[str, Embeddings]) -> None:
         """Whether there is anything to contrast.
@@ -166,10 +179,11 @@ class Contrast(nn.Module):
         self.remember()
         super()._save_to_state_dict(*args)
 
-    def _of_scores(self, pairs: Pairs) -> Term:
-        problem = Problem(pairs, self.score, self.loss)
+    def _outcome(self, pairs: Pairs, symmetric: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum of the loss, of how many terms, and how many queries count for nothing."""
+        problem = Problem(pairs, self.score, self.loss, symmetric)
         outcome = choose(self.kernel, problem)(problem)
-        return _mean(outcome.total, outcome.counted.sum(), (~outcome.counted).sum())
+        return outcome.total, outcome.terms.sum(), (~outcome.counted).sum()
 
     def _of_pairs(self, pairs: Pairs) -> Term:
         query, key = pairs.positive_indices()
@@ -180,7 +194,7 @@ class Contrast(nn.Module):
 
 
 def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:
-    """The mean over the counted of all processes, such that the average of the processes' gradients is its gradient."""
+    """The mean over what counts on all processes, such that the average of the processes' gradients is its gradient."""
     world = distributed.world_size()
     return Term(total * world / distributed.total(counted).clamp(min=1), distributed.total(ignored))
 

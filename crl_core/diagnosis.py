@@ -59,6 +59,8 @@ def diagnose(pipeline: Pipeline, batch: View) -> Diagnosis:
 def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
     """How the queries of a contrast lie, quickly enough for every epoch; and a warning if they fall together."""
     query = pairs.query.z.flatten(0, -2)[:ROWS].float()
+    if len(query) < 2:
+        return {}, []
     most = min(len(query) - 1, query.shape[1])
     figures = {
         "spread": float(spread(query)),

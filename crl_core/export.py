@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from . import spec
 from .assembly import assemble, describe, refuse_local, requirements
 from .engine import checkpoint, folder
-from .errors import CrlError
+from .errors import CrlError, nearest
 from .pipeline import Pipeline, averaged
 from .protocols import View
 
@@ -25,16 +26,21 @@ def save(pipeline: Pipeline, path: Path | str) -> None:
     """Writes `spec.toml` and `model.safetensors` into the folder `path`; `load` reads them back.
 
     Raises:
-        CrlError: a part is not registered by an installed distribution.
+        CrlError: a part is not registered by an installed distribution, or the folder holds a run.
     """
     path = Path(path)
+    if (path / folder.CHECKPOINT).exists():
+        raise CrlError(f"{path} holds a run, whose spec would be overwritten: choose another folder")
     data = spec.plain(describe(pipeline))
     refuse_local(data)
-    path.mkdir(parents=True, exist_ok=True)
-    spec.write({"schema": spec.SCHEMA, "requires": requirements(data), "pipeline": data}, path / folder.SPEC)
-    # A file of its own for every tensor: parts that stand at two places share memory, which the format doesn't know.
+    # Each tensor with memory of its own: parts that stand at two places share it, which the format doesn't know.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pipeline.state_dict().items()}
-    save_file(state, path / WEIGHTS)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        spec.write({"schema": spec.SCHEMA, "requires": requirements(data), "pipeline": data}, path / folder.SPEC)
+        save_file(state, path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CrlError(f"can't write to {path}: {error}") from None
     (path / WEIGHTS).chmod(0o644)
 
 
@@ -64,8 +70,10 @@ def _weights(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise CrlError(f"{path / WEIGHTS} is broken: {error}") from None
     if (path / folder.CHECKPOINT).exists():
-        found: dict[str, Tensor] = checkpoint.load(path / folder.CHECKPOINT)["pipeline"]
-        return found
+        found = checkpoint.load(path / folder.CHECKPOINT)
+        if not isinstance(found, dict) or not isinstance(found.get("pipeline"), dict):
+            raise CrlError(f"{path / folder.CHECKPOINT} holds no pipeline")
+        return dict(found["pipeline"])
     raise CrlError(f"{path} holds no weights: neither {WEIGHTS} nor {folder.CHECKPOINT}")
 
 
@@ -90,7 +98,7 @@ def to_onnx(pipeline: Pipeline, example: View, path: Path | str, branch: str | N
         The largest difference between what ONNX Runtime and torch make of the example.
 
     Raises:
-        CrlError: the encoder's data are no tensor, or the packages for ONNX are missing.
+        CrlError: the encoder's data are no tensor, there is no such branch, or the packages for ONNX are missing.
     """
     try:
         import onnxruntime
@@ -99,8 +107,12 @@ def to_onnx(pipeline: Pipeline, example: View, path: Path | str, branch: str | N
         raise CrlError(f"{error.name} is missing. Run: pip install 'crl-core[onnx]'") from None
     if not isinstance(example.data, Tensor):
         raise CrlError(f"an encoder of {type(example.data).__name__} can't be written as ONNX")
-    module = _Represent(pipeline, branch).eval().cpu()
+    if branch is not None and branch not in pipeline.branches:
+        raise CrlError(f"there is no branch {branch!r}.{nearest(branch, pipeline.branches)}")
+    module = _Represent(copy.deepcopy(pipeline), branch).eval().cpu()  # the pipeline itself stays where it is
     data = example.data.cpu()
+    if len(data) == 1:
+        data = data.expand(2, *data.shape[1:])  # of a single item, the number of items would become a constant
     with torch.no_grad():
         expected = module(data)
         program = torch.onnx.export(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import attrs
 import torch
 from torch import Tensor
 
 from .errors import CrlError
+from .listing import Listed, listed
 from .protocols import Embeddings
 from .relation import Columns, Relation
+
+_SHORT = 32  # pairs for every query and key, at most, in what is called a list
 
 
 @attrs.frozen(eq=False)
@@ -89,6 +93,16 @@ class Pairs:
                 positive, negative = positive & columns["valid"], negative & columns["valid"]
         return positive, negative
 
+    @cached_property
+    def listed(self) -> list[tuple[Listed | None, Listed | None]]:
+        """For every block of shared keys, its positive and its negative pairs as lists, where these are short."""
+        query, found = self.query.meta, []
+        for block in self.keys:
+            most = _SHORT * (len(self.query) + len(block))
+            relations = (self.positive, self.negative)
+            found.append(tuple(listed(relation, query, block.meta, most) for relation in relations))
+        return found  # type: ignore[return-value]
+
     def strips(self, scores: int = 1 << 20) -> Iterator[slice]:
         """The queries in strips, each with about that many scores."""
         count, width = self.shape
@@ -104,6 +118,12 @@ class Pairs:
             found.append((query + rows.start, key))
         queries, keys = zip(*found, strict=True)
         return torch.cat(queries), torch.cat(keys)
+
+    def reversed(self) -> Pairs:
+        """The keys as queries, and the queries as keys; for one block of shared keys."""
+        if self.per_query or len(self.keys) != 1:
+            raise CrlError("only one block of shared keys can be queries too")
+        return Pairs(self.keys[0], (self.query,), self.positive, self.negative)
 
     def draw(self, count: int) -> Pairs:
         """For every query one of its positives and `count` of its negatives, with replacement.
@@ -147,18 +167,24 @@ class Candidates:
         """How many there are."""
         return self.mask.sum(-1).to(self.values.dtype)
 
-    def logsumexp(self) -> Tensor:
-        """log of the sum of exp(score); -inf where there are none."""
-        return self._reduce(lambda values: values.logsumexp(-1), -math.inf)
+    def logsumexp(self, scale: float = 1.0) -> Tensor:
+        """log of the sum of exp(scale · score), with a scale above 0; -inf where there are none."""
+        return self._reduce(lambda values: (values * scale).logsumexp(-1), -math.inf)
 
     def mean(self) -> Tensor:
         """Mean score; 0 where there are none."""
         return self.sum() / self.count().clamp(min=1)
 
-    def sum(self, function: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Sum of `function(scores)`, elementwise; of the scores themselves without one."""
-        values = self.values if function is None else function(self.values)
-        return values.masked_fill(~self.mask, 0.0).sum(-1)
+    def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor) -> Tensor:
+        """Sum of `function(scores)`, elementwise; of the scores themselves without one.
+
+        Further vectors `[N]`, numbers of the queries, are handed to the function along with the scores.
+        """
+        # What is no candidate is 0 before, so that no function can make its gradient NaN, and after.
+        values = self.values.masked_fill(~self.mask, 0.0)
+        if function is not None:
+            values = function(values, *(vector.unsqueeze(-1) for vector in vectors)).masked_fill(~self.mask, 0.0)
+        return values.sum(-1)
 
     def max(self) -> Tensor:
         """The highest score; -inf where there are none."""
@@ -173,6 +199,16 @@ class Candidates:
         some = self.mask.any(-1)
         values = self.values.masked_fill(~self.mask, empty).masked_fill(~some.unsqueeze(-1), 0.0)
         return reduction(values).masked_fill(~some, empty)
+
+
+class Summed(NamedTuple):
+    """What a loss may return instead of one value: each query's is a sum of `terms` `[N]` terms.
+
+    The mean of the contrast is then over all terms: over triplets, say, instead of queries.
+    """
+
+    value: Tensor
+    terms: Tensor
 
 
 @attrs.frozen(eq=False)

@@ -252,7 +252,9 @@ class Pipeline(nn.Module):
         terms: dict[str, Tensor] = {}
         ignored: dict[str, Tensor] = {}
         for contrast in self.contrasts:
-            if self.batches <= 1 or len(table[contrast.branches[0]]) <= 16:
+            # Of several processes, one alone may have few rows, and checking is collective.
+            few = distributed.world_size() == 1 and len(table[contrast.branches[0]]) <= 16
+            if self.batches <= 1 or few:
                 contrast.check(table)
             term = contrast(table)
             total = total + contrast.weight * term.value

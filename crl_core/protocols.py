@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .errors import CrlError
 
 if TYPE_CHECKING:
-    from .pairs import Pairs, Scores
+    from .pairs import Pairs, Scores, Summed
 
 
 @attrs.frozen(eq=False)
@@ -211,7 +211,7 @@ class Loss(Protocol):
     """An `nn.Module`: what makes positives score higher than negatives (definition 6; kind `loss`).
 
     `takes` says of what it is a function:
-        "scores": `loss(scores) -> [N]`, from the reductions of `Scores`, row by row;
+        "scores": `loss(scores) -> [N]`, from the reductions of `Scores`, row by row; or `Summed`;
         "pairs": `loss(query, key) -> [P]` of aligned embeddings `[P, D]` of the positive pairs,
             for losses without negatives;
         "embeddings": `loss(embeddings) -> scalar` of one branch: a penalty.
@@ -280,19 +280,23 @@ class Problem(NamedTuple):
 
     pairs: Pairs
     score: Score
-    loss: Callable[[Scores], Tensor]
+    loss: Callable[[Scores], Tensor | Summed]
+    symmetric: bool = False
+    """Whether the keys, in one block, are queries too; theirs follow the queries' values."""
 
 
 class Outcome(NamedTuple):
     """What a kernel returns.
 
     `total` is the differentiable sum over the counted queries; `values` `[N]` are the single
-    losses, without gradient (0 where not counted); `counted` `[N]` says which queries have a positive.
+    losses, without gradient (0 where not counted); `counted` `[N]` says which queries have a positive;
+    `terms` `[N]` of how many terms each value is the sum: 1, unless the loss says otherwise.
     """
 
     total: Tensor
     values: Tensor
     counted: Tensor
+    terms: Tensor
 
 
 # Parts with state say so through these, each optional.

@@ -71,11 +71,14 @@ def prepare(recipe: Callable[..., Recipe], settings: Mapping[str, Any]) -> Recip
     `epochs` is short for `training.epochs`, and so on for all of `Training`.
 
     Raises:
-        SpecError: a setting means nothing here, or has a wrong type.
+        SpecError: a setting means nothing here, has a wrong type, or is out of its range.
     """
     hints = signature(recipe)
     options = {name: _option(name, value, hints[name]) for name, value in settings.items() if name in hints}
-    made = recipe(**options)
+    try:
+        made = recipe(**options)
+    except ValueError as error:
+        raise SpecError(f"{getattr(recipe, '__name__', 'the recipe')}: {error}") from error
     rest = {name: value for name, value in settings.items() if name not in hints}
     if not rest:
         return made
@@ -96,11 +99,11 @@ def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any], also: It
     changed = dict(data)
     for name, value in settings.items():
         if name in trainings:
-            changed["training"] = {**changed["training"], name: value}
+            changed["training"] = {**changed.get("training", {}), name: value}
         elif name in ("source", "training", "pipeline"):
-            changed[name] = _merged(changed[name], value, name)
+            changed[name] = _merged(changed.get(name, {}), value, name)
         else:
-            choices = [*also, *trainings, "source", "training", "pipeline"]
+            choices = list(dict.fromkeys([*also, *trainings, "source", "training", "pipeline"]))
             raise SpecError(f"no setting {name!r}; there are {', '.join(choices)}.{nearest(name, choices)}")
     return changed
 

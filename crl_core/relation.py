@@ -60,7 +60,12 @@ class Relation:
         raise NotImplementedError
 
 
-def _pair(name: str, relation: Relation, query: Columns, key: Columns) -> tuple[Tensor, Tensor]:
+def column_of(name: str, relation: Relation, query: Columns, key: Columns) -> tuple[Tensor, Tensor]:
+    """The column that `relation` reads, of both sides.
+
+    Raises:
+        RelationError: one side doesn't have it.
+    """
     for side, columns in (("query", query), ("key", key)):
         if name not in columns:
             raise RelationError(
@@ -83,7 +88,7 @@ class Same(Relation):
         return frozenset({self.column})
 
     def __call__(self, query: Columns, key: Columns) -> Tensor:
-        a, b = _pair(self.column, self, query, key)
+        a, b = column_of(self.column, self, query, key)
         equal = a == b
         return equal if a.is_floating_point() or b.is_floating_point() else equal & (a >= 0)
 
@@ -110,7 +115,7 @@ class Within(Relation):
         return frozenset({self.column})
 
     def __call__(self, query: Columns, key: Columns) -> Tensor:
-        a, b = _pair(self.column, self, query, key)
+        a, b = column_of(self.column, self, query, key)
         return (a - b).abs() <= self.distance
 
 
@@ -131,7 +136,7 @@ class Beyond(Relation):
         return frozenset({self.column})
 
     def __call__(self, query: Columns, key: Columns) -> Tensor:
-        a, b = _pair(self.column, self, query, key)
+        a, b = column_of(self.column, self, query, key)
         return (a - b).abs() > self.distance
 
 

@@ -63,6 +63,7 @@ class ContrastSpec:
     memory: Part | SameAs
     draw: int | None = None
     per_query: bool = False
+    symmetric: bool = False
     weight: float = 1.0
     kernel: str = "auto"
     name: str
@@ -115,7 +116,10 @@ def convert(value: Any, hint: Any, place: str) -> Any:
         return _convert_attrs(value, hint, place)
     if hint is float:
         _expect(type(value) in (int, float), value, "a number", place)
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise SpecError(f"{place}: {_shown(value)} is too large a number") from None
     if hint in (bool, int, str):
         _expect(type(value) is hint, value, _WORDS[hint], place)
         return value
@@ -128,11 +132,20 @@ def convert(value: Any, hint: Any, place: str) -> Any:
 
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "nothing"}
+_LONGEST = 200  # characters of a wrong value in an error
 
 
 def _expect(holds: bool, value: Any, wanted: str, place: str) -> None:
     if not holds:
-        raise SpecError(f"{place}: expected {wanted}, not {value!r}")
+        raise SpecError(f"{place}: expected {wanted}, not {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
+        text = f"such a {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _convert_union(value: Any, hints: tuple[Any, ...], place: str) -> Any:
@@ -152,16 +165,16 @@ def _convert_union(value: Any, hints: tuple[Any, ...], place: str) -> Any:
             return convert(value, hint, place)
         except SpecError as error:
             said.append(
-                str(error).removeprefix(f"{place}: ").removesuffix(f", not {value!r}").removeprefix("expected ")
+                str(error).removeprefix(f"{place}: ").removesuffix(f", not {_shown(value)}").removeprefix("expected ")
             )
-    raise SpecError(f"{place}: expected {' or '.join(dict.fromkeys(said))}, not {value!r}")
+    raise SpecError(f"{place}: expected {' or '.join(dict.fromkeys(said))}, not {_shown(value)}")
 
 
 def _convert_literal(value: Any, choices: tuple[Any, ...], place: str) -> Any:
     if any(value == choice and type(value) is type(choice) for choice in choices):
         return value
     close = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
-    raise SpecError(f"{place}: expected {' or '.join(map(repr, choices))}, not {value!r}.{close}")
+    raise SpecError(f"{place}: expected {' or '.join(map(repr, choices))}, not {_shown(value)}.{close}")
 
 
 def _convert_list(value: Any, hint: Any, place: str) -> Any:
@@ -202,9 +215,10 @@ def _convert_attrs(value: Any, cls: type, place: str) -> Any:
     for name, field in fields.items():
         if field.default is attrs.NOTHING and name not in value:
             raise SpecError(f"{place}: {name!r} is missing")
+    converted = {name: convert(inner, hints[name], f"{place}.{name}") for name, inner in value.items()}
     try:
-        return cls(**{name: convert(inner, hints[name], f"{place}.{name}") for name, inner in value.items()})
-    except ValueError as error:
+        return cls(**converted)
+    except (ValueError, TypeError, CrlError) as error:  # as its validators say it
         raise SpecError(f"{place}: {error}") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f".{options.module}", __name__)
     try:
         status: int | None = getattr(module, f"run_{options.command}")(options)
+        sys.stdout.flush()
         return status or 0
     except CrlError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # `crl list | head` has read enough
+        # `crl list | head` has read enough; what is still buffered would be flushed, and fail, at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 

@@ -11,11 +11,15 @@ from typing import Any
 
 import torch
 
+from .. import export
+from ..assembly import assemble, describe
 from ..engine import folder
 from ..engine.loading import batches_of, first_of
+from ..errors import CrlError
+from ..pipeline import Pipeline
 from ..protocols import Problem
 from ..recipe import Recipe, parse_settings, prepare, table, with_settings
-from ..registry import get, known, load
+from ..registry import Known, PluginError, get, known, load
 from ..registry.kernels import rank
 
 
@@ -37,24 +41,42 @@ def recipe_of(what: str, texts: list[str]) -> Recipe:
     path = Path(what)
     if path.suffix in (".toml", ".json") or (path / folder.SPEC).exists():
         return Recipe(*folder.parts_of(with_settings(folder.open_spec(path), settings)))
-    return prepare(get("recipe", what), settings)
+    try:
+        recipe = get("recipe", what)
+    except PluginError as error:
+        raise (no_run(what) if path.is_dir() else error) from None
+    return prepare(recipe, settings)
+
+
+def from_seed(recipe: Recipe) -> Pipeline:
+    """The pipeline with the fresh weights that the run's seed gives."""
+    torch.manual_seed(recipe.training.seed)
+    return assemble(describe(recipe.pipeline))
+
+
+def no_run(path: str) -> CrlError:
+    return CrlError(f"{path} is no run: it has no {folder.SPEC}")
 
 
 def run_explain(options: argparse.Namespace) -> None:
     recipe = recipe_of(options.what, options.settings)
     for line in _slots(folder.spec_of(recipe.pipeline, recipe.source, recipe.training), ""):
         print(line)
-    torch.manual_seed(recipe.training.seed)
     items = recipe.source.items(recipe.source.splits[0])
     batch = first_of(items, batches_of(items, recipe.training, epoch=0))
-    pipeline = recipe.pipeline.build(batch)
-    pipeline.loss(batch)  # one step fills the memories
+    if (Path(options.what) / folder.CHECKPOINT).exists() and not options.settings:
+        pipeline = export.load(options.what)  # a run, as it has been trained
+    else:
+        pipeline = from_seed(recipe).build(batch)
+        pipeline.loss(batch)
+        pipeline.on_step()  # now the memories hold what this step gave them
+    torch.manual_seed(recipe.training.seed)  # of the views
     print(f"\nThe first batch, {len(batch)} items:")
     table = pipeline.embed(pipeline.sampler(batch))
     for contrast in pipeline.contrasts:
         pairs = contrast.pairs(table)
         if pairs is not None and contrast.loss.takes == "scores":
-            best, passed_over = rank(Problem(pairs, contrast.score, contrast.loss))
+            best, passed_over = rank(Problem(pairs, contrast.score, contrast.loss, contrast.symmetric))
             print(f"{contrast.name}: {pairs.shape[0]} × {pairs.shape[1]} scores by the kernel {best}")
             for address, reasons in passed_over.items():
                 print(f"  not {address}: {'; '.join(reasons)}")
@@ -64,10 +86,9 @@ def run_explain(options: argparse.Namespace) -> None:
 def _slots(data: Any, place: str) -> Iterator[str]:
     """A line for every part: where it stands, what it is, whose it is, and its options."""
     if isinstance(data, Mapping) and "use" in data:
-        part = next(part for part in known() if part.address == data["use"])
-        loaded = load(part).part
-        where = f"{inspect.getsourcefile(loaded)}:{inspect.getsourcelines(loaded)[1]}"
-        yield f"{place} = {part.address}  ({part.distribution} {part.version}, {where})"
+        part = _part_at(place, data["use"])
+        whose = f"  ({part.distribution} {part.version}, {_where(part)})" if part else ""
+        yield f"{place} = {data['use']}{whose}"
     if isinstance(data, Mapping):
         for name, value in data.items():
             if name != "use":
@@ -77,3 +98,18 @@ def _slots(data: Any, place: str) -> Iterator[str]:
             yield from _slots(item, f"{place}.{i}")
     else:
         yield f"  {place} = {data}"
+
+
+def _part_at(place: str, use: str) -> Known | None:
+    """The part of the kind that the place is for, as two kinds may have one name; None for one of an open family."""
+    found = {part.kind: part for part in known() if part.address == use}
+    kind = next((word for word in reversed(place.split(".")) if word in found), None)
+    return found[kind] if kind else next(iter(found.values()), None)
+
+
+def _where(part: Known) -> str:
+    loaded = load(part).part
+    try:
+        return f"{inspect.getsourcefile(loaded)}:{inspect.getsourcelines(loaded)[1]}"
+    except (TypeError, OSError):  # compiled, or made by code
+        return part.target

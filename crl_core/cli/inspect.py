@@ -33,17 +33,40 @@ def run_info(options: argparse.Namespace) -> None:
 
 def _told(part: Known) -> dict[str, Any]:
     loaded = load(part).part
-    parameters = inspect.signature(loaded).parameters.values()
     return {
         "kind": part.kind,
         "address": part.address,
         "distribution": part.distribution,
         "version": part.version,
         "target": part.target,
-        "file": f"{inspect.getsourcefile(loaded)}:{inspect.getsourcelines(loaded)[1]}",
-        "options": [str(parameter) for parameter in parameters],
+        "file": _file(loaded) or part.target,
+        "options": _options(loaded),
         "text": inspect.getdoc(loaded) or "",
     }
+
+
+def _file(loaded: Any) -> str | None:
+    try:
+        return f"{inspect.getsourcefile(loaded)}:{inspect.getsourcelines(loaded)[1]}"
+    except (TypeError, OSError):  # compiled, or made by code
+        return None
+
+
+def _options(loaded: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(loaded).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [_option(parameter) for parameter in parameters]
+
+
+def _option(parameter: inspect.Parameter) -> str:
+    hint = parameter.annotation
+    if not isinstance(hint, str):
+        return str(parameter)
+    # Python would print an annotation that is kept as text in quotes.
+    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+    return f"{parameter.name}: {hint}{default}"
 
 
 def _text(told: dict[str, Any]) -> str:

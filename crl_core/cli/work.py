@@ -7,22 +7,20 @@ import json
 import time
 from pathlib import Path
 
-import torch
-
 from .. import export
-from ..assembly import assemble, describe, part_from
+from ..assembly import part_from
 from ..distributed import rank
 from ..engine import folder
 from ..engine.fit import fit
 from ..errors import CrlError, nearest
-from ..evaluation.embed import embed, write
+from ..evaluation.embed import check_path, embed, write
 from ..evaluation.evaluate import EVALUATORS, Evaluation, batches, device_of, evaluate
 from ..pipeline import Pipeline
 from ..protocols import Source
 from ..recipe import Recipe, parse_settings
 from ..report.page import write_report
 from ..spec import Part
-from .explain import recipe_of
+from .explain import from_seed, no_run, recipe_of
 
 EVALUATION = "evaluation.json"
 
@@ -30,12 +28,16 @@ EVALUATION = "evaluation.json"
 def run_train(options: argparse.Namespace) -> int:
     if (options.what is None) == (options.resume is None):
         raise CrlError("crl train takes a recipe or a spec, or --resume RUN")
+    if options.resume is not None:
+        if options.out is not None:
+            raise CrlError("a run goes on in its own folder: leave out --out")
+        _check_run(options.resume)
     started = time.perf_counter()
     recipe = recipe_of(options.resume or options.what, options.settings)
     path = Path(options.resume) if options.resume else Path(options.out or _next_folder(options.what))
     devices = int(options.devices) if options.devices.isdigit() else options.devices
     fitted = fit(
-        _from_seed(recipe), recipe.source, recipe.training, out=path, resume=options.resume is not None,
+        from_seed(recipe), recipe.source, recipe.training, out=path, resume=options.resume is not None,
         accelerator=options.accelerator, devices=devices,
     )  # fmt: skip
     if not fitted.finished:
@@ -45,7 +47,7 @@ def run_train(options: argparse.Namespace) -> int:
         evaluation = _evaluate(fitted.pipeline, recipe, list(EVALUATORS))
         (path / EVALUATION).write_text(json.dumps(evaluation.figures, indent=1) + "\n")
         print(evaluation)
-        page = write_report(path, fitted.pipeline, _from_seed(recipe), recipe.source, evaluation)
+        page = write_report(path, fitted.pipeline, from_seed(recipe), recipe.source, evaluation)
         done = time.perf_counter()
         print(f"trained in {trained - started:.0f} s, evaluated and reported in {done - trained:.0f} s: {page}")
     return 0
@@ -60,20 +62,18 @@ def _next_folder(what: str) -> str:
     return f"runs/{name}-{number}"
 
 
-def _from_seed(recipe: Recipe) -> Pipeline:
-    """The pipeline with the fresh weights that the run's seed gives."""
-    torch.manual_seed(recipe.training.seed)
-    return assemble(describe(recipe.pipeline))
-
-
 def _evaluate(pipeline: Pipeline, recipe: Recipe, evaluators: list[str]) -> Evaluation:
-    return evaluate(pipeline, recipe.source, evaluators=evaluators, untrained=_from_seed(recipe))
+    return evaluate(pipeline, recipe.source, evaluators=evaluators, untrained=from_seed(recipe))
+
+
+def _check_run(path: str) -> None:
+    if not (Path(path) / folder.SPEC).exists():
+        raise no_run(path)
 
 
 def _run(path: str) -> tuple[Pipeline, Recipe]:
     """A run's trained pipeline, and what it was made from."""
-    if not (Path(path) / folder.SPEC).exists():
-        raise CrlError(f"{path} is no run: it has no {folder.SPEC}")
+    _check_run(path)
     return export.load(path), recipe_of(path, [])
 
 
@@ -84,6 +84,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 
 def run_embed(options: argparse.Namespace) -> None:
+    check_path(Path(options.out))  # before the work
     pipeline, recipe = _run(options.run)
     source, split = _data(options.data, recipe.source, parse_settings(options.settings))
     table = embed(pipeline, source.items(split))
@@ -94,6 +95,8 @@ def run_embed(options: argparse.Namespace) -> None:
 def _data(what: str, own: Source, settings: dict[str, object]) -> tuple[Source, str]:
     """A split of the run's own source, or another source and its split (the last by default)."""
     if what in own.splits:
+        if settings:
+            raise CrlError(f"--set is for another source; {what!r} is a split of the run's own")
         return own, what
     name, _, split = what.partition(":")
     try:

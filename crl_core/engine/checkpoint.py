@@ -46,7 +46,7 @@ def load(path: Path) -> Any:
         return _restore(json.loads(header[_TREE]), tensors)
     except FileNotFoundError:
         raise CrlError(f"there is no {path}") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CrlError(f"{path} is no checkpoint of crl, or it is broken: {type(error).__name__}: {error}") from None
 
 

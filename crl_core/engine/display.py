@@ -40,7 +40,7 @@ class Display:
     def say(self, text: str) -> None:
         """A line above the bar."""
         if self._shown:
-            self._console.print(text, highlight=False, markup=False)
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)  # a path stays in one piece
 
     def __enter__(self) -> Display:
         self._bar.start()

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from .. import distributed, spec
@@ -72,6 +73,8 @@ def fit(
     Raises:
         CrlError: the folder holds another run, the data can't be contrasted, or the loss is not finite.
     """
+    if resume and out is None:
+        raise CrlError("resume needs `out`, the folder of the run")
     loop = _Loop(pipeline, make("source", source), training or Training(), accelerator, devices)
     path = None if out is None else Path(out)
     if path is not None:
@@ -86,7 +89,10 @@ class _Loop:
         self, pipeline: Pipeline, source: Source, training: Training, accelerator: str, devices: int | str
     ) -> None:
         self.source, self.training = source, training
-        self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=training.precision)
+        try:
+            self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=training.precision)
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            raise CrlError(f"can't train on accelerator={accelerator!r}, devices={devices!r}: {error}") from error
         self.fabric.launch()
         if training.batch_size % self.fabric.world_size:
             raise CrlError(f"a batch of {training.batch_size} can't be dealt to {self.fabric.world_size} processes")
@@ -128,6 +134,7 @@ class _Loop:
             self.pipeline.on_epoch(self.progress, self._embed)
         batches = batches_of(self.items, training, self.progress.epoch)
         rank, world = self.fabric.global_rank, self.fabric.world_size
+        resumed = self.begun > 0
         mine = [batch[rank::world] for batch in batches[self.begun :]]
         clock = _Clock(training.batch_size)
         losses: Losses | None = None
@@ -136,29 +143,41 @@ class _Loop:
                 losses = self._step(batch)
             self._advance()
             speed = clock.speed()
-            logged = losses is not None and self.progress.step % training.log_every == 0
-            if losses is not None and logged:
+            if losses is not None and batch is not None and self.progress.step % training.log_every == 0:
                 line = self._line(losses, speed)
                 record.write(line)
                 display.update(self.progress.step, self.progress.epoch, line["loss"], speed)
             announce("crl_step_end", state=State(self.pipeline, self.progress, _last(record), path))
-            if interrupted.is_set():
-                self._save(path)
-                where = (
-                    f"Saved. To go on: crl train --resume {path}" if path else "Nothing was saved: there is no `out`."
-                )
-                display.say(f"Interrupted at step {self.progress.step} of {self.progress.steps}. {where}")
-                return False
+            # An epoch's last step is interrupted after what belongs to its end.
+            if self.begun < len(batches) and self._asked_to_stop(interrupted):
+                return self._stop(display, path)
         self.begun = 0
         self.progress = self.progress._replace(epoch=self.progress.epoch + 1)
         if losses is not None:
             self._watch(losses, record, display)
-        elif mine:
+        elif mine and not resumed:
             raise CrlError("not one item of the last epoch could be used; the log names them")
         announce("crl_epoch_end", state=State(self.pipeline, self.progress, _last(record), path))
-        if self.progress.epoch % training.save_every == 0 or self.progress.epoch == training.epochs:
+        ended = self.progress.epoch == training.epochs
+        if not ended and self._asked_to_stop(interrupted):
+            return self._stop(display, path)
+        if ended or self.progress.epoch % training.save_every == 0:
             self._save(path)
         return True
+
+    def _asked_to_stop(self, interrupted: threading.Event) -> bool:
+        """Whether this run was interrupted; of several processes, all stop at the same step."""
+        if self.fabric.world_size == 1:
+            return interrupted.is_set()
+        if self.begun and self.progress.step % self.training.log_every:
+            return False  # asking the others makes all wait: only where a line of metrics does so anyway
+        return bool(distributed.total(torch.tensor(int(interrupted.is_set()), device=self.fabric.device)))
+
+    def _stop(self, display: Display, path: Path | None) -> bool:
+        self._save(path)
+        where = f"Saved. To go on: crl train --resume {path}" if path else "Nothing was saved: there is no `out`."
+        display.say(f"Interrupted at step {self.progress.step} of {self.progress.steps}. {where}")
+        return False
 
     def _step(self, batch: View) -> Losses:
         training, progress = self.training, self.progress
@@ -166,7 +185,12 @@ class _Loop:
         rate = learning_rate(progress.step, progress.steps, warmup, training.learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        losses: Losses = self.module(self._whole(batch))
+        try:
+            losses: Losses = self.module(self._whole(batch))
+        except ValueError as error:
+            if len(batch) > 1:
+                raise
+            raise CrlError(f"a batch with one usable item: {error} Is the batch too small?") from error
         self.fabric.backward(losses.total)
         if training.clip is not None:
             self.fabric.clip_gradients(self.module, self.stepper, max_norm=training.clip)
@@ -199,6 +223,8 @@ class _Loop:
 
     def _watch(self, losses: Losses, record: Record, display: Display) -> None:
         """Looks for collapse on the last batch of an epoch."""
+        if not len(self.pipeline.contrasts):
+            return
         contrast = self.pipeline.contrasts[0]
         if distributed.world_size() > 1 and contrast.key is not None:
             return  # reading the pairs is collective; the loss itself is watched on every process
@@ -206,6 +232,8 @@ class _Loop:
         if pairs is None:
             return
         figures, said = health(pairs)
+        if not figures:
+            return  # too few rows to say anything
         record.write({"step": self.progress.step, "epoch": self.progress.epoch, **figures})
         if bool(said) != self.collapsed:  # told when it changes, not after every epoch
             self.collapsed = bool(said)
@@ -239,11 +267,20 @@ class _Loop:
             return
         self._same_run(path)
         state = checkpoint.load(path / folder.CHECKPOINT)
-        self.pipeline.load_state_dict(state["pipeline"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.progress = Progress(*state["progress"])
-        self.begun = state["begun"]
-        checkpoint.set_random_state(state["random"][self.fabric.global_rank])
+        try:
+            if len(state["random"]) != self.fabric.world_size:
+                raise CrlError(
+                    f"{path} was trained by {len(state['random'])} processes, and these are {self.fabric.world_size}: "
+                    f"go on with as many"
+                )
+            self.pipeline.load_state_dict(state["pipeline"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            self.progress = Progress(*state["progress"])
+            self.begun = state["begun"]
+            checkpoint.set_random_state(state["random"][self.fabric.global_rank])
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CrlError(f"{path / folder.CHECKPOINT} doesn't fit this run: {error}") from error
 
     def _same_run(self, path: Path) -> None:
         ours = folder.spec_of(self.pipeline, self.source, self.training)
@@ -268,6 +305,7 @@ class _Loop:
             state = {
                 "pipeline": self.pipeline.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of float16
                 "progress": list(self.progress),
                 "begun": self.begun,
                 "random": everywhere,

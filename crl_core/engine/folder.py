@@ -30,8 +30,11 @@ def create(folder: Path, pipeline: Pipeline, source: Source, training: Training)
     if (folder / SPEC).exists():
         raise CrlError(f"{folder} holds a run already: go on with it (resume), or choose another folder")
     data = spec_of(pipeline, source, training)
-    folder.mkdir(parents=True, exist_ok=True)
-    spec.write(data, folder / SPEC)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        spec.write(data, folder / SPEC)
+    except OSError as error:
+        raise CrlError(f"can't make the folder {folder} of the run: {error}") from None
 
 
 def spec_of(pipeline: Pipeline, source: Source, training: Training) -> dict[str, Any]:
@@ -61,7 +64,8 @@ def open_spec(path: Path) -> dict[str, Any]:
     if unknown:
         raise spec.SpecError(f"{path}: there is no {sorted(unknown)[0]!r} in a run's spec")
     installed = {part.distribution for part in known()}
-    for distribution, release in data.get("requires", {}).items():
+    requires: dict[str, str] = spec.convert(data.get("requires", {}), dict[str, str], f"{path}: requires")
+    for distribution, release in requires.items():
         if distribution not in installed:
             raise PluginError(
                 f"{path} was made with {distribution} {release}, which is not installed. "
@@ -75,14 +79,20 @@ def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training]:
     training: Training = spec.convert(data.get("training", {}), Training, "training")
     if "pipeline" not in data or "source" not in data:
         raise spec.SpecError("a run's spec has a pipeline and a source")
-    source: Source = assembly.part_from("source", data["source"], "source")
+    source: Source = assembly.part_from("source", spec.convert(data["source"], spec.Part, "source"), "source")
     return assembly.assemble(data["pipeline"]), source, training
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The lines of metrics written so far."""
     path = folder / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break  # a crash in the middle of a line
+    return lines
 
 
 def forget_metrics_after(folder: Path, step: int) -> None:

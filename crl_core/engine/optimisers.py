@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from ..errors import CrlError
 from .training import Training
 
 
@@ -58,8 +59,14 @@ class LARS(Optimizer):
 
 
 def make_optimiser(module: nn.Module, training: Training) -> Optimizer:
-    """The optimiser that `training` asks for, over all parameters that train."""
+    """The optimiser that `training` asks for, over all parameters that train.
+
+    Raises:
+        CrlError: there are none.
+    """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trained:
+        raise CrlError("no part has weights that train: all are frozen, or there are none")
     matrices = [parameter for parameter in trained if parameter.dim() > 1]
     vectors = [parameter for parameter in trained if parameter.dim() <= 1]  # biases and normalisation
     groups: list[dict[str, Any]] = [

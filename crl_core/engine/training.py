@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, in_, instance_of, optional
+
+Name = Literal["adamw", "sgd", "lars"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+_whole = instance_of(int)
 
 
 @attrs.frozen(kw_only=True)
@@ -28,16 +32,16 @@ class Training:
         save_every: epochs between two checkpoints; the last epoch is always saved.
     """
 
-    epochs: int = attrs.field(default=100, validator=gt(0))
-    batch_size: int = attrs.field(default=256, validator=gt(0))
-    optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
+    epochs: int = attrs.field(default=100, validator=[_whole, gt(0)])
+    batch_size: int = attrs.field(default=256, validator=[_whole, gt(0)])
+    optimiser: Name = attrs.field(default="adamw", validator=in_(get_args(Name)))
     learning_rate: float = attrs.field(default=1e-3, validator=gt(0))
     weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
     momentum: float = attrs.field(default=0.9, validator=ge(0))
     warmup: float = attrs.field(default=5.0, validator=ge(0))
-    clip: float | None = None
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    seed: int = attrs.field(default=0, validator=ge(0))
-    workers: int = attrs.field(default=0, validator=ge(0))
-    log_every: int = attrs.field(default=10, validator=gt(0))
-    save_every: int = attrs.field(default=10, validator=gt(0))
+    clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    precision: Precision = attrs.field(default="32-true", validator=in_(get_args(Precision)))
+    seed: int = attrs.field(default=0, validator=[_whole, ge(0)])
+    workers: int = attrs.field(default=0, validator=[_whole, ge(0)])
+    log_every: int = attrs.field(default=10, validator=[_whole, gt(0)])
+    save_every: int = attrs.field(default=10, validator=[_whole, gt(0)])

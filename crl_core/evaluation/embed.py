@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..errors import CrlError
@@ -24,12 +25,30 @@ def embed(pipeline: Pipeline, items: Items, branch: str | None = None, batch_siz
     return Embeddings.concat(tables)
 
 
-def write(table: Embeddings, path: Path) -> None:
-    """Writes the table as NumPy's `.npz` or as `.safetensors`: `representation` and every column."""
-    arrays = {"representation": table.z, **table.meta}
-    if path.suffix == ".npz":
-        np.savez(path, **{name: tensor.numpy() for name, tensor in arrays.items()})  # type: ignore[arg-type]
-    elif path.suffix == ".safetensors":
-        save_file({name: tensor.contiguous() for name, tensor in arrays.items()}, path)
-    else:
+def check_path(path: Path) -> None:
+    """Whether a table can be written there.
+
+    Raises:
+        CrlError: the ending is another, or the folder doesn't exist.
+    """
+    if path.suffix not in (".npz", ".safetensors"):
         raise CrlError(f"{path}: embeddings are written as .npz or .safetensors")
+    if not path.parent.is_dir():
+        raise CrlError(f"{path}: there is no folder {path.parent}")
+
+
+def write(table: Embeddings, path: Path) -> None:
+    """Writes the table as NumPy's `.npz` or as `.safetensors`: `representation` and every column.
+
+    Raises:
+        CrlError: it can't be written there.
+    """
+    check_path(path)
+    arrays = {"representation": table.z, **table.meta}
+    try:
+        if path.suffix == ".npz":
+            np.savez(path, **{name: tensor.numpy() for name, tensor in arrays.items()})  # type: ignore[arg-type]
+        else:
+            save_file({name: tensor.contiguous() for name, tensor in arrays.items()}, path)
+    except (OSError, SafetensorError) as error:
+        raise CrlError(f"{path} can't be written: {error}") from None

@@ -20,6 +20,10 @@ EVALUATORS = ("core/knn", "core/linear", "core/alignment-uniformity", "core/effe
 OF = ("raw", "untrained", "trained")
 
 
+class NoTable(CrlError):
+    """Data that are no table of numbers, which an encoder may take all the same."""
+
+
 @attrs.frozen
 class Evaluation:
     """Figures as `figures[name][split][raw, untrained or trained]`, and what could not be measured."""
@@ -59,12 +63,18 @@ def evaluate(
         torch.manual_seed(0)
         pipelines = {"raw": None, "untrained": untrained or fresh(pipeline, notes), "trained": pipeline}
     first, *others = data.splits
+    if not others:
+        return Evaluation({}, [f"the source has one split, {first!r}, and nothing to test on"])
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for of, encoder in pipelines.items():
         if of == "untrained" and encoder is None:
             continue
         look = _Look(pipeline, encoder, branch, batch_size)
-        train, _ = look.at(data.items(first), views=False)
+        try:
+            train, _ = look.at(data.items(first), views=False)
+        except NoTable as error:
+            notes.append(f"no raw figures: {error}")
+            continue
         for split in others:
             test, views = look.at(data.items(split), views=True)
             for name, value in _measure(chosen, train, test, views, split, notes):
@@ -151,9 +161,13 @@ def batches(items: Items, size: int, device: torch.device) -> Iterator[View]:
 
 
 def raw(view: View) -> Tensor:
-    """The data themselves as a table, `[N, d]`."""
+    """The data themselves as a table, `[N, d]`.
+
+    Raises:
+        NoTable: they are none.
+    """
     if not isinstance(view.data, Tensor):
-        raise CrlError(f"raw input of type {type(view.data).__name__} is no table of numbers")
+        raise NoTable(f"raw input of type {type(view.data).__name__} is no table of numbers")
     return view.data.flatten(1).float()
 
 

@@ -23,6 +23,7 @@ class Lazy(nn.Module):
             self.build(self.width)
             # Parameters are always float32, also where autocast hands over bfloat16.
             self.to(data.device, data.dtype if data.dtype == torch.float64 else None)
+            self.train(self.training)  # new layers begin in training mode, whatever theirs is
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.width or 0)

@@ -8,13 +8,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import distributions
-from typing import NamedTuple
+from importlib.metadata import Distribution, distributions
+from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name
 
 from ..errors import nearest
-from .plugins import CORE, KINDS, Known, core_version, known, unmet
+from .plugins import CORE, HOOKS, KINDS, Known, advertised_hooks, core_version, identity_of, known, unmet
 
 _SECONDS = 60  # for importing one part
 
@@ -32,37 +32,63 @@ def examine(distribution: str | None = None, *, imports: bool = False) -> list[F
     Args:
         imports: also import every part, each in a process of its own.
     """
-    parts = [part for part in known() if distribution in (None, part.distribution)]
-    findings = [*_doubled(), *_unknown_groups(), *_unmet(parts), *_shared_names(), *_missing(parts), *_hooks(imports)]
+    wanted = distribution and canonicalize_name(distribution)
+    parts = [part for part in known() if wanted in (None, canonicalize_name(part.distribution))]
+    hooks = [part for part in advertised_hooks() if wanted in (None, canonicalize_name(part.distribution))]
+    findings = [
+        *_doubled(), *_unreadable(), *_unknown_groups(), *_unmet([*parts, *hooks]), *_shared_names(),
+        *_missing([*parts, *hooks]), *_hooks(imports),
+    ]  # fmt: skip
     if imports:
         findings += [finding for part in parts if (finding := _imported(part)) is not None]
     if distribution is None:
         return findings
-    if not parts and not any(finding.distribution == distribution for finding in findings):
+    found = [finding for finding in findings if canonicalize_name(finding.distribution) == wanted]
+    if not (parts or hooks or found):
         names = {part.distribution for part in known()}
-        findings.append(
-            Finding(distribution, f"it advertises no parts, or is not installed.{nearest(distribution, names)}")
-        )
-    return [finding for finding in findings if finding.distribution == distribution]
+        text = f"it advertises nothing that crl uses, or is not installed.{nearest(distribution, names)}"
+        found.append(Finding(distribution, text))
+    return found
+
+
+def _everything() -> list[Distribution]:
+    """Every distribution, also where another hides it."""
+    # A folder that is twice on the path holds nothing twice.
+    return list(distributions(path=list(dict.fromkeys(sys.path))))
+
+
+def _ours() -> list[Distribution]:
+    """Those that say something to crl."""
+    return [dist for dist in _everything() if any(point.group.startswith("crl.") for point in dist.entry_points)]
 
 
 def _doubled() -> Iterator[Finding]:
     """Two sets of metadata for one distribution: the first on the path hides the other's parts."""
-    everything = [(canonicalize_name(dist.metadata["Name"] or "?"), dist) for dist in distributions()]
-    ours = {name for name, dist in everything if any(point.group.startswith("crl.") for point in dist.entry_points)}
-    for name, times in sorted(Counter(name for name, _ in everything).items()):
+    ours, every = (
+        [canonicalize_name(identity[0]) for dist in found if (identity := identity_of(dist))]
+        for found in (_ours(), _everything())
+    )
+    for name, times in sorted(Counter(every).items()):
         if name in ours and times > 1:
             text = f"it is installed {times} times, and one hides the other"
             yield Finding(name, f"{text}. Run: pip uninstall {name}, until it is gone; then install it again")
 
 
+def _unreadable() -> Iterator[Finding]:
+    for dist in _ours():
+        if identity_of(dist) is None:
+            folder = str(dist.locate_file(""))
+            name = getattr(getattr(dist, "_path", None), "name", folder)  # the one place where its name still stands
+            yield Finding(name, f"its metadata in {folder} are broken, so its parts are not seen. Install it again")
+
+
 def _unknown_groups() -> Iterator[Finding]:
-    right = {f"crl.{kind}" for kind in KINDS} | {"crl.hooks"}
-    for dist in distributions():
+    right = {f"crl.{kind}" for kind in KINDS} | {HOOKS}
+    for dist in _ours():
         for point in dist.entry_points:
-            if point.group.startswith("crl.") and point.group not in right:
+            if point.group.startswith("crl.") and point.group not in right and (identity := identity_of(dist)):
                 text = f"its entry point group {point.group!r} is none of crl's, so {point.name!r} is not seen"
-                yield Finding(dist.metadata["Name"], f"{text}.{nearest(point.group, right)}")
+                yield Finding(identity[0], f"{text}.{nearest(point.group, right)}")
 
 
 def _unmet(parts: list[Known]) -> Iterator[Finding]:
@@ -89,8 +115,8 @@ def _shared_names() -> Iterator[Finding]:
 def _missing(parts: list[Known]) -> Iterator[Finding]:
     for part in parts:
         # Only the top package: looking further would import it.
-        package = part.target.partition(":")[0].partition(".")[0]
-        if importlib.util.find_spec(package) is None:
+        package = part.target.partition(":")[0].partition(".")[0].strip()
+        if not package or (package not in sys.modules and importlib.util.find_spec(package) is None):
             yield Finding(
                 part.distribution, f"{part.kind} {part.address!r}: there is no package {package!r} for {part.target}"
             )
@@ -104,8 +130,14 @@ def _hooks(imports: bool) -> Iterator[Finding]:
     loaded = load_hooks()
     for owner, error in loaded.failed.items():
         yield Finding(owner, str(error))
-    for answers in loaded.manager.hook.crl_doctor():
-        yield from (Finding("crl_doctor", text) for text in answers)
+    for hook in loaded.manager.hook.crl_doctor.get_hookimpls():
+        owner = loaded.owners[hook.plugin_name]
+        try:
+            said: Any = hook.function()
+            answers = [str(text) for text in said or ()]
+        except Exception as error:
+            answers = [f"its hook crl_doctor raised {type(error).__name__}: {error}"]
+        yield from (Finding(owner, text) for text in answers)
 
 
 def _imported(part: Known) -> Finding | None:

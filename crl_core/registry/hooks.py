@@ -7,16 +7,15 @@ or misspells a hook, is left out as a whole, and that is told once, in full.
 from __future__ import annotations
 
 import inspect
-import os
 import warnings
+from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
 from ..errors import nearest
-from .plugins import CORE, Known, PluginError, _identity, check, namespace_of
+from .plugins import Known, PluginError, advertised_hooks, check, resolve
 
 if TYPE_CHECKING:
     from ..engine.state import State
@@ -56,6 +55,8 @@ class Listeners(NamedTuple):
     manager: pluggy.PluginManager
     failed: dict[str, PluginError]
     """By distribution: why its hooks are left out."""
+    owners: dict[str, str]
+    """By the name of a plugin in `manager`: its distribution."""
 
 
 def load_hooks() -> Listeners:
@@ -63,29 +64,23 @@ def load_hooks() -> Listeners:
     manager = pluggy.PluginManager("crl")
     manager.add_hookspecs(Hooks)
     failed: dict[str, PluginError] = {}
-    alone = os.environ.get("CRL_AUTOLOAD") == "0"
-    disabled = os.environ.get("CRL_DISABLE", "").replace(" ", "").split(",")
-    for point in sorted(entry_points(group="crl.hooks"), key=lambda point: (point.name, point.value)):
-        if point.dist is None:
-            continue
-        name, release = _identity(point.dist)
-        namespace = namespace_of(name)
-        if namespace in disabled or (alone and namespace != CORE):
-            continue
+    owners: dict[str, str] = {}
+    for known in advertised_hooks():
         try:
-            _register(manager, point, Known("hooks", namespace, point.name, point.value, name, release))
+            _register(manager, known)
+            owners[known.address] = known.distribution
         except PluginError as error:
-            failed[name] = error
-    return Listeners(manager, failed)
+            failed[known.distribution] = error
+    return Listeners(manager, failed, owners)
 
 
-def _register(manager: pluggy.PluginManager, point: EntryPoint, known: Known) -> None:
+def _register(manager: pluggy.PluginManager, known: Known) -> None:
     who = f"the hooks of {known.distribution} {known.version} ({known.target})"
     advice = f"None of its hooks run; other plugins are unaffected. Run: crl doctor {known.distribution}"
     check(known)
     try:
-        module = point.load()
-    except Exception as error:
+        module = resolve(known.target)
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{who} failed to load: {type(error).__name__}: {error}\n  {advice}") from error
     for name, function in vars(module).items():
         if not (name.startswith("crl_") and inspect.isfunction(function)):
@@ -100,6 +95,8 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint, known: Known) ->
     except pluggy.PluginValidationError as error:
         manager.unregister(name=known.address)
         raise PluginError(f"{who}: {error}\n  {advice}") from error
+    except ValueError as error:  # it is registered already
+        raise PluginError(f"{who} are advertised twice: {error}\n  {advice}") from error
 
 
 @cache
@@ -113,19 +110,26 @@ def listeners() -> Listeners:
 
 def find_in_families(kind: str, name: str) -> Any:
     """What a plugin that opens a family has under this name, or None."""
-    return listeners().manager.hook.crl_find(kind=kind, name=name)
+    return next((answer for answer in _answers("crl_find", kind=kind, name=name) if answer is not None), None)
 
 
 def announce(event: str, **what: Any) -> None:
     """Tells every listener; one that raises is reported with its plugin, and heard no more."""
+    for _ in _answers(event, **what):
+        pass
+
+
+def _answers(event: str, **what: Any) -> Iterator[Any]:
     manager = listeners().manager
-    for hook in list(getattr(manager.hook, event).get_hookimpls()):
+    for hook in reversed(getattr(manager.hook, event).get_hookimpls()):
         try:
-            hook.function(**{name: what[name] for name in hook.argnames})
+            answer = hook.function(**{name: what[name] for name in hook.argnames})
         except Exception as error:
             warnings.warn(
                 f"the hook {event} of {hook.plugin_name} raised {type(error).__name__}: {error}; "
                 f"this plugin's hooks are off from here on",
-                stacklevel=2,
+                stacklevel=3,
             )
             manager.unregister(name=hook.plugin_name)
+        else:
+            yield answer

@@ -18,9 +18,14 @@ def _bodies() -> tuple[dict[str, Kernel], dict[str, str]]:
     broken: dict[str, str] = {}
     for part in known("kernel"):
         try:
-            bodies[part.address] = load(part).part()
+            body = load(part).part
         except PluginError as error:
             broken[part.address] = str(error)
+            continue
+        try:
+            bodies[part.address] = body()
+        except Exception as error:
+            broken[part.address] = f"{part.target} could not be made: {type(error).__name__}: {error}"
     return bodies, broken
 
 
@@ -43,12 +48,20 @@ def choose(name: str, problem: Problem) -> Kernel:
 def rank(problem: Problem) -> tuple[str, dict[str, list[str]]]:
     """The address of the best kernel, and why those that would be better are passed over."""
     bodies, broken = _bodies()
-    reasons = {address: body.unsupported(problem) for address, body in bodies.items()}
+    reasons = {address: _reasons(body, problem) for address, body in bodies.items()}
     able = [address for address in bodies if not reasons[address]]
     best = max(able, key=lambda address: (bodies[address].preference(problem), address))
     level = bodies[best].preference(problem)
     better = {address: why for address, why in reasons.items() if why and bodies[address].preference(problem) > level}
     return best, better | {address: [why] for address, why in broken.items()}
+
+
+def _reasons(body: Kernel, problem: Problem) -> list[str]:
+    # A stranger's kernel that can't even answer must not stop those that can.
+    try:
+        return body.unsupported(problem)
+    except Exception as error:
+        return [f"asked whether it can, it raised {type(error).__name__}: {error}"]
 
 
 def _explicit(name: str, problem: Problem) -> Kernel:

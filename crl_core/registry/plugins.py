@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -23,6 +24,7 @@ KINDS = (
 )  # fmt: skip
 CORE = "core"
 LOCAL = "local"
+HOOKS = "crl.hooks"
 
 # What an instance of a kind can't do without; for a word in time where a wrong thing is handed over.
 _NEEDS = {
@@ -62,6 +64,7 @@ class Loaded(NamedTuple):
 
 
 _local: dict[tuple[str, str], Loaded] = {}
+_opened: dict[tuple[str, type], set[str]] = {}  # classes of open families, with the names that gave them
 
 
 def namespace_of(distribution: str) -> str:
@@ -74,14 +77,27 @@ def installed() -> tuple[Known, ...]:
     """Every part that the installed distributions advertise, sorted."""
     found = entry_points()
     parts = [known for kind in KINDS for known in _read(kind, found.select(group=f"crl.{kind}"))]
+    namespaces = {part.namespace for part in [*parts, *_read("hooks", found.select(group=HOOKS))]}
+    for name in sorted(_disabled() - namespaces):
+        close = nearest(name, namespaces)
+        warnings.warn(f"CRL_DISABLE names {name!r}, which no installed plugin is called.{close}", stacklevel=2)
     # Sorted, so that nothing depends on the order of sys.path.
     return tuple(sorted(set(_enabled(parts))))
+
+
+def advertised_hooks() -> list[Known]:
+    """The modules with hooks that the installed distributions advertise, sorted."""
+    return sorted(set(_enabled(_read("hooks", entry_points(group=HOOKS)))))
 
 
 def refresh() -> None:
     """Looks at the installed distributions afresh, after an installation in a running notebook."""
     installed.cache_clear()
     importlib.invalidate_caches()
+    # Who has not used hooks and kernels yet has nothing to forget.
+    for name, forgotten in (("hooks", "listeners"), ("kernels", "_bodies")):
+        if module := sys.modules.get(f"{__package__}.{name}"):
+            getattr(module, forgotten).cache_clear()
 
 
 def known(kind: str | None = None) -> list[Known]:
@@ -94,24 +110,33 @@ def known(kind: str | None = None) -> list[Known]:
 
 def _read(kind: str, points: Iterable[EntryPoint]) -> Iterator[Known]:
     for point in points:
-        if point.dist is not None:
-            name, release = _identity(point.dist)
+        if point.dist is not None and (identity := identity_of(point.dist)) is not None:
+            name, release = identity
             yield Known(kind, namespace_of(name), point.name, point.value, name, release)
 
 
 @cache
-def _identity(dist: Distribution) -> tuple[str, str]:
+def identity_of(dist: Distribution) -> tuple[str, str] | None:
+    """Name and version; None where the metadata are broken, as a cut-off installation leaves them."""
     # Parsing METADATA is the slow part of listing; once per distribution is enough.
-    return dist.metadata["Name"], dist.metadata["Version"]
+    try:
+        name, release = dist.metadata["Name"], dist.metadata["Version"]
+    except Exception:  # each version of Python has another one
+        return None
+    return (name, release) if name and release else None
 
 
-def _enabled(parts: list[Known]) -> Iterator[Known]:
+def _disabled() -> set[str]:
+    return {name.strip() for name in os.environ.get("CRL_DISABLE", "").split(",") if name.strip()}
+
+
+def _alone() -> bool:
+    return os.environ.get("CRL_AUTOLOAD") == "0"
+
+
+def _enabled(parts: Iterable[Known]) -> Iterator[Known]:
     """Without what CRL_DISABLE=namespace,… names, and only the core's own with CRL_AUTOLOAD=0."""
-    disabled = {name.strip() for name in os.environ.get("CRL_DISABLE", "").split(",") if name.strip()}
-    for name in sorted(disabled - {part.namespace for part in parts}):
-        close = nearest(name, {part.namespace for part in parts})
-        warnings.warn(f"CRL_DISABLE names {name!r}, which no installed plugin is called.{close}", stacklevel=2)
-    alone = os.environ.get("CRL_AUTOLOAD") == "0"
+    disabled, alone = _disabled(), _alone()
     return (part for part in parts if part.namespace == CORE or not (alone or part.namespace in disabled))
 
 
@@ -139,11 +164,19 @@ def _unknown(kind: str, name: str, parts: list[Known]) -> str:
     close = nearest(name, [part.name for part in parts] + [part.address for part in parts])
     elsewhere = sorted({part.kind for part in known() if name in (part.address, part.name)})
     if elsewhere:
-        close = f" There is a {' and a '.join(elsewhere)} of that name.{close}"
+        close = f" There is {' and '.join(map(_one, elsewhere))} of that name.{close}"
     namespace = name.partition("/")[0] if "/" in name else None
-    if namespace and namespace not in {part.namespace for part in known()} | {LOCAL}:
+    if namespace and namespace in _disabled():
+        close += f" CRL_DISABLE leaves {namespace!r} out."
+    elif namespace and _alone():
+        close += " CRL_AUTOLOAD=0 leaves out all but the core."
+    elif namespace and namespace not in {part.namespace for part in [*known(), *advertised_hooks()]} | {LOCAL}:
         close += f" No installed plugin is called {namespace!r}."
     return f"no {kind} named {name!r}.{close} Run: crl list {kind}"
+
+
+def _one(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _ambiguous(kind: str, name: str, matches: list[Known]) -> str:
@@ -179,10 +212,13 @@ def unmet(distribution: str, ours: str) -> list[str]:
     """The requirements of `distribution` on crl-core that version `ours` doesn't meet."""
     from importlib.metadata import requires
 
-    from packaging.requirements import Requirement
+    from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
-    wanted = [Requirement(text) for text in requires(distribution) or ()]
+    try:
+        wanted = [Requirement(text) for text in requires(distribution) or ()]
+    except InvalidRequirement as error:
+        return [f"what can't be read: {error}"]
     return [
         f"{requirement.name}{requirement.specifier}"
         for requirement in wanted
@@ -209,17 +245,23 @@ def load(part: Known) -> Loaded:
     if (part.kind, part.name) in _local and part.namespace == LOCAL:
         return _local[part.kind, part.name]
     check(part)
-    module, _, attribute = part.target.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for step in attribute.split("."):
-            found = getattr(found, step)
-    except Exception as error:
+        found = resolve(part.target)
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{part.kind} {part.address!r} failed to load from {part.target} ({part.distribution} {part.version}): "
             f"{type(error).__name__}: {error}\n  Other plugins are unaffected. Run: crl doctor {part.distribution}"
         ) from error
     return Loaded(part, found)
+
+
+def resolve(target: str) -> Any:
+    """What stands at `package.module:Class`; the module itself where there is no `:Class`."""
+    module, colon, attribute = target.partition(":")
+    found: Any = importlib.import_module(module.strip())
+    for step in attribute.strip().split(".") if colon else ():
+        found = getattr(found, step)
+    return found
 
 
 def get(kind: str, name: str) -> Any:
@@ -236,6 +278,8 @@ def get(kind: str, name: str) -> Any:
         family = find_in_families(kind, name)
         if family is None:
             raise
+        if isinstance(family, type) and "/" in name:
+            _opened.setdefault((kind, family), set()).add(name)
         return family
     return load(part).part
 
@@ -253,7 +297,13 @@ def register(kind: str, name: str, part: Any) -> Any:
 
 
 def make(kind: str, what: Any, **config: Any) -> Any:
-    """An instance, from a name, a class or an instance."""
+    """An instance, from a name, a class or an instance.
+
+    Raises:
+        PluginError: it can't be found or loaded, or it is no part of this kind; or options come with an instance.
+    """
+    if config and not isinstance(what, (str, type)):
+        raise PluginError(f"{what!r} is made already: its options can't be set to {config}")
     part = get(kind, what)(**config) if isinstance(what, str) else what(**config) if isinstance(what, type) else what
     lacking = [attribute for attribute in _NEEDS.get(kind, ()) if not hasattr(part, attribute)]
     if lacking or not (callable(part) or kind in _NEEDS):
@@ -270,9 +320,25 @@ def address_of(kind: str, part: Any) -> str:
     cls = type(part)
     target = f"{cls.__module__}:{cls.__qualname__}"
     for found in known(kind):
-        if found.target == target:
+        if found.target == target or _gives(found, cls):
             return found.address
+    names = sorted(_opened.get((kind, cls), ()))
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise PluginError(f"{cls.__name__} was opened as {' and as '.join(names)}: each needs a class of its own")
     raise PluginError(
-        f"{cls.__module__}.{cls.__qualname__} is not registered as a {kind}: advertise it in a distribution "
+        f"{cls.__module__}.{cls.__qualname__} is not registered as {_one(kind)}: advertise it in a distribution "
         f"(entry point group crl.{kind}), or for this process: crl.register({kind!r}, 'a-name', {cls.__name__})"
     )
+
+
+def _gives(part: Known, cls: type) -> bool:
+    """Whether `part` is `cls`, advertised where its package passes it on and not where it is written."""
+    module, _, attribute = part.target.partition(":")
+    if attribute != cls.__qualname__ or module.partition(".")[0] != cls.__module__.partition(".")[0]:
+        return False
+    try:
+        return load(part).part is cls
+    except PluginError:
+        return False

@@ -76,7 +76,8 @@ def maps(tables: Mapping[str, Tensor], label: Tensor | None) -> Figure:
     figure = Figure(figsize=(3.2 * len(tables), 3.2), layout="constrained")
     for axes, (title, z) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         place = _plane(z)
-        axes.scatter(*place.T, c=None if label is None else label.numpy(), cmap="tab10", s=6, linewidths=0)
+        colours = {} if label is None else {"c": label.numpy(), "cmap": "tab10"}
+        axes.scatter(*place.T, s=6, linewidths=0, **colours)
         axes.set(title=title, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     return figure
@@ -86,7 +87,7 @@ def _plane(z: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     from sklearn.manifold import TSNE
 
     rows = F.normalize(z.float(), dim=1).numpy()
-    perplexity = min(30.0, max(2.0, (len(rows) - 1) / 4))
+    perplexity = min(30.0, max(1.0, (len(rows) - 1) / 4))
     place: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = TSNE(
         perplexity=perplexity, random_state=0
     ).fit_transform(rows)
@@ -94,6 +95,6 @@ def _plane(z: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 
 def nearest(query: Tensor, bank: Tensor, count: int) -> Tensor:
-    """`[n, count]`: the indices of the most similar rows, by cosine."""
+    """`[n, count]`: the indices of the most similar rows, by cosine; fewer where there are fewer."""
     similarity = F.normalize(query.float(), dim=1) @ F.normalize(bank.float(), dim=1).T
-    return torch.topk(similarity, count, dim=1).indices
+    return torch.topk(similarity, min(count, len(bank)), dim=1).indices

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from .. import spec
 from ..engine import folder
 from ..engine.loading import without_broken
-from ..evaluation.evaluate import OF, Evaluation, device_of, raw
+from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, raw
 from ..pipeline import Pipeline
 from ..protocols import Depicts, Source, View
 from . import figures
@@ -63,7 +64,10 @@ def _pictures(
     items = source.items(source.splits[-1])
     chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:_MAPPED].tolist()
     test = without_broken(items.__getitems__(chosen)).to(device_of(pipeline))
-    seen = {of: _representations(of, pipeline, untrained, test) for of in OF}
+    seen = {}
+    for of in OF:
+        with suppress(NoTable):
+            seen[of] = _representations(of, pipeline, untrained, test)
     label = test.meta["label"].cpu() if "label" in test.meta else None
     yield (
         "map",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,6 +13,8 @@ class Cosine(nn.Module):
 
     The default temperature is that of Chen et al. 2020 for small images.
     """
+
+    symmetric: ClassVar[bool] = True
 
     def __init__(self, temperature: float = 0.5) -> None:
         super().__init__()

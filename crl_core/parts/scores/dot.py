@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 
@@ -14,6 +16,8 @@ def product(query: Tensor, key: Tensor) -> Tensor:
 
 class Dot(nn.Module):
     """The dot product, divided by a temperature."""
+
+    symmetric: ClassVar[bool] = True
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()

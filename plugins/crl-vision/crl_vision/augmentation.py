@@ -32,7 +32,8 @@ def crop_boxes(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Random top, left, height and width of crops, each `[N]`, in pixels.
 
-    Of ten random areas and aspect ratios the first that fits is taken, or the whole image.
+    Of ten random areas and aspect ratios the first that fits is taken; if none does, the largest
+    box in the middle that keeps to `ratio`.
     """
     tries = (count, 10)
     pixels = torch.empty(tries, device=like.device).uniform_(*area) * (height * width)
@@ -41,11 +42,21 @@ def crop_boxes(
     fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
     first = fits.float().argmax(1, keepdim=True)
     some = fits.any(1)
-    h = torch.where(some, h.gather(1, first).squeeze(1), float(height))
-    w = torch.where(some, w.gather(1, first).squeeze(1), float(width))
+    most_h = min(height, max(1, round(width / ratio[0])))
+    most_w = min(width, max(1, round(height * ratio[1])))
+    h = torch.where(some, h.gather(1, first).squeeze(1), float(most_h))
+    w = torch.where(some, w.gather(1, first).squeeze(1), float(most_w))
     top = (torch.rand(count, device=like.device) * (height - h + 1)).floor()
     left = (torch.rand(count, device=like.device) * (width - w + 1)).floor()
+    top = torch.where(some, top, float((height - most_h) // 2))
+    left = torch.where(some, left, float((width - most_w) // 2))
     return top, left, h, w
+
+
+def whole_boxes(count: int, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes, as of `crop_boxes`, that cut nothing off."""
+    zero = torch.zeros(count, device=like.device)
+    return zero, zero, zero + height, zero + width
 
 
 def resampling(start: Tensor, length: Tensor, size: int, full: int) -> Tensor:
@@ -63,18 +74,21 @@ def resampling(start: Tensor, length: Tensor, size: int, full: int) -> Tensor:
 
 def map_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """`rows @ image @ columns.T` for every image and channel: `[N, C, H, W]` to `[N, C, H', W']`."""
-    n, c, h, _ = images.shape
+    n, c, h, w = images.shape
+    to_h, to_w = rows.shape[1], columns.shape[1]
     # Channels beside the axis that stays put: two large products instead of many small ones.
-    wide = images.transpose(1, 2).reshape(n, h * c, -1) @ columns.mT
-    tall = rows @ wide.view(n, h, -1)
-    return tall.view(n, rows.shape[1], c, -1).transpose(1, 2)
+    wide = images.transpose(1, 2).reshape(n, h * c, w) @ columns.mT
+    tall = rows @ wide.view(n, h, c * to_w)
+    return tall.view(n, to_h, c, to_w).transpose(1, 2)
 
 
-def crop_resize(images: Tensor, box: tuple[Tensor, Tensor, Tensor, Tensor], size: int, flip: Tensor) -> Tensor:
-    """Crops each image to its box, resizes it to `size`, and mirrors it where `flip` says so."""
+def crop_resize(
+    images: Tensor, box: tuple[Tensor, Tensor, Tensor, Tensor], size: tuple[int, int], flip: Tensor
+) -> Tensor:
+    """Crops each image to its box, resizes it to `size` (height, width), and mirrors it where `flip` says so."""
     top, left, height, width = box
-    rows = resampling(top, height, size, images.shape[2])
-    columns = resampling(left, width, size, images.shape[3])
+    rows = resampling(top, height, size[0], images.shape[2])
+    columns = resampling(left, width, size[1], images.shape[3])
     columns = choose(flip.view(-1, 1, 1), columns.flip(1), columns)
     return map_axes(images, rows, columns)
 
@@ -103,13 +117,16 @@ def move(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor, shear: Tens
 
     What comes in from outside is black.
     """
+    if not len(images):
+        return images
     turn, skew = torch.deg2rad(angle), torch.deg2rad(shear).tan()
     cos, sin = turn.cos() / zoom, turn.sin() / zoom
-    # The grid runs from output to input.
+    # The grid runs from output to input, and measures both axes from -1 to 1, whatever the image's shape.
+    tall = images.shape[2] / images.shape[3]
     matrix = torch.stack(
         [
-            torch.stack([cos, sin + cos * skew, -2 * shift[:, 0]], 1),
-            torch.stack([-sin, cos - sin * skew, -2 * shift[:, 1]], 1),
+            torch.stack([cos, (sin + cos * skew) * tall, -2 * shift[:, 0]], 1),
+            torch.stack([-sin / tall, cos - sin * skew, -2 * shift[:, 1]], 1),
         ],
         1,
     )
@@ -156,15 +173,16 @@ def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Ten
     blends = torch.rand(count, 3, device=images.device).argsort(1)
     dealt = torch.randperm(count, device=images.device)
     hue_slot = torch.empty_like(dealt)
-    hue_slot[dealt] = torch.arange(count, device=images.device) % 4
+    begin = int(torch.randint(4, ()))  # else the image left over from four by four would always start with hue
+    hue_slot[dealt] = (torch.arange(count, device=images.device) + begin) % 4
     factors = torch.stack([brightness, contrast, saturation], 1)
     for slot in range(4):
         which = blends.gather(1, (slot - (hue_slot < slot).long()).clamp(max=2).unsqueeze(1)).squeeze(1)
         which = torch.where(hue_slot == slot, -1, which)
-        images = _blend(images, which, factors)
-        group = dealt[slot::4]
+        images = _blend(images, which, factors)  # a new tensor, so the hue may be written into it
+        group = dealt[(slot - begin) % 4 :: 4]
         if images.shape[1] == 3 and len(group):
-            images = images.index_copy(0, group, shift_hue(images[group], hue[group]))
+            images.index_copy_(0, group, shift_hue(images[group], hue[group]))
     return images
 
 

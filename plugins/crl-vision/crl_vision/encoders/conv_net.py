@@ -20,6 +20,8 @@ class ConvNet(nn.Module):
         self, width: int = 32, stages: int = 4, channels: int = 3, mean: float = 0.5, std: float = 0.25
     ) -> None:
         super().__init__()
+        if width < 1 or stages < 1:
+            raise ValueError(f"width and stages are at least 1, not {width} and {stages}")
         self.width, self.stages, self.channels, self.mean, self.std = width, stages, channels, mean, std
         widths = [width * 2**stage for stage in range(stages)]
         layers: list[nn.Module] = [Normalise(channels, mean, std)]

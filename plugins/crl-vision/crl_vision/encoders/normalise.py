@@ -11,6 +11,10 @@ class Normalise(nn.Module):
 
     def __init__(self, channels: int, mean: float, std: float) -> None:
         super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels is at least 1, not {channels}")
+        if not std > 0:
+            raise ValueError(f"std is above 0, not {std}")
         self.channels, self.mean, self.std = channels, mean, std
 
     def forward(self, images: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ class ResNet(nn.Module):
             32 pixels, starts with one 3×3 convolution instead (Chen et al. 2020, appendix B.9).
         channels: 1 for grey images, 3 for colour.
         mean, std: by which images from 0 to 1 are normalised, the same for all channels.
+
+    Raises:
+        ValueError: there is no such depth or stem.
     """
 
     def __init__(
@@ -29,6 +32,10 @@ class ResNet(nn.Module):
         std: float = 0.25,
     ) -> None:
         super().__init__()
+        if depth not in (18, 34, 50, 101, 152):
+            raise ValueError(f"depth is 18, 34, 50, 101 or 152, not {depth!r}")
+        if stem not in ("imagenet", "small"):
+            raise ValueError(f'stem is "imagenet" or "small", not {stem!r}')
         self.depth, self.stem, self.channels, self.mean, self.std = depth, stem, channels, mean, std
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         if stem == "small":

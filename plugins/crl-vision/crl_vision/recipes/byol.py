@@ -37,14 +37,16 @@ def byol(
     source = source or Digits()
     shape = Shape(source)
     many = shape.count >= 1_000_000
-    start, hidden = momentum or (0.996 if many else 0.99), 4_096 if many else 1_024
+    hidden = 4_096 if many else 1_024
+    if momentum is None:
+        momentum = 0.996 if many else 0.99
     views = ("a", "b")
     pipeline = Pipeline(
         sampler=Augmented("strokes" if shape.drawn else "byol", size=size),
         branches={
             "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256, hidden=hidden)),
             "online": Branch(tap="projection", head=Prediction(hidden=hidden)),
-            "target": Branch(views, tracks="projection", update=Momentum(start, final=1.0)),
+            "target": Branch(views, tracks="projection", update=Momentum(momentum, final=1.0)),
         },
         contrasts=[Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))],
     )

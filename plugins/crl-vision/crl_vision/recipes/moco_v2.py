@@ -45,11 +45,15 @@ def moco_v2(
     source = source or Digits()
     shape = Shape(source)
     many = shape.count >= 1_000_000
+    if momentum is None:
+        momentum = 0.999 if many else 0.99
+    if queue is None:
+        queue = 65_536 if many else 4_096
     pipeline = Pipeline(
         sampler=Augmented("strokes" if shape.drawn else "moco-v2", size=size),
         branches={
             "query": Branch("a", encoder=encoder or encoder_for(shape), head=MLP(128, norm=False)),
-            "key": Branch("b", tracks="query", update=Momentum(momentum or (0.999 if many else 0.99))),
+            "key": Branch("b", tracks="query", update=Momentum(momentum)),
         },
         contrasts=[
             Contrast(
@@ -59,7 +63,7 @@ def moco_v2(
                 loss=InfoNCE(),
                 positive=same("instance") & same("batch"),
                 negative=~same("instance") & ~same("batch"),
-                memory=Queue(queue or (65_536 if many else 4_096)),
+                memory=Queue(queue),
             )
         ],
     )

@@ -21,6 +21,10 @@ class Augmented:
         settings: the name of a published setting, or one augmentation for each view, in turn.
         size: height and width of the views, in pixels; None keeps those of the source.
         count: views of each image; they are called a, b, c, …
+
+    Raises:
+        CrlError: there is no such setting.
+        ValueError: a number is out of its range, or there are more augmentations than views.
     """
 
     def __init__(self, settings: str | list[Augmentation] = "simclr", size: int | None = None, count: int = 2) -> None:
@@ -28,6 +32,10 @@ class Augmented:
             raise ValueError(f"count is from 1 to 26, not {count}")
         if isinstance(settings, str) and settings not in SETTINGS:
             raise CrlError(f"no setting {settings!r}; there are {', '.join(SETTINGS)}.{nearest(settings, SETTINGS)}")
+        if size is not None and size < 1:
+            raise ValueError(f"size is at least 1 pixel, not {size}")
+        if not isinstance(settings, str) and not 1 <= len(settings) <= count:
+            raise ValueError(f"{len(settings)} augmentations for {count} views: give 1 for all, or one for each")
         self.settings, self.size, self.count = settings, size, count
         self.views = tuple(map(chr, range(ord("a"), ord("a") + count)))
         chosen = SETTINGS[settings] if isinstance(settings, str) else settings
@@ -36,11 +44,12 @@ class Augmented:
     @torch.no_grad()
     def __call__(self, images: View) -> Views:
         data = unit(images.data)
-        size = self.size or data.shape[-1]
-        return {
-            name: View(augment(data, how, size), images.meta)
-            for name, how in zip(self.views, self.augmentations, strict=True)
-        }
+        size = self.size or (data.shape[2], data.shape[3])
+        with torch.autocast(data.device.type, enabled=False):  # pixels keep their precision in anybody's loop
+            return {
+                name: View(augment(data, how, size), images.meta)
+                for name, how in zip(self.views, self.augmentations, strict=True)
+            }
 
     @torch.no_grad()
     def clean(self, images: View) -> View:
@@ -76,12 +85,16 @@ def unit(images: Tensor) -> Tensor:
     return images.float()
 
 
-def augment(images: Tensor, how: Augmentation, size: int) -> Tensor:
-    """One random view of every image: `[N, C, H, W]` from 0 to 1, to `[N, C, size, size]`."""
+def augment(images: Tensor, how: Augmentation, size: int | tuple[int, int]) -> Tensor:
+    """One random view of every image: `[N, C, H, W]` from 0 to 1, to `[N, C, *size]`; one number makes a square."""
     count, _, height, width = images.shape
+    size = (size, size) if isinstance(size, int) else size
     if how.rotate or how.shear or how.shift or how.zoom != (1.0, 1.0):
         images = _moved(images, how)
-    box = batch.crop_boxes(count, height, width, how.area, how.ratio, images)
+    if how.area == (1.0, 1.0):
+        box = batch.whole_boxes(count, height, width, images)
+    else:
+        box = batch.crop_boxes(count, height, width, how.area, how.ratio, images)
     images = batch.crop_resize(images, box, size, batch.happens(how.flip, count, images))
     if how.jitter:
         images = _jittered(images, how)
@@ -89,10 +102,10 @@ def augment(images: Tensor, how: Augmentation, size: int) -> Tensor:
         images = batch.to_grey(images, batch.happens(how.grey, count, images))
     if how.blur:
         sigma = batch.uniform(*how.sigma, count, images) * batch.happens(how.blur, count, images)
-        images = batch.blur(images, sigma, radius=max(1, size // 20))  # a kernel of a tenth of the image
+        images = batch.blur(images, sigma, radius=max(1, min(size) // 20))  # a kernel of a tenth of the image
     if how.solarise:
         images = batch.solarise(images, batch.happens(how.solarise, count, images))
-    return images.contiguous()
+    return images.clamp(0, 1).contiguous()  # sums of weights are 1 up to rounding
 
 
 def _moved(images: Tensor, how: Augmentation) -> Tensor:

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import attrs
+
+
+def _number(low: float, high: float = math.inf) -> Any:
+    """A check that a number is from `low` to `high`."""
+
+    def check(instance: Any, field: attrs.Attribute[float], value: float) -> None:
+        if not (low <= value <= high and math.isfinite(value)):
+            span = f"from {low:g} to {high:g}" if high < math.inf else f"a number of at least {low:g}"
+            raise ValueError(f"{field.name} is {span}, not {value!r}")
+
+    return check
+
+
+def _range(low: float, high: float = math.inf, *, open_below: bool = False) -> Any:
+    """A check that two numbers, the smaller one first, are from `low` to `high`; above `low` if it is open below."""
+
+    def check(instance: Any, field: attrs.Attribute[tuple[float, float]], value: tuple[float, float]) -> None:
+        smallest, largest = value
+        above = low < smallest if open_below else low <= smallest
+        if not (above and smallest <= largest <= high and math.isfinite(largest)):
+            span = f"{'above' if open_below else 'from'} {low:g}" + (f" up to {high:g}" if high < math.inf else "")
+            raise ValueError(f"{field.name} is the smallest and the largest, {span}; not {value!r}")
+
+    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -10,7 +37,8 @@ class Augmentation:
     """One view's augmentation. What has probability or strength 0 is left out.
 
     Args:
-        area, ratio: of the random crop, as fractions of the image and as width by height.
+        area, ratio: of the random crop, as fractions of the image and as width by height; an area of
+            (1, 1) leaves the image whole.
         rotate, shear: at most so many degrees either way.
         shift: at most so much of the size either way.
         zoom: smallest and largest factor.
@@ -20,24 +48,27 @@ class Augmentation:
         grey: probability of losing all colour.
         blur: probability of Gaussian blur, with a `sigma` between these, in pixels.
         solarise: probability of inverting what is brighter than half.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
-    area: tuple[float, float] = (1.0, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    rotate: float = 0.0
-    shear: float = 0.0
-    shift: float = 0.0
-    zoom: tuple[float, float] = (1.0, 1.0)
-    flip: float = 0.0
-    jitter: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    grey: float = 0.0
-    blur: float = 0.0
-    sigma: tuple[float, float] = (0.1, 2.0)
-    solarise: float = 0.0
+    area: tuple[float, float] = attrs.field(default=(1.0, 1.0), validator=_range(0, 1, open_below=True))
+    ratio: tuple[float, float] = attrs.field(default=(3 / 4, 4 / 3), validator=_range(0, open_below=True))
+    rotate: float = attrs.field(default=0.0, validator=_number(0))
+    shear: float = attrs.field(default=0.0, validator=_number(0, 89))
+    shift: float = attrs.field(default=0.0, validator=_number(0))
+    zoom: tuple[float, float] = attrs.field(default=(1.0, 1.0), validator=_range(0, open_below=True))
+    flip: float = attrs.field(default=0.0, validator=_number(0, 1))
+    jitter: float = attrs.field(default=0.0, validator=_number(0, 1))
+    brightness: float = attrs.field(default=0.0, validator=_number(0))
+    contrast: float = attrs.field(default=0.0, validator=_number(0))
+    saturation: float = attrs.field(default=0.0, validator=_number(0))
+    hue: float = attrs.field(default=0.0, validator=_number(0, 0.5))
+    grey: float = attrs.field(default=0.0, validator=_number(0, 1))
+    blur: float = attrs.field(default=0.0, validator=_number(0, 1))
+    sigma: tuple[float, float] = attrs.field(default=(0.1, 2.0), validator=_range(0))
+    solarise: float = attrs.field(default=0.0, validator=_number(0, 1))
 
 
 def _simclr(strength: float, blur: float) -> Augmentation:

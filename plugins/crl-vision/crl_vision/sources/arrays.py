@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ class Arrays:
             raise CrlError(f"there is no file {self.path}")
         try:
             file = np.load(self.path, allow_pickle=False)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # NumPy, zip and zlib raise all kinds
             raise CrlError(f"{self.path} is no .npz file: {error}") from None
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise CrlError(f"{self.path} holds a single array: save it with numpy.savez(path, train_images=…)")
@@ -55,7 +54,7 @@ class Arrays:
     def _array(self, file: np.lib.npyio.NpzFile, name: str) -> Tensor:
         try:
             return torch.from_numpy(file[name])
-        except (ValueError, TypeError, zipfile.BadZipFile) as error:
+        except Exception as error:
             raise CrlError(f"{self.path}: {name} can't be read: {error}") from None
 
     def _images(self, file: np.lib.npyio.NpzFile, name: str) -> Tensor:
@@ -65,8 +64,12 @@ class Arrays:
             raise CrlError(f"{self.path}: {name} is [N, H, W] or [N, H, W, 1 or 3], not {list(data.shape)}")
         if data.dtype != torch.uint8 and not data.is_floating_point():
             raise CrlError(f"{self.path}: {name} is bytes (uint8) or numbers from 0 to 1, not {data.dtype}")
-        if data.is_floating_point() and data.nan_to_num(0, 0, 0).aminmax()[1] > 1:
-            raise CrlError(f"{self.path}: {name} has numbers above 1; divide by 255, or save them as bytes")
+        if data.is_floating_point() and data.numel():
+            least, most = data.nan_to_num(0, 0, 0).aminmax()
+            if most > 1:
+                raise CrlError(f"{self.path}: {name} has numbers above 1; divide by 255, or save them as bytes")
+            if least < 0:
+                raise CrlError(f"{self.path}: {name} has numbers below 0; images are from 0 to 1, not normalised")
         return data.permute(0, 3, 1, 2).contiguous()
 
     def _labels(self, file: np.lib.npyio.NpzFile, name: str, count: int) -> Tensor:

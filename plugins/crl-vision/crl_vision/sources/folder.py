@@ -6,10 +6,11 @@ import warnings
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from crl_core.errors import CrlError
@@ -28,8 +29,9 @@ class Folder:
 
     The short side is scaled to `size` and the middle is cut out; EXIF's rotation is applied, and
     what is transparent becomes white. Files that are no whole images are left out, counted and
-    named in the log. Folders `train` and `test` (or `val`) in it are the splits; where they are
-    not, some images are set aside for testing, chosen by their names.
+    named in the log. Folders `train` and `test` (or `val`) in it are the splits; where there is none
+    for testing, some images are set aside, chosen by their names. A label is the place of its class
+    among the classes of all splits.
 
     Args:
         root: the folder.
@@ -41,7 +43,7 @@ class Folder:
         CrlError: there is no such folder, or no image in it.
     """
 
-    splits = ("train", "test")
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
 
     def __init__(self, root: str, size: int = 128, channels: int = 3, test: float = 0.1) -> None:
         if channels not in (1, 3):
@@ -56,25 +58,30 @@ class Folder:
         split_of(split, self.splits)
         if not Path(self.root).is_dir():
             raise CrlError(f"there is no folder {self.root}")
-        own = self._own(split)
-        if own is not None:
-            return Files(own, _images(own), self.size, self.channels)
-        root = Path(self.root)
+        root, test = self._folders()
         files = _images(root)
+        if test is not None:
+            theirs = _images(test)
+            classes = _classes(root, files) | _classes(test, theirs)
+            if split == "test":
+                return Files(test, theirs, classes, self.size, self.channels)
+            return Files(root, files, classes, self.size, self.channels)
         if len(files) < 2:
             raise CrlError(f"{root} holds a single image: at least 2 are needed, one to train and one to test")
         # By name: the same images every time, and nearly the same when others are added.
         drawn = sorted(files, key=lambda path: (zlib.crc32(path.relative_to(root).as_posix().encode()), path))
         held = min(len(files) - 1, max(1, round(self.test * len(files))))
-        return Files(root, sorted(drawn[:held] if split == "test" else drawn[held:]), self.size, self.channels)
+        chosen = sorted(drawn[:held] if split == "test" else drawn[held:])
+        return Files(root, chosen, _classes(root, files), self.size, self.channels)
 
-    def _own(self, split: str) -> Path | None:
-        """The folder of a split, if there are folders for both."""
+    def _folders(self) -> tuple[Path, Path | None]:
+        """Where the images are, and where those for testing, if they have a folder of their own."""
         there = {path.name.lower(): path for path in Path(self.root).iterdir() if path.is_dir()}
+        there = {name: path for name, path in there.items() if not name.startswith(".")}
         train, test = (next((there[name] for name in names if name in there), None) for names in (_TRAIN, _TEST))
-        if train is None or test is None:
-            return None
-        return train if split == "train" else test
+        if train is not None and (test is not None or len(there) == 1):
+            return train, test
+        return Path(self.root), None
 
 
 class Files:
@@ -84,14 +91,13 @@ class Files:
         broken: what is wrong, by path.
     """
 
-    def __init__(self, root: Path, files: list[Path], size: int, channels: int) -> None:
+    def __init__(self, root: Path, files: list[Path], classes: set[str], size: int, channels: int) -> None:
         self.root, self.files, self.size, self.channels = root, files, size, channels
         self.broken: dict[Path, str] = {}
-        names = [file.relative_to(root).parts[0] if file.parent != root else "" for file in files]
-        self.classes = sorted(set(names) - {""})
+        self.classes = sorted(classes)
         place = {name: i for i, name in enumerate(self.classes)}
         # What lies beside the classes' folders belongs to none.
-        self.label = torch.tensor([place.get(name, -1) for name in names]) if self.classes else None
+        self.label = torch.tensor([place.get(_class(root, file), -1) for file in files]) if classes else None
         small = len(files) * channels * size * size <= _KEPT
         self._kept: dict[int, Tensor] | None = {} if small else None
 
@@ -115,31 +121,25 @@ class Files:
             return self._kept[index]
         try:
             image = read(path, self.size, self.channels)
-        except UNREADABLE as error:
+        except Exception as error:  # decoders raise whatever they like
             self.broken[path] = f"{type(error).__name__}: {error}"
-            log.warning("%s is left out, the %dth: %s", path, len(self.broken), self.broken[path])
+            log.warning("%s is left out (%d so far): %s", path, len(self.broken), self.broken[path])
             return None
         if self._kept is not None:
             self._kept[index] = image
         return image
 
 
-UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
-
-
 def read(path: Path, size: int, channels: int) -> Tensor:
     """The middle square of an image, as bytes `[channels, size, size]`.
 
     Raises:
-        OSError, ValueError, …: one of `UNREADABLE`.
+        Exception: it is no whole image; of many kinds, as Pillow's decoders raise them.
     """
     with warnings.catch_warnings():
         # More pixels than Pillow thinks wise: a bomb, until somebody raises Image.MAX_IMAGE_PIXELS.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded no larger than needed
             upright = _opaque(ImageOps.exif_transpose(image)).convert("RGB" if channels == 3 else "L")
             square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
@@ -150,8 +150,12 @@ def _opaque(image: Image.Image) -> Image.Image:
     """Eight bits a channel, nothing transparent."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinity")
         # Pillow itself would cut off everything above 255.
         top = 65_535.0 if image.mode.startswith("I;16") or values.max() > 255 else 255.0
+        if image.mode == "F" and values.max() <= 1:
+            top = 1.0
         return Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
     if image.has_transparency_data:
         clear = image.convert("RGBA")
@@ -165,13 +169,28 @@ def _images(root: Path) -> list[Path]:
     Raises:
         CrlError: there are none.
     """
-    Image.init()
-    endings = tuple(ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+    formats = _formats()
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in formats}
     everything = sorted(_files(root))
     found = [path for path in everything if path.suffix.lower() in endings]
     if not found:
         raise CrlError(f"no images in {root}, only {len(everything)} other files" if everything else f"{root} is empty")
     return found
+
+
+def _formats() -> list[str]:
+    """What Pillow decodes itself: EPS would start another program, and the others it knows by name alone."""
+    Image.init()
+    return [kind for kind in Image.OPEN if kind not in ("EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF")]
+
+
+def _class(root: Path, file: Path) -> str:
+    """The folder below `root` that a file is in; empty for what lies in `root` itself."""
+    return file.relative_to(root).parts[0] if file.parent != root else ""
+
+
+def _classes(root: Path, files: list[Path]) -> set[str]:
+    return {_class(root, file) for file in files} - {""}
 
 
 def _files(root: Path) -> Iterable[Path]:
@@ -182,5 +201,5 @@ def _files(root: Path) -> Iterable[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder) / name for name in names if not name.startswith("."))

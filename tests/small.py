@@ -1,0 +1,114 @@
+"""Parts and pipelines that train in a blink, registered so that runs can write their specs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import crl_core as crl
+from crl_core import Branch, Contrast, Pipeline, View, same
+
+
+class PointItems:
+    """Points `[N, 5]` around three centres, which are their labels."""
+
+    def __init__(self, count: int, seed: int, broken: int, labels: bool) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        label = torch.arange(count) % 3
+        centres = torch.eye(3, 5) * 3
+        self.data = centres[label] + torch.randn(count, 5, generator=generator)
+        self.data[:broken] = float("nan")
+        self.columns = {"instance": torch.arange(count), **({"label": label} if labels else {})}
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitems__(self, indices: list[int]) -> View:
+        return View(self.data[indices], {name: column[indices] for name, column in self.columns.items()})
+
+
+class Points:
+    """A source of points; the first `broken` of the training items hold NaN."""
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+
+    def __init__(self, count: int = 48, broken: int = 0, labels: bool = True) -> None:
+        self.count, self.broken, self.labels = count, broken, labels
+
+    def items(self, split: str) -> PointItems:
+        train = split == "train"
+        return PointItems(self.count if train else 30, int(not train), self.broken if train else 0, self.labels)
+
+
+class Noisy:
+    """Views of points: the point, and noise."""
+
+    views = ("a", "b")
+
+    def __init__(self, noise: float = 0.3) -> None:
+        self.noise = noise
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        return {name: View(batch.data + self.noise * torch.randn_like(batch.data), batch.meta) for name in self.views}
+
+    def clean(self, batch: View) -> View:
+        return batch
+
+
+class Perceptron(nn.Module):
+    """Points `[N, 5]` to representations `[N, width]`."""
+
+    def __init__(self, width: int = 8, norm: bool = True) -> None:
+        super().__init__()
+        self.width, self.norm = width, norm
+        middle = [nn.BatchNorm1d(16)] if norm else []
+        self.layers = nn.Sequential(nn.Linear(5, 16), *middle, nn.ReLU(), nn.Linear(16, width))
+
+    def forward(self, data: Tensor) -> Tensor:
+        found: Tensor = self.layers(data)
+        return found
+
+
+crl.register("source", "small-points", Points)
+crl.register("sampler", "small-noisy", Noisy)
+crl.register("encoder", "small-perceptron", Perceptron)
+
+
+def points(count: int = 12, **columns: Tensor) -> View:
+    return View(torch.randn(count, 5), {"instance": torch.arange(count), **columns})
+
+
+def simclr(norm: bool = True) -> Pipeline:
+    return Pipeline(
+        Noisy(), encoder=Perceptron(norm=norm), head=crl.MLP(6, norm=norm), score=crl.Cosine(0.2), loss=crl.InfoNCE()
+    )
+
+
+def moco(norm: bool = True, size: int = 20) -> Pipeline:
+    return Pipeline(
+        Noisy(),
+        branches={
+            "query": Branch("a", encoder=Perceptron(norm=norm), head=crl.MLP(6, norm=norm)),
+            "key": Branch("b", tracks="query", update=crl.Momentum(0.9)),
+        },
+        contrasts=[
+            Contrast(
+                "query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), memory=crl.Queue(size),
+                positive=same("instance") & same("batch"), negative=~same("instance") & ~same("batch"),
+            )
+        ],
+    )  # fmt: skip
+
+
+def byol(norm: bool = True) -> Pipeline:
+    return Pipeline(
+        Noisy(),
+        branches={
+            "projection": Branch(("a", "b"), encoder=Perceptron(norm=norm), head=crl.MLP(6, norm=norm)),
+            "online": Branch(tap="projection", head=crl.Prediction(norm=norm)),
+            "target": Branch(("a", "b"), tracks="projection", update=crl.Momentum(0.9, final=1.0)),
+        },
+        contrasts=[Contrast("online", "target", loss=crl.Regression(), positive=same("instance") & ~same("view"))],
+    )

@@ -1,0 +1,355 @@
+"""Two processes against one: what they gather, what they learn from, and that they stay the same.
+
+The processes run this file as a script, one call for everything, and leave what they found as
+safetensors; the tests compare it with one process on the joined batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from small import Perceptron, Points, moco, simclr
+from torch import Tensor
+
+import crl_core as crl
+from crl_core import Branch, Contrast, CrlError, Embeddings, Pipeline, Progress, Training, View, distributed, same
+from crl_core.engine import checkpoint
+
+SHARES = ((0, 5), (5, 12))  # of the joined batch; the processes have different numbers of rows
+Found = dict[str, Tensor]
+
+
+class AsDrawn:
+    """Views that are part of the data, so that they are the same in however many processes."""
+
+    views = ("a", "b")
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        return {"a": View(batch.data[:, 0], batch.meta), "b": View(batch.data[:, 1], batch.meta)}
+
+    def clean(self, batch: View) -> View:
+        return View(batch.data[:, 0], batch.meta)
+
+
+def joined(step: int = 0) -> View:
+    generator = torch.Generator().manual_seed(100 + step)
+    data = torch.randn(12, 2, 5, generator=generator, dtype=torch.float64)
+    return View(data, {"instance": torch.arange(12) + 12 * step, "label": torch.arange(12) % 4})
+
+
+def part(batch: View, share: tuple[int, int]) -> View:
+    rows = slice(*share)
+    return View(batch.data[rows], {name: column[rows] for name, column in batch.meta.items()})
+
+
+def two_branches() -> Pipeline:
+    return Pipeline(
+        AsDrawn(),
+        branches={"query": Branch("a", encoder=Perceptron(norm=False)), "key": Branch("b", tracks="query")},
+        contrasts=[Contrast("query", "key", score=crl.Cosine(0.3), loss=crl.InfoNCE())],
+    )
+
+
+def nt_xent() -> Pipeline:
+    return Pipeline(
+        AsDrawn(), encoder=Perceptron(norm=False), head=crl.MLP(6, norm=False), score=crl.Cosine(0.3), loss="info-nce"
+    )
+
+
+def sup_con() -> Pipeline:
+    return Pipeline(
+        AsDrawn(), encoder=Perceptron(norm=False), score=crl.Cosine(0.3), loss="info-nce",
+        positive=same("label") & ~same("row"),
+    )  # fmt: skip
+
+
+def queued() -> Pipeline:
+    pipeline = moco(norm=False, size=30)
+    pipeline.sampler = AsDrawn()
+    return pipeline
+
+
+def regression() -> Pipeline:
+    return Pipeline(
+        AsDrawn(),
+        branches={
+            "projection": Branch(("a", "b"), encoder=Perceptron(norm=False), head=crl.MLP(6, norm=False)),
+            "online": Branch(tap="projection", head=crl.Prediction(norm=False)),
+            "target": Branch(("a", "b"), tracks="projection", update=crl.Momentum(0.9)),
+        },
+        contrasts=[Contrast("online", "target", loss=crl.Regression(), positive=same("instance") & ~same("view"))],
+    )
+
+
+METHODS: dict[str, Callable[[], Pipeline]] = {
+    "two branches": two_branches, "nt-xent": nt_xent, "sup-con": sup_con, "queue": queued, "regression": regression,
+}  # fmt: skip
+
+
+def gradients(name: str, share: tuple[int, int]) -> Found:
+    """Loss and gradients of three steps of gradient descent on a share of the batches."""
+    torch.manual_seed(3)
+    pipeline = METHODS[name]().double().build(joined())
+    trained = [(key, parameter) for key, parameter in pipeline.named_parameters() if parameter.requires_grad]
+    found: Found = {}
+    for step in range(3):
+        losses = pipeline.loss(part(joined(step), share))
+        losses.total.backward()
+        found[f"{name}/{step}/loss"] = losses.total.detach()
+        for key, parameter in trained:
+            assert parameter.grad is not None, key
+            if dist.is_initialized():  # what DistributedDataParallel does
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
+            found[f"{name}/{step}/{key}"] = parameter.grad.clone()
+            with torch.no_grad():
+                parameter.sub_(parameter.grad, alpha=0.1)
+            parameter.grad = None
+        pipeline.on_step()
+    held = pipeline.contrasts[0].memory.keys()
+    if held is not None:
+        found |= {f"{name}/held": held.z, f"{name}/held/instance": held.meta["instance"]}
+        found[f"{name}/held/batch"] = held.meta["batch"]
+    return {key: value.contiguous() for key, value in found.items()}
+
+
+# -- what a process does -------------------------------------------------------------------------------------------
+
+
+def work(out: Path) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    found = gathered(rank)
+    for name in METHODS:
+        found |= gradients(name, SHARES[rank])
+    save_file(found, out / f"rank{rank}.safetensors")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def gathered(rank: int) -> Found:
+    """Rows of every kind of column, more on rank 1 than on rank 0, none on rank 1 of the third table."""
+    count = 2 + rank
+    z = (torch.arange(count * 3.0).view(count, 3) + 100 * rank).requires_grad_()
+    columns = {
+        "instance": torch.arange(count) + 10 * rank,
+        "time": torch.full((count,), 0.5 + rank),
+        "flag": torch.tensor([True, False, True])[:count],
+    }
+    table = distributed.gather(Embeddings(z, columns))
+    # Every process weighs the rows in its own way; the gradient of a row is the sum of what all want of it.
+    weight = torch.arange(5.0) + 1 + 10 * rank
+    (table.z * weight[:, None]).sum().backward()
+    assert z.grad is not None
+    detached = distributed.gather(Embeddings(z.detach(), {}))
+    assert not detached.z.requires_grad
+    empty = distributed.gather(Embeddings(z.detach()[: 2 - 2 * rank], {}))
+    return {
+        "z": table.z.detach(),
+        "grad": z.grad,
+        "detached": detached.z,
+        "empty": empty.z,
+        "total": distributed.total(torch.tensor(float(rank + 1), requires_grad=True)),
+        "world": torch.tensor([distributed.world_size(), distributed.rank()]),
+        **{f"column {name}": column for name, column in table.meta.items()},
+    }
+
+
+def train(out: Path) -> None:
+    """A user's script: Fabric starts the second process itself."""
+    for name in ("simclr", "moco"):
+        pipeline = still(name)
+        crl.fit(pipeline, Points(), TRAINING, accelerator="cpu", devices=2, out=out / name, show=False)
+        rank = dist.get_rank()
+        save_file({k: v.clone() for k, v in pipeline.state_dict().items()}, out / f"{name}{rank}.safetensors")
+
+    # Ctrl-C reaches one process before the other: both stop at the same step, and go on as if nothing had been.
+    before, steps = Pipeline.on_step, itertools.count(1)
+
+    def on_step(self: Pipeline, progress: Progress | None = None) -> None:
+        before(self, progress)
+        if next(steps) == 3 and rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    Pipeline.on_step = on_step  # type: ignore[method-assign]
+    options = {"accelerator": "cpu", "devices": 2, "out": out / "cut", "show": False}
+    assert not crl.fit(still("simclr"), Points(), TRAINING, **options).finished
+    Pipeline.on_step = before  # type: ignore[method-assign]
+    pipeline = still("simclr", seed=8)
+    crl.fit(pipeline, Points(), TRAINING, resume=True, **options)
+    save_file({k: v.clone() for k, v in pipeline.state_dict().items()}, out / f"cut{rank}.safetensors")
+
+
+TRAINING = Training(epochs=2, batch_size=16, learning_rate=1e-2, warmup=1.0, log_every=2, optimiser="sgd")
+
+
+def still(name: str, seed: int = 7) -> Pipeline:
+    """Without noise, which every process draws for itself, and without batch normalisation, which sees its own rows.
+
+    The queue forgets whole batches: in which order their rows stand, depends on the number of processes.
+    """
+    torch.manual_seed(seed)
+    pipeline = simclr(norm=False) if name == "simclr" else moco(norm=False, size=32)
+    pipeline.sampler.noise = 0.0  # type: ignore[attr-defined]
+    return pipeline
+
+
+# -- the tests -----------------------------------------------------------------------------------------------------
+
+
+def call(what: str, out: Path, ranks: int, port: int) -> None:
+    """Runs this file in so many processes, with the environment that torchrun gives them."""
+    here = Path(__file__)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    path = os.pathsep.join([str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    base = {**clean, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+    processes = []
+    for rank in range(ranks):
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        if ranks > 1:
+            place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, str(here), what, str(out)],
+                env={**base, **place},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    try:
+        said = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * ranks, "\n".join(said)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    """What each of two processes has found."""
+    out = tmp_path_factory.mktemp("ranks")
+    call("work", out, 2, free_port())
+    return [load_file(out / f"rank{rank}.safetensors") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the runs of a script that trains on two devices."""
+    out = tmp_path_factory.mktemp("trained")
+    call("train", out, 1, free_port())
+    return out
+
+
+def test_gather_gives_every_process_all_rows_in_order(ranks: list[Found]) -> None:
+    for rank, found in enumerate(ranks):
+        assert found["world"].tolist() == [2, rank]
+        expected = torch.cat([torch.arange(6.0).view(2, 3), torch.arange(9.0).view(3, 3) + 100])
+        assert torch.equal(found["z"], expected)
+        assert torch.equal(found["detached"], expected)
+        assert torch.equal(found["empty"], expected[:2])
+        assert found["column instance"].tolist() == [0, 1, 10, 11, 12]
+        assert found["column time"].tolist() == [0.5, 0.5, 1.5, 1.5, 1.5]
+        assert found["column flag"].tolist() == [True, False, True, False, True]
+        assert found["column flag"].dtype == torch.bool
+        assert float(found["total"]) == 3.0
+
+
+def test_gradients_flow_back_to_where_each_row_came_from(ranks: list[Found]) -> None:
+    wanted = (torch.arange(5.0) + 1) + (torch.arange(5.0) + 11)
+    for found, rows in zip(ranks, (slice(0, 2), slice(2, 5)), strict=True):
+        assert torch.equal(found["grad"], wanted[rows, None].expand(-1, 3))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_have_the_loss_and_the_gradient_of_one(name: str, ranks: list[Found]) -> None:
+    expected = gradients(name, (0, 12))
+    places = [place for place in expected if "/held" not in place]
+    assert any(float(expected[place].abs().max()) > 1e-3 for place in places if not place.endswith("loss"))
+    for place in places:
+        one, other = (found[place] for found in ranks)
+        if not place.endswith("loss"):
+            assert torch.equal(one, other), place
+        torch.testing.assert_close((one + other) / 2, expected[place], rtol=1e-10, atol=1e-12)
+
+
+def test_a_queue_holds_the_same_keys_everywhere(ranks: list[Found]) -> None:
+    expected = gradients("queue", (0, 12))
+    assert expected["queue/held"].shape == (30, 6)
+    for place in ("queue/held", "queue/held/instance", "queue/held/batch"):
+        assert torch.equal(ranks[0][place], ranks[1][place]), place
+        torch.testing.assert_close(ranks[0][place], expected[place], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simclr", "moco"])
+def test_fit_on_two_devices_is_fit_on_one(name: str, trained: Path) -> None:
+    one, other = (load_file(trained / f"{name}{rank}.safetensors") for rank in range(2))
+    pipeline = still(name)
+    before = {key: value.clone() for key, value in pipeline.state_dict().items()}
+    crl.fit(pipeline, Points(), TRAINING, accelerator="cpu", devices=1, show=False)
+    expected = pipeline.state_dict()
+    assert set(one) == set(expected)
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
+        if key.endswith("weight"):
+            torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-5)
+            if key in before:
+                assert not torch.allclose(value, before[key], rtol=1e-3, atol=1e-4), "it trained"
+
+
+@pytest.mark.slow
+def test_processes_that_are_interrupted_at_different_moments_stop_and_go_on_together(trained: Path) -> None:
+    for rank in range(2):
+        found, expected = (load_file(trained / f"{name}{rank}.safetensors") for name in ("cut", "simclr"))
+        for key, value in expected.items():
+            assert torch.equal(found[key], value), key
+    one, other = (checkpoint.load(trained / name / "checkpoint.safetensors") for name in ("cut", "simclr"))
+    assert one["progress"] == other["progress"]
+    assert len(one["random"]) == 2
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_not_resumed_by_one(trained: Path) -> None:
+    with pytest.raises(CrlError, match="was trained by 2 processes, and these are 1: go on with as many"):
+        crl.fit(
+            still("simclr"), Points(), TRAINING, accelerator="cpu", devices=1, out=trained / "simclr", resume=True,
+            show=False,
+        )  # fmt: skip
+
+
+def test_a_batch_that_can_t_be_dealt_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_fabric import Fabric
+
+    monkeypatch.setattr(Fabric, "world_size", property(lambda self: 3))
+    with pytest.raises(CrlError, match="a batch of 16 can't be dealt to 3 processes"):
+        crl.fit(simclr(), Points(), attrs.evolve(TRAINING), accelerator="cpu", devices=1, show=False)
+
+
+def test_one_process_gathers_nothing() -> None:
+    table = Embeddings(torch.randn(3, 2), {"instance": torch.arange(3)})
+    assert distributed.gather(table) is table
+    assert (distributed.world_size(), distributed.rank()) == (1, 0)
+
+
+if __name__ == "__main__":
+    {"work": work, "train": train}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,688 @@
+"""A pipeline as data: nothing is lost on the way there and back, and wrong data end in words, never in code."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from synthetic import fresh_registry, write_module
+from torch import Tensor, nn
+
+import crl_core as crl
+from crl_core import Branch, Contrast, CrlError, Penalty, Pipeline, View, assemble, describe, export, same, spec
+from crl_core.assembly import part_from, part_of
+from crl_core.engine import checkpoint
+from crl_core.named import Named
+from crl_core.protocols import Encoder
+from crl_core.registry import get
+from crl_core.relation import Relation, RelationError, parse
+from crl_core.spec import Part, SameAs, SpecError, convert, plain
+
+# The same examples every time; fixtures of the function are only folders, which the examples may share.
+FUZZ = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+class Points:
+    """Both views of a point are the point with noise."""
+
+    views = ("a", "b")
+
+    def __init__(self, noise: float = 0.1) -> None:
+        self.noise = noise
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        return {name: View(batch.data + self.noise * torch.randn_like(batch.data), batch.meta) for name in self.views}
+
+    def clean(self, batch: View) -> View:
+        return batch
+
+
+class Perceptron(nn.Module):
+    def __init__(self, width: int = 8, inputs: int = 5) -> None:
+        super().__init__()
+        self.width, self.inputs = width, inputs
+        self.layers = nn.Sequential(nn.Linear(inputs, width), nn.ReLU())
+
+    def forward(self, data: Tensor) -> Tensor:
+        found: Tensor = self.layers(data)
+        return found
+
+
+class Spread(nn.Module):
+    takes = "embeddings"
+
+    def forward(self, table: crl.Embeddings) -> Tensor:
+        return -table.z.var(0).mean()
+
+
+@attrs.frozen
+class Layer:
+    width: int
+    rate: float = attrs.field(default=0.5, validator=attrs.validators.le(1))
+
+
+class Options(nn.Module):
+    """An encoder with an option of every sort."""
+
+    def __init__(
+        self,
+        flag: bool = False,
+        count: int = 1,
+        rate: float = 1.0,
+        word: str = "x",
+        mode: Literal["sum", "mean", 2] = "sum",
+        pair: tuple[float, int] = (1.0, 2),
+        several: tuple[int, ...] = (),
+        names: list[str] | None = None,
+        table: Mapping[str, float] | None = None,
+        relation: Relation | None = None,
+        either: str | list[Layer] = "",
+        inner: Encoder | None = None,
+        inners: list[Encoder] | None = None,
+        named: dict[str, Encoder] | None = None,
+    ) -> None:
+        super().__init__()
+        self.flag, self.count, self.rate, self.word, self.mode = flag, count, rate, word, mode
+        self.pair, self.several, self.names, self.table = pair, several, names, table
+        self.relation, self.either, self.inner = relation, either, inner
+        self.inners, self.named = inners, named
+
+    def forward(self, data: Tensor) -> Tensor:
+        return data
+
+
+def register_parts() -> None:
+    crl.register("sampler", "points", Points)
+    crl.register("encoder", "perceptron", Perceptron)
+    crl.register("encoder", "options", Options)
+    crl.register("loss", "spread", Spread)
+
+
+@pytest.fixture(autouse=True)
+def site(tmp_path: Path) -> Iterator[Path]:
+    """A folder on the path, and the parts of this file."""
+    with fresh_registry(tmp_path):
+        register_parts()
+        yield tmp_path
+
+
+def short() -> Pipeline:
+    return Pipeline(Points(), encoder=Perceptron(), head=crl.MLP(6), score=crl.Cosine(0.2), loss=crl.InfoNCE())
+
+
+def rich() -> Pipeline:
+    """Every sort of thing that a spec can hold."""
+    encoder, head, score, queue = Perceptron(6), crl.Linear(4), crl.Cosine(0.2), crl.Queue(12)
+    return Pipeline(
+        Points(0.3),
+        branches={
+            "query": Branch("a", encoder=encoder, head=head),
+            "shared": Branch(("a", "b"), encoder=encoder, head=head),
+            "each": Branch(("a", "b"), encoder={"a": Perceptron(), "b": encoder}),
+            "frozen": Branch("b", encoder=Perceptron(6), head=crl.MLP(4, depth=3, norm=False), update=crl.Frozen()),
+            "key": Branch("b", tracks="query", update=crl.Momentum(0.9, final=1.0)),
+            "local": Branch(tap="query.representation", head=crl.Prediction(), update=crl.StopGradient()),
+        },
+        contrasts=[
+            Contrast("query", "key", score=score, loss=crl.InfoNCE("inside"), memory=queue, weight=2),
+            Contrast(("query", "frozen"), "key", score=score, loss="info-nce", memory=queue, draw=2, name="drawn"),
+            Contrast(
+                "shared", "shared", loss="info-nce", positive='same("instance") & ~same("row") | within("view", 1.5)'
+            ),
+            Contrast("local", "key", loss=crl.Regression(), kernel="dense", negative=same("label")),
+        ],
+        penalties=[Penalty("each", Spread, weight=0.25)],
+    )
+
+
+PIPELINES: list[Callable[[], Pipeline]] = [short, rich]
+
+
+def data_of(make: Callable[[], Pipeline]) -> dict[str, Any]:
+    found: dict[str, Any] = plain(describe(make()))
+    return found
+
+
+# -- there and back -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", PIPELINES)
+def test_a_pipeline_that_is_assembled_describes_itself_the_same(make: Callable[[], Pipeline]) -> None:
+    description = describe(make())
+    again = assemble(description)
+    assert describe(again) == description
+    assert describe(assemble(plain(description))) == description
+    assert [name for name, _ in again.named_modules()] == [name for name, _ in make().named_modules()]
+
+
+@pytest.mark.parametrize("ending", ["toml", "json"])
+@pytest.mark.parametrize("make", PIPELINES)
+def test_files_keep_everything(make: Callable[[], Pipeline], ending: str, tmp_path: Path) -> None:
+    data = data_of(make)
+    spec.write(data, tmp_path / f"spec.{ending}")
+    assert spec.read(tmp_path / f"spec.{ending}") == data
+    assert plain(describe(assemble(spec.read(tmp_path / f"spec.{ending}")))) == data
+
+
+@pytest.mark.parametrize("name", ["simclr", "moco-v2", "byol", "sup-con"])
+def test_recipes_survive_the_way_through_toml(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("crl_vision")
+    description = describe(get("recipe", f"vision/{name}")().pipeline)
+    spec.write(plain(description), tmp_path / "spec.toml")
+    assert describe(assemble(spec.read(tmp_path / "spec.toml"))) == description
+
+
+def test_every_value_is_written_and_every_address_is_full() -> None:
+    data = data_of(short)
+    assert data == {
+        "sampler": {"use": "local/points", "noise": 0.1},
+        "branches": {
+            "query": {
+                "view": ["a", "b"],
+                "encoder": {"use": "local/perceptron", "width": 8, "inputs": 5},
+                "head": {"use": "core/mlp", "size": 6, "depth": 2, "norm": True},
+                "update": {"use": "core/shared"},
+            }
+        },
+        "contrasts": [
+            {
+                "query": "query",
+                "key": "query",
+                "score": {"use": "core/cosine", "temperature": 0.2},
+                "loss": {"use": "core/info-nce", "positives": "outside"},
+                "positive": 'same("instance") & ~same("row")',
+                "negative": '~same("instance") & ~same("row")',
+                "memory": {"use": "core/in-batch"},
+                "per_query": False,
+                "weight": 1.0,
+                "kernel": "auto",
+                "name": "query",
+            }
+        ],
+        "penalties": [],
+    }
+
+
+def test_relations_are_written_as_people_write_them() -> None:
+    text = spec.to_toml(data_of(rich))
+    assert """positive = 'same("instance") & ~same("row") | within("view", 1.5)'""" in text
+
+
+@FUZZ
+@given(
+    st.dictionaries(st.text(max_size=8), st.text(max_size=20) | st.lists(st.text(max_size=8), max_size=3), max_size=4)
+)
+def test_toml_keeps_any_text(data: dict[str, Any]) -> None:
+    import tomllib
+
+    # A carriage return before a line feed is one line's end in TOML, and no part of ours needs either.
+    assert tomllib.loads(spec.to_toml(data)) == data
+
+
+def test_shared_modules_stay_shared() -> None:
+    data = data_of(rich)
+    assert data["branches"]["shared"]["encoder"] == {"same_as": "branches.query.encoder"}
+    assert data["branches"]["each"]["encoder"]["b"] == {"same_as": "branches.query.encoder"}
+    assert data["contrasts"][1]["memory"] == {"same_as": "contrasts.0.memory"}
+    pipeline = assemble(data)
+    branches, (first, second, *_) = pipeline.branches, pipeline.contrasts
+    assert branches["shared"].encoder is branches["query"].encoder
+    assert branches["shared"].head is branches["query"].head
+    each = branches["each"].encoder
+    assert isinstance(each, Named)
+    assert each["b"] is branches["query"].encoder
+    assert each["a"] is not branches["query"].encoder
+    assert first.memory is second.memory
+    assert first.score is second.score
+    assert branches["frozen"].encoder is not branches["query"].encoder
+
+
+def test_every_sort_of_option_comes_back() -> None:
+    options: dict[str, Any] = {
+        "flag": True, "count": 3, "rate": 2, "word": "no", "mode": 2, "pair": (0.5, 7), "several": (1, 2, 3),
+        "names": ["p", "q"], "table": {"x": 1, "y": 2.5}, "relation": same("label") & ~same("row"),
+        "either": [Layer(3), Layer(4, 0.25)], "inner": Perceptron(2), "inners": [Perceptron(3), Options(word="inner")],
+        "named": {"one": Perceptron(4)},
+    }  # fmt: skip
+    part = part_of("encoder", Options(**options), "e")
+    data = plain(part)
+    assert data["either"] == [{"width": 3, "rate": 0.5}, {"width": 4, "rate": 0.25}]
+    assert data["inners"][0] == {"use": "local/perceptron", "width": 3, "inputs": 5}
+    assert json.loads(json.dumps(data)) == data
+    for source in (part, data):
+        made = part_from("encoder", source, "e")
+        for name in set(options) - {"inner", "inners", "named"}:
+            assert getattr(made, name) == options[name], name
+        assert type(made.rate) is float
+        assert (made.inner.width, made.inners[0].width, made.named["one"].width) == (2, 3, 4)
+        assert plain(part_of("encoder", made, "e")) == data
+
+
+def test_the_views_of_a_sampler_may_be_written_out() -> None:
+    vision = pytest.importorskip("crl_vision.samplers.augmented")
+    sampler = vision.Augmented([vision.Augmentation(flip=0.5), vision.Augmentation(blur=1.0)])
+    data = plain(part_of("sampler", sampler, "sampler"))
+    assert data["settings"][1]["blur"] == 1.0
+    assert part_from("sampler", data, "sampler").settings == sampler.settings
+
+
+# -- what can't be written -------------------------------------------------------------------------------------
+
+
+def test_an_option_that_is_no_data_is_refused_with_its_place() -> None:
+    for wrong in ({"word": object()}, {"table": {"x": torch.zeros(2)}}, {"names": [print]}):
+        with pytest.raises(SpecError, match=r"^e\.(word|table\.x|names\.0): .* is no data"):
+            part_of("encoder", Options(**wrong), "e")
+
+
+def test_none_is_written_only_where_it_is_the_default() -> None:
+    with pytest.raises(SpecError, match=r"e\.word is None"):
+        part_of("encoder", Options(word=None), "e")  # type: ignore[arg-type]
+
+
+def test_a_part_that_is_an_attrs_class_is_a_part_all_the_same() -> None:
+    @attrs.frozen
+    class Half:
+        factor: float = 0.5
+
+        def __call__(self, data: Tensor) -> Tensor:
+            return self.factor * data
+
+    crl.register("encoder", "half", Half)
+    assert part_of("encoder", Options(inner=Half(0.25)), "e").options["inner"] == Part("local/half", {"factor": 0.25})
+
+
+def test_an_unregistered_part_is_refused_with_its_place() -> None:
+    pipeline = Pipeline(Points(), encoder=nn.Linear(5, 4), loss="info-nce")
+    with pytest.raises(SpecError, match=r"^branches\.query\.encoder: .*Linear is not registered as an encoder"):
+        describe(pipeline)
+
+
+def test_an_option_kept_nowhere_is_refused() -> None:
+    class Forgets(nn.Module):
+        def __init__(self, width: int = 1) -> None:
+            super().__init__()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    crl.register("encoder", "forgets", Forgets)
+    with pytest.raises(SpecError, match=r"^e: local/forgets keeps no attribute 'width'"):
+        part_of("encoder", Forgets(), "e")
+
+
+# -- strict conversion ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "said"),
+    [
+        ("no", bool, "x: expected true or false, not 'no'"),
+        (1, bool, "x: expected true or false, not 1"),
+        (True, int, "x: expected a whole number, not True"),
+        (True, float, "x: expected a number, not True"),
+        (1.0, int, "x: expected a whole number, not 1.0"),
+        ("1", int, "x: expected a whole number, not '1'"),
+        (1, str, "x: expected a text, not 1"),
+        (10**400, float, "x: .* too large"),
+        ("text", list[str], "x: expected a list, not 'text'"),
+        (["a", 1], list[str], r"x\.1: expected a text, not 1"),
+        ([1.0], tuple[float, float], "x: expected a list of 2"),
+        ([1.0, 2, 3], tuple[float, float], "x: expected a list of 2"),
+        ([1, "b"], tuple[int, ...], r"x\.1: expected a whole number"),
+        ({"a": "b"}, dict[str, float], r"x\.a: expected a number"),
+        ([], dict[str, float], "x: expected a table"),
+        ("summ", Literal["sum", "mean"], "x: expected 'sum' or 'mean', not 'summ'. Did you mean 'sum'"),
+        (True, Literal[1, 2], "x: expected 1 or 2, not True"),
+        (None, str, "x: expected a text, not None"),
+        (2, str | None, "x: expected a text, not 2"),
+        (2.5, str | list[str], "x: expected a text or a list, not 2.5"),
+        (3, Relation, "x: expected the text of a relation, not 3"),
+        ("same('a'", Relation, "x: can't read the relation"),
+        ("a/b", Part, "x: expected a part"),
+        ({"use": 3}, Part, r"x\.use: expected a text"),
+        ({"width": 1, "ratte": 2}, Layer, "x: there is no 'ratte' here; there are width, rate. Did you mean 'rate'"),
+        ({"rate": 0.5}, Layer, "x: 'width' is missing"),
+        ({"width": 1, "rate": 7}, Layer, "x: .*rate.* must be <= 1"),
+        (1, object, "x: values of type .* can't stand in a spec"),
+    ],
+)  # fmt: skip
+def test_conversion_is_strict_and_says_where(value: Any, hint: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        convert(value, hint, "x")
+
+
+def test_a_wrong_value_that_can_not_be_shown_is_still_told_about() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value, said in ((16**5000, "not such a int"), (deep, "not such a list"), ("x" * 10_000, "xxx…")):
+        with pytest.raises(SpecError, match=f"^x: expected true or false, .*{said}$") as caught:
+            convert(value, bool, "x")
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (3, float, 3.0),
+        ([1, 2.5], tuple[float, float], (1.0, 2.5)),
+        (None, int | None, None),
+        ("mean", Literal["sum", "mean"], "mean"),
+        ({"same_as": "a"}, Part | SameAs, SameAs("a")),
+        ({"use": "a/b", "x": 1}, Part | SameAs, Part("a/b", {"x": 1})),
+        ({"v": {"use": "a/b"}}, Part | SameAs | dict[str, Part | SameAs] | None, {"v": Part("a/b")}),
+        ('same("a")', Relation, same("a")),
+    ],
+)
+def test_conversion_takes_what_fits(value: Any, hint: Any, expected: Any) -> None:
+    found = convert(value, hint, "x")
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def changed(place: str, value: Any) -> dict[str, Any]:
+    """The rich spec with another value at a place; `...` takes it out."""
+    data = data_of(rich)
+    *path, last = [int(step) if step.isdigit() else step for step in place.split(".")]
+    at: Any = data
+    for step in path:
+        at = at[step]
+    if value is ...:
+        del at[last]
+    else:
+        at[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("contrasts.0.score.temprature", 0.1, r"contrasts\.0\.score: core/cosine has no option 'tempra.*'temperature'"),
+        ("contrasts.0.score.temperature", "0.1", r"contrasts\.0\.score\.temperature: expected a number, not '0.1'"),
+        ("contrasts.0.loss.positives", "outsid", r"contrasts\.0\.loss\.positives: .*Did you mean 'outside'"),
+        ("contrasts.0.loss.use", "core/info-nec", r"contrasts\.0\.loss: no loss named.*Did you mean 'core/info-nce'"),
+        ("contrasts.0.loss.use", "core/cosine", r"contrasts\.0\.loss: .*There is a score of that name"),
+        ("contrasts.0.wieght", 1.0, r"pipeline\.contrasts\.0: there is no 'wieght'.*Did you mean 'weight'"),
+        ("contrasts.0.name", ..., r"pipeline\.contrasts\.0: 'name' is missing"),
+        ("contrasts.0.positive", "sane('a')", r"pipeline\.contrasts\.0\.positive: .*Did you mean 'same'"),
+        ("contrasts.0.query", "qeury", r"names no branch 'qeury'.*Did you mean 'query'"),
+        ("contrasts.3.memory", {"use": "core/queue", "size": 4}, r"contrasts\.3: Regression takes positive pairs"),
+        ("branches.frozen.head.norm", "no", r"branches\.frozen\.head\.norm: expected true or false, not 'no'"),
+        ("branches.frozen.head.depth", 0, r"branches\.frozen\.head: core/mlp: an MLP has at least 1 layer"),
+        ("branches.frozen.encoder.width", -1, r"branches\.frozen\.encoder: local/perceptron: RuntimeError: "),
+        ("branches.frozen.encoder", ..., r"branches\.frozen: a branch has exactly one of"),
+        ("branches.frozen.encoder", "perceptron", r"pipeline\.branches\.frozen\.encoder: expected a part"),
+        ("branches.key.tracks", "qury", r"branch 'key' tracks 'qury'.*Did you mean 'query'"),
+        ("branches.key.update.use", "core/no", r"branches\.key\.update: no update named 'core/no'"),
+        ("branches", [], r"pipeline\.branches: expected a table"),
+        ("penalties.0.branch", 3, r"pipeline\.penalties\.0\.branch: expected a text"),
+        ("penalties.0.loss.use", "core/info-nce", r"penalties\.0: a penalty's loss takes embeddings"),
+        ("sampler", ..., "pipeline: 'sampler' is missing"),
+        ("sampelr", {}, "pipeline: there is no 'sampelr'.*Did you mean 'sampler'"),
+        ("branches.shared.encoder.same_as", "branches.qury.encoder", r"no part stands.*'branches\.query\.encoder'"),
+        ("branches.query.encoder", {"same_as": "branches.shared.encoder"}, "no part stands there"),
+        ("branches.query.encoder", {"same_as": "branches.query.encoder"}, "no part stands there"),
+        ("branches.shared.head.same_as", "sampler", r"branches\.shared\.head: .* which has no weights"),
+        ("contrasts.1.memory.same_as", "branches.query.head", r"contrasts\.1\.memory: .* is no memory"),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_place_and_the_nearest_right_word(place: str, value: Any, said: str) -> None:
+    with pytest.raises(CrlError, match=said):
+        assemble(changed(place, value))
+
+
+def test_a_part_is_expected_where_a_part_belongs() -> None:
+    for wrong in (3, "local/perceptron", [], {"width": 3}):
+        with pytest.raises(SpecError, match=r"^e\.inner: expected a part of kind encoder, "):
+            part_from("encoder", {"use": "local/options", "inner": wrong}, "e")
+
+
+# -- no code --------------------------------------------------------------------------------------------------
+
+CODE = [
+    "os:system",
+    "os.system",
+    "trap:Trap",
+    "trap.Trap",
+    "trap",
+    "crl_core.cli:main",
+    "builtins:eval",
+    "../trap",
+    "core/../trap",
+]
+
+
+@pytest.fixture
+def trap(site: Path) -> None:
+    """A module that must not be imported, on the path."""
+    write_module(site, "trap", "raise KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("use", CODE)
+def test_a_spec_can_not_name_code(use: str, trap: None) -> None:
+    for place in ("sampler", "branches.frozen.encoder", "contrasts.0.loss", "branches.key.update"):
+        with pytest.raises(CrlError, match=f"^{place}: no .* named"):
+            assemble(changed(place, {"use": use}))
+    assert "trap" not in sys.modules
+
+
+STRINGS = st.sampled_from(
+    [*CODE, "", "a", "query", "core/cosine", "local/points", "auto", 'same("a")', "branches.query.encoder"]
+)
+WRONG = [None, True, 0, 1, -1, 3, 0.5, -0.5, float("nan"), float("inf"), 10**400, [], {}, ["a"], {"a": 1}]
+VALUES = st.one_of(
+    st.sampled_from(WRONG),
+    STRINGS,
+    st.text(max_size=5),
+    STRINGS.map(lambda use: {"use": use}),
+    STRINGS.map(lambda place: {"same_as": place}),
+    st.lists(STRINGS, max_size=2),
+)
+BASE: list[dict[str, Any]] = []
+
+
+def outcome(call: Callable[..., Any], argument: Any) -> Any:
+    """What comes of it: a value, or an error in words. Any other exception is one too many."""
+    try:
+        return call(argument)
+    except CrlError as error:
+        return error
+
+
+def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every way down into the data."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, inner in items:
+        yield (*at, key)
+        yield from places(inner, (*at, key))
+
+
+def inside(data: Any, at: tuple[Any, ...]) -> Any:
+    for step in at:
+        data = data[step]
+    return data
+
+
+def mutate(data: dict[str, Any], draw: st.DataObject) -> None:
+    everywhere = list(places(data))
+    if not everywhere:
+        return
+    at = draw.draw(st.sampled_from(everywhere))
+    holder, last = inside(data, at[:-1]), at[-1]
+    how = draw.draw(st.sampled_from(["delete", "replace", "rename", "copy", "add"]))
+    if how == "delete":
+        del holder[last]
+    elif how == "replace":
+        holder[last] = draw.draw(VALUES)
+    elif how == "copy":
+        holder[last] = copy.deepcopy(inside(data, draw.draw(st.sampled_from(everywhere))))
+    elif isinstance(holder, dict):
+        names = st.sampled_from(sorted({str(step) for place in everywhere for step in place})) | st.text(max_size=4)
+        holder[draw.draw(names)] = holder.pop(last) if how == "rename" else draw.draw(VALUES)
+    else:
+        holder.append(draw.draw(VALUES))
+
+
+def test_any_wrong_value_at_any_place_is_a_pipeline_or_an_error_in_words(trap: None) -> None:
+    good = data_of(rich)
+    for at in places(good):
+        for wrong in WRONG:
+            data = copy.deepcopy(good)
+            inside(data, at[:-1])[at[-1]] = wrong
+            assert isinstance(outcome(assemble, data), (Pipeline, CrlError))
+
+
+@settings(FUZZ, max_examples=500)
+@given(st.data())
+def test_any_mutation_of_a_spec_is_a_pipeline_or_an_error_in_words(trap: None, draw: st.DataObject) -> None:
+    if not BASE:
+        BASE.extend([data_of(rich), data_of(short)])
+    data = copy.deepcopy(draw.draw(st.sampled_from(BASE)))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        mutate(data, draw)
+    before = set(sys.modules)
+    assert isinstance(outcome(assemble, data), (Pipeline, CrlError))
+    new = {name.partition(".")[0] for name in set(sys.modules) - before}
+    assert new <= {"crl_core", "crl_vision", "torch", "pluggy", *sys.stdlib_module_names}
+    assert "trap" not in sys.modules
+
+
+@settings(FUZZ, max_examples=300)
+@given(
+    st.recursive(
+        VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    )
+)
+def test_any_data_at_all_are_no_pipeline(data: Any) -> None:
+    with pytest.raises(CrlError):
+        assemble(data if isinstance(data, dict) else {"branches": data})
+
+
+RELATIONS = [
+    'same("instance") & ~same("row")',
+    'same("a") & (within("t", 2) | beyond("t", 10.5))',
+    "~(same('x') | same('y'))",
+]
+
+
+@settings(FUZZ, max_examples=400)
+@given(
+    st.sampled_from(RELATIONS),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3), st.text(max_size=3)), max_size=4),
+)
+def test_a_mutated_relation_is_a_relation_or_an_error_in_words(text: str, cuts: list[tuple[int, int, str]]) -> None:
+    for at, length, new in cuts:
+        text = text[:at] + new + text[at + length :]
+    found = outcome(parse, text)
+    if not isinstance(found, RelationError):
+        assert parse(str(found)) == found
+
+
+# -- files that are broken ------------------------------------------------------------------------------------
+
+
+def test_what_is_no_spec_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "broken.toml").write_text("a = 1\nb = = 2\n")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name, said in {
+        "spec.yaml": "a spec is a .toml or a .json file",
+        "missing.toml": "No such file",
+        "list.json": "a spec is a table, not list",
+        "broken.toml": "line 2",
+        "deep.json": "recursion",
+    }.items():
+        with pytest.raises(SpecError, match=said):
+            spec.read(tmp_path / name)
+
+
+def mangled(good: bytes) -> st.SearchStrategy[bytes]:
+    """`good` with some bytes changed, or cut short; or any bytes."""
+    change = st.tuples(st.integers(0, len(good) - 1), st.integers(0, 255))
+
+    def apply(changes: list[tuple[int, int]], length: int) -> bytes:
+        found = bytearray(good)
+        for at, value in changes:
+            found[at] = value
+        return bytes(found[:length])
+
+    ends = st.just(len(good)) | st.integers(0, len(good))
+    return st.builds(apply, st.lists(change, max_size=4), ends) | st.binary(max_size=64)
+
+
+TEXT = {
+    "toml": b'schema = 1\n[a]\nb = [1, 2.5, true, "x"]\nc = 2020-01-02T03:04:05Z\n[[d.e]]\nf = 0xff\n"g h" = \'i\'\n',
+    "json": b'{"schema": 1, "a": {"b": [1, 2.5e3, true, null, "x\\u00e4"]}}',
+}
+
+
+@pytest.mark.parametrize("ending", TEXT)
+@settings(FUZZ, max_examples=300)
+@given(data=st.data())
+def test_reading_any_bytes_as_a_spec_is_a_table_or_an_error_in_words(
+    tmp_path: Path, ending: str, data: st.DataObject
+) -> None:
+    path = tmp_path / f"spec.{ending}"
+    path.write_bytes(data.draw(mangled(TEXT[ending])))
+    found = outcome(spec.read, path)
+    assert isinstance(found, (dict, SpecError))
+    assert isinstance(found, dict) or str(path) in str(found)
+
+
+@settings(FUZZ, max_examples=300)
+@given(data=st.data())
+def test_reading_any_bytes_as_a_checkpoint_is_an_error_in_words(tmp_path: Path, data: st.DataObject) -> None:
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    if not good.exists():
+        checkpoint.save({"step": 3, "state": {0: torch.arange(3), "x": [1.5, "y", None]}}, good)
+    bad.write_bytes(data.draw(mangled(good.read_bytes())))
+    found = outcome(checkpoint.load, bad)
+    assert not isinstance(found, CrlError) or str(bad) in str(found)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        "", "null", "[]", "3", "{}", '{"tensor": "missing"}', '{"tensor": []}', '{"dict": 3}', '{"dict": [[1]]}',
+        '{"dict": [[[], {"value": 1}]]}', '{"list": {"a": 1}}', '{"list": [null]}', '{"a": 1, "b": 2}',
+        '{"list": ["text"]}', '{"list": null}', "[" * 5000, '{"list":[' * 3000,
+    ],
+)  # fmt: skip
+def test_a_checkpoint_with_a_wrong_header_is_an_error_in_words(tmp_path: Path, tree: str) -> None:
+    path = tmp_path / "wrong.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"crl": tree})
+    with pytest.raises(CrlError, match="is no checkpoint of crl"):
+        checkpoint.load(path)
+
+
+@settings(FUZZ, max_examples=200)
+@given(data=st.data())
+def test_reading_any_bytes_as_weights_is_an_error_in_words(tmp_path: Path, data: st.DataObject) -> None:
+    good = tmp_path / "good.safetensors"
+    if not good.exists():
+        save_file({"a.weight": torch.randn(2, 3), "b": torch.arange(2)}, good)
+    (tmp_path / export.WEIGHTS).write_bytes(data.draw(mangled(good.read_bytes())))
+    found = outcome(export._weights, tmp_path)
+    if isinstance(found, CrlError):
+        assert export.WEIGHTS in str(found)
+    else:
+        assert all(isinstance(tensor, Tensor) for tensor in found.values())
+
+
+@pytest.mark.parametrize("state", [{}, {"pipeline": 3}, [1], {"pipeline": {"a": "text"}}])
+def test_a_checkpoint_without_weights_is_an_error_in_words(tmp_path: Path, state: Any) -> None:
+    spec.write({"schema": spec.SCHEMA, "pipeline": data_of(short)}, tmp_path / "spec.toml")
+    checkpoint.save(state, tmp_path / "checkpoint.safetensors")
+    with pytest.raises(CrlError):
+        export.load(tmp_path)
