@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,63 +20,75 @@ class Listed(NamedTuple):
     def keep(self, which: Tensor) -> Listed:
         return Listed(self.row[which], self.column[which], self.but)
 
+    def negated(self) -> Listed:
+        return self._replace(but=not self.but)
+
     def reversed(self) -> Listed:
         """The same pairs with rows and columns exchanged."""
         order = self.column.argsort(stable=True)
         return Listed(self.column[order], self.row[order], self.but)
 
 
-def listed(relation: Relation, query: Columns, key: Columns, most: int) -> Listed | None:
-    """The list of a relation between queries and shared keys with these columns `[N]` and `[M]`.
+class Lister:
+    """Lists relations between queries and shared keys with these columns, `[N]` and `[M]`.
 
-    None where it has more than `most` pairs, as has what it leaves out, or where no way to find them
-    by sorting is known.
+    Args:
+        most: pairs in a list; a relation that has more, as has what it leaves out, has no list.
     """
-    match relation:
-        case Same(column=name):
-            return _join(*column_of(name, relation, query, key), 0, most)
-        case Within(column=name, distance=distance):
-            return _join(*column_of(name, relation, query, key), distance, most)
-        case Beyond(column=name, distance=distance) if not query[name].is_floating_point():
-            return _negated(listed(Within(name, distance), query, key, most))
-        case Not(of=inner):
-            return _negated(listed(inner, query, key, most))
-        case Or(left=left, right=right):
-            return _negated(listed(And(Not(left), Not(right)), query, key, most))
-        case And(left=left, right=right):
-            return _both(left, right, query, key, most)
-    return None
 
+    def __init__(self, query: Columns, key: Columns, most: int) -> None:
+        self.query, self.key, self.most = query, key, most
+        self._joined: dict[tuple[str, float], Listed | None] = {}
 
-def _negated(found: Listed | None) -> Listed | None:
-    return None if found is None else found._replace(but=not found.but)
-
-
-def _both(left: Relation, right: Relation, query: Columns, key: Columns, most: int) -> Listed | None:
-    first, second = listed(left, query, key, most), listed(right, query, key, most)
-    for few, other in ((first, right), (second, left)):
-        if few is not None and not few.but:
-            return few.keep(_holds(other, query, key)(few.row, few.column))
-    if first is None or second is None:
+    def list(self, relation: Relation) -> Listed | None:
+        """None where there are too many pairs, or where no way to find them by sorting is known."""
+        match relation:
+            case Same(column=name):
+                return self._join(name, 0, relation)
+            case Within(column=name, distance=distance):
+                return self._join(name, distance, relation)
+            case Beyond(column=name, distance=distance):
+                return self._not(Within(name, distance))
+            case Not(of=inner):
+                return self._not(inner)
+            case And(left=left, right=right):
+                return self._both(left, right)
+            case Or(left=left, right=right):
+                return self._not(And(Not(left), Not(right)))
         return None
-    return _union(first, second, len(next(iter(key.values()))))
 
+    def _not(self, relation: Relation) -> Listed | None:
+        found = self.list(relation)
+        return None if found is None else found.negated()
 
-def _holds(relation: Relation, query: Columns, key: Columns) -> Callable[[Tensor, Tensor], Tensor]:
-    names = relation.columns()
+    def _both(self, left: Relation, right: Relation) -> Listed | None:
+        first, second = self.list(left), self.list(right)
+        for few, other in ((first, right), (second, left)):
+            if few is not None and not few.but:
+                return few.keep(self._holds(other, few)) if len(few.row) else few
+        if first is None or second is None:
+            return None
+        return self._union(first, second)
 
-    def ask(row: Tensor, column: Tensor) -> Tensor:
-        return relation({name: query[name][row] for name in names}, {name: key[name][column] for name in names})
+    def _holds(self, relation: Relation, pairs: Listed) -> Tensor:
+        names = relation.columns()
+        return relation(
+            {name: self.query[name][pairs.row] for name in names if name in self.query},
+            {name: self.key[name][pairs.column] for name in names if name in self.key},
+        )
 
-    return ask
+    def _union(self, one: Listed, other: Listed) -> Listed:
+        """All pairs but those of either list."""
+        if not len(one.row) or not len(other.row):
+            return one if len(one.row) else other
+        width = len(next(iter(self.key.values())))
+        place = torch.unique(torch.cat([one.row * width + one.column, other.row * width + other.column]))
+        return Listed(place // width, place % width, True)
 
-
-def _union(one: Listed, other: Listed, width: int) -> Listed:
-    """All pairs but those of either list."""
-    if not len(one.row) or not len(other.row):
-        return one if len(one.row) else other
-    place = torch.unique(torch.cat([one.row * width + one.column, other.row * width + other.column]))
-    return Listed(place // width, place % width, True)
+    def _join(self, name: str, distance: float, relation: Relation) -> Listed | None:
+        if (name, distance) not in self._joined:
+            self._joined[name, distance] = _join(*column_of(name, relation, self.query, self.key), distance, self.most)
+        return self._joined[name, distance]
 
 
 def _join(query: Tensor, key: Tensor, distance: float, most: int) -> Listed | None:
@@ -96,8 +107,9 @@ def _join(query: Tensor, key: Tensor, distance: float, most: int) -> Listed | No
     low, high = (query, query) if not distance else (query - int(distance), query + int(distance))
     start, stop = torch.searchsorted(values, low), torch.searchsorted(values, high, right=True)
     count = stop - start
-    if not distance and not query.is_floating_point():
-        count = count.masked_fill(query < 0, 0)
+    if not distance:
+        unknown = query.isnan() if query.is_floating_point() else query < 0
+        count = count.masked_fill(unknown, 0)
     total = int(count.sum())
     if total > most:
         return None

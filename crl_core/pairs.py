@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import CrlError
-from .listing import Listed, listed
+from .listing import Listed, Lister
 from .protocols import Embeddings
 from .relation import Columns, Relation
 
@@ -96,12 +96,11 @@ class Pairs:
     @cached_property
     def listed(self) -> list[tuple[Listed | None, Listed | None]]:
         """For every block of shared keys, its positive and its negative pairs as lists, where these are short."""
-        query, found = self.query.meta, []
+        found = []
         for block in self.keys:
-            most = _SHORT * (len(self.query) + len(block))
-            relations = (self.positive, self.negative)
-            found.append(tuple(listed(relation, query, block.meta, most) for relation in relations))
-        return found  # type: ignore[return-value]
+            lister = Lister(self.query.meta, block.meta, _SHORT * (len(self.query) + len(block)))
+            found.append((lister.list(self.positive), lister.list(self.negative)))
+        return found
 
     def strips(self, scores: int = 1 << 20) -> Iterator[slice]:
         """The queries in strips, each with about that many scores."""
@@ -168,8 +167,9 @@ class Candidates:
         return self.mask.sum(-1).to(self.values.dtype)
 
     def logsumexp(self, scale: float = 1.0) -> Tensor:
-        """log of the sum of exp(scale · score), with a scale above 0; -inf where there are none."""
-        return self._reduce(lambda values: (values * scale).logsumexp(-1), -math.inf)
+        """log of the sum of exp(scale · score); -inf where there are none."""
+        scaled = self if scale == 1.0 else Candidates(self.values * scale, self.mask)
+        return scaled._reduce(lambda values: values.logsumexp(-1), -math.inf)
 
     def mean(self) -> Tensor:
         """Mean score; 0 where there are none."""

@@ -492,7 +492,7 @@ def test_ctrl_c_on_the_command_line_saves_and_the_run_goes_on(
 ) -> None:
     pytest.importorskip("crl_vision")
     path = tmp_path / ("a-folder-whose-name-is-so-long-that-a-terminal-would-break-it-in-two" * 2)
-    call = ["train", "simclr", "--no-report", "--set", "epochs=20", "--set", "save_every=1000"]
+    call = ["train", "simclr", "--no-report", "--set", "epochs=10", "--set", "save_every=1000"]
     call += ["--set", "pipeline.branches.query.encoder.width=4", "--accelerator", "cpu", "--out"]
     process = subprocess.Popen(
         [sys.executable, "-c", "import sys; from crl_core.cli import main; sys.exit(main())", *call, str(path)],
@@ -509,7 +509,7 @@ def test_ctrl_c_on_the_command_line_saves_and_the_run_goes_on(
     assert process.returncode == 130, said
     assert "Traceback" not in said
     step = re.search(
-        r"Interrupted at step (\d+) of 220\. Saved\. To go on: crl train --resume (.*)$", said, re.MULTILINE
+        r"Interrupted at step (\d+) of 110\. Saved\. To go on: crl train --resume (.*)$", said, re.MULTILINE
     )
     assert step is not None, said
     assert step[2] == str(path)

@@ -74,7 +74,8 @@ class _LogSumExp:
         self.scale, self.tiles = scale, tiles
         if scale != 1.0:
             for tile in tiles:
-                tile.mul_(scale)
+                # A negative scale must not make +inf of what is no candidate.
+                tile.masked_fill_(tile.mul_(scale) == math.inf, -math.inf)
         shift: Tensor | float = 0.0
         if highest * abs(scale) > _SAFE:
             shift = torch.stack([tile.amax(1) for tile in tiles]).amax(0)
@@ -283,7 +284,8 @@ def highest(query: Tensor, keys: Sequence[Tensor]) -> float:
 
 
 def _longest(rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows, dim=1).max()
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return length.max()
 
 
 # -- both directions: tiles --------------------------------------------------------------------------
