@@ -93,14 +93,15 @@ class Lister:
 
 def _join(query: Tensor, key: Tensor, distance: float, most: int) -> Listed | None:
     """Pairs whose values differ by at most `distance`; negative whole numbers equal nothing where it is 0."""
-    if key.is_floating_point() != query.is_floating_point() or (key.is_floating_point() and distance):
-        return None  # rounding at the edges would have to be that of the relation itself
+    floating = query.is_floating_point() or key.is_floating_point()
+    if floating and (distance or query.dtype != key.dtype or bool(key.isnan().any())):
+        return None  # rounding at the edges would have to be that of the relation; NaN has no place in an order
     nothing = query.new_zeros(0, dtype=torch.int64)
     if not len(query) or not len(key):
         return Listed(nothing, nothing, False)
     if len(query) * len(key) > most and _constant(query) and _constant(key):
         # All or none, such as the number of the batch: no long list.
-        unknown = not distance and not query.is_floating_point() and bool(query[0] < 0)
+        unknown = not distance and not floating and bool(query[0] < 0)
         holds = not unknown and bool((query[0] - key[0]).abs() <= distance)
         return Listed(nothing, nothing, holds)
     values, order = key.sort()
@@ -108,8 +109,7 @@ def _join(query: Tensor, key: Tensor, distance: float, most: int) -> Listed | No
     start, stop = torch.searchsorted(values, low), torch.searchsorted(values, high, right=True)
     count = stop - start
     if not distance:
-        unknown = query.isnan() if query.is_floating_point() else query < 0
-        count = count.masked_fill(unknown, 0)
+        count = count.masked_fill(query.isnan() if floating else query < 0, 0)
     total = int(count.sum())
     if total > most:
         return None
