@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .assembly import assemble as assemble
     from .assembly import describe as describe
     from .branch import Branch as Branch
+    from .comparison import diff as diff
     from .contrast import Contrast as Contrast
     from .engine.fit import Fitted as Fitted
     from .engine.fit import fit as fit
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .relation import parse as parse
     from .relation import same as same
     from .relation import within as within
+    from .spec import digest as digest
 
 _HOMES = {
     "recipe": ("Recipe",),
@@ -66,6 +68,7 @@ _HOMES = {
     "engine.fit": ("Fitted", "fit"),
     "assembly": ("assemble", "describe"),
     "branch": ("Branch",),
+    "comparison": ("diff",),
     "contrast": ("Contrast",),
     "errors": ("CrlError",),
     "pairs": ("Candidates", "Pairs", "Scores"),
@@ -88,6 +91,7 @@ _HOMES = {
     "registry": ("make", "refresh", "register"),
     "registry.hooks": ("hook",),
     "relation": ("Relation", "beyond", "parse", "same", "within"),
+    "spec": ("digest",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605

@@ -18,7 +18,7 @@ from .named import Named
 from .pipeline import Penalty, Pipeline
 from .protocols import Encoder, Head, Loss, Memory, Sampler, Score, Source, Update
 from .registry import address_of, get, known, make
-from .registry.plugins import LOCAL, core_version
+from .registry.plugins import LOCAL, advertised_hooks, core_version
 from .relation import Relation
 from .spec import BranchSpec, ContrastSpec, Part, PenaltySpec, PipelineSpec, SameAs, SpecError, convert
 
@@ -271,7 +271,9 @@ def _holds_made(inner: Any, values: Iterable[Any]) -> bool:
 def requirements(data: Any) -> dict[str, str]:
     """The distributions, with their versions, of all installed parts that a spec's data names."""
     owners = {part.address: part for part in known() if part.namespace != LOCAL}
-    found = {owners[use].distribution: owners[use].version for use in _uses(data) if use in owners}
+    families = {part.namespace: part for part in advertised_hooks()}
+    named = (owners.get(use) or families.get(use.partition("/")[0]) for use in _uses(data))
+    found = {part.distribution: part.version for part in named if part is not None}
     return dict(sorted({"crl-core": core_version(), **found}.items()))
 
 

@@ -86,7 +86,7 @@ class Contrast(nn.Module):
     def _check(self) -> None:
         if self.loss.takes == "embeddings":
             raise CrlError(f"{type(self.loss).__name__} takes one branch's embeddings: put it in a Penalty")
-        if self.loss.takes == "pairs" and (self.per_query or self.draw or not isinstance(self.memory, InBatch)):
+        if self.loss.takes != "scores" and (self.per_query or self.draw or not isinstance(self.memory, InBatch)):
             raise CrlError(f"{type(self.loss).__name__} takes positive pairs of the batch: no memory, no drawn keys")
         if self.symmetric and (self.key is None or self.per_query or self.draw or not isinstance(self.memory, InBatch)):
             raise CrlError("keys that are queries too are the batch's: no memory, none per query, none drawn")
@@ -143,6 +143,8 @@ class Contrast(nn.Module):
         pairs = Pairs(query, keys, self.positive, self.negative)
         if self.loss.takes == "pairs":
             return self._of_pairs(pairs)
+        if self.loss.takes == "batch":
+            return self._of_batch(pairs)
         if self.symmetric and distributed.world_size() > 1:
             # Each process has queries of its own and everybody's keys: the way back has other sides.
             back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)
@@ -191,6 +193,13 @@ class Contrast(nn.Module):
         alone[query] = False
         values = self.loss(pairs.query.z[query], pairs.key[key])
         return _mean(values.sum(), torch.tensor(len(values), device=values.device), alone.sum())
+
+    def _of_batch(self, pairs: Pairs) -> Term:
+        """A statistic of all pairs together, of all processes: each computes it whole."""
+        pairs = Pairs(distributed.gather(pairs.query), pairs.keys, self.positive, self.negative)
+        query, key = pairs.positive_indices()
+        alone = len(pairs.query) - torch.unique(query).numel()
+        return Term(self.loss(pairs.query.z[query], pairs.key[key]), torch.tensor(alone, device=query.device))
 
 
 def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:

@@ -217,6 +217,26 @@ class Pipeline(nn.Module):
 
         return diagnose(self, batch)
 
+    def replace(self, place: str, part: Any, **options: Any) -> Pipeline:
+        """A new pipeline with one part exchanged; all its other parts are the very ones of this pipeline.
+
+        They share their weights, so go on with one of the two. Momentum copies of what is exchanged are
+        made anew, by `build`.
+
+        Args:
+            place: in the words of the spec, such as `"contrasts.0.loss"` or `"branches.query.head"`; or
+                the kind alone, `"loss"`, where there is only one such part. A part that stands at several
+                places is exchanged at all of them, if `place` is the first.
+            part: a name, a class or an instance; None leaves a head out.
+            options: of the part, where it is a name or a class.
+
+        Raises:
+            CrlError: there is no such place, or several; or the part can't stand there.
+        """
+        from .places import replaced
+
+        return replaced(self, place, part, options)
+
     # -- inside ------------------------------------------------------------------------------------
 
     def _embed(self, views: Views, follow: bool, only: str | None = None) -> dict[str, Embeddings]:

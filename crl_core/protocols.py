@@ -214,10 +214,12 @@ class Loss(Protocol):
         "scores": `loss(scores) -> [N]`, from the reductions of `Scores`, row by row; or `Summed`;
         "pairs": `loss(query, key) -> [P]` of aligned embeddings `[P, D]` of the positive pairs,
             for losses without negatives;
+        "batch": `loss(query, key) -> scalar` of the same pairs all together, of all processes, for
+            losses of their statistics;
         "embeddings": `loss(embeddings) -> scalar` of one branch: a penalty.
     """
 
-    takes: ClassVar[Literal["scores", "pairs", "embeddings"]]
+    takes: ClassVar[Literal["scores", "pairs", "batch", "embeddings"]]
 
     def __call__(self, *inputs: Any) -> Tensor: ...
 

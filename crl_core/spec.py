@@ -6,6 +6,7 @@ import path, no callable, no code. Reading one loads no plugin; `assemble` does.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -83,6 +84,9 @@ class PipelineSpec:
     branches: dict[str, BranchSpec]
     contrasts: list[ContrastSpec]
     penalties: list[PenaltySpec] = attrs.field(factory=list)
+
+    def __hash__(self) -> int:
+        return hash(digest(self))
 
 
 # -- data to spec ----------------------------------------------------------------------------------
@@ -242,6 +246,23 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
     return value
+
+
+def digest(spec: Any) -> str:
+    """A name for what a spec, or its data, says: 64 hexadecimal digits, the same whatever file it stood in.
+
+    The order of keys, and whether a whole number is written as 1 or 1.0, make no difference.
+    """
+    text = json.dumps(_canonical(plain(spec)), sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _canonical(inner) for name, inner in data.items() if inner is not None}
+    if isinstance(data, list):
+        return [_canonical(inner) for inner in data]
+    return int(data) if isinstance(data, float) and data.is_integer() else data
 
 
 # -- files -----------------------------------------------------------------------------------------

@@ -16,12 +16,13 @@ from crl_core import L2, Cosine, Dot, Embeddings, InfoNCE, Pairs, Regression, Sc
 from crl_core.parts.kernels import sweep
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
+from crl_core.parts.kernels.strips import Strips
 from crl_core.protocols import Kernel, Outcome, Problem
 from crl_core.registry import PluginError
 from crl_core.registry.kernels import choose
 from crl_core.relation import Relation, parse
 
-KERNELS = [Dense(), Blockwise()]
+KERNELS = [Dense(), Blockwise(), Strips()]
 
 
 def table(z: Tensor, first: int = 0, **columns: Tensor) -> Embeddings:
@@ -185,18 +186,21 @@ def test_blockwise_equals_dense(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sweep, "_STRIP", tile)
             patch.setattr(sweep, "_FEWEST", 1)
+            patch.setattr(sweep, "_TILE", 1 + tile % 7)
+            patch.setattr(Pairs, "strips", lambda self, scores=tile, strips=Pairs.strips: strips(self, scores))
             problem = Problem(pairs, Cosine(0.3), InfoNCE(form))
             assert kernel.unsupported(problem) == []
             outcome = kernel(problem)
         if outcome.total.requires_grad:
             (outcome.total * 0.7).backward()
         found[type(kernel)] = outcome, [leaf.grad for leaf in leaves]
-    (dense, ours), (block, theirs) = found[Dense], found[Blockwise]
-    torch.testing.assert_close(block.total, dense.total)
-    torch.testing.assert_close(block.values, dense.values)
-    assert torch.equal(block.counted, dense.counted)
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(*(torch.zeros(()) if g is None else g for g in (one, other)))
+    dense, ours = found.pop(Dense)
+    for other, theirs in found.values():
+        torch.testing.assert_close(other.total, dense.total)
+        torch.testing.assert_close(other.values, dense.values)
+        assert torch.equal(other.counted, dense.counted)
+        for one, two in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(*(torch.zeros(()) if g is None else g for g in (one, two)))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

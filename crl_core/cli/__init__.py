@@ -70,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("what", metavar="SPEC", help="a recipe's name, a spec file, or a run's folder")
     command.add_argument("--query", type=int, default=0, help="which query to explain")
     _settings(command)
+    command = add("diff", "explain", "where two recipes, specs or runs differ; exits with 1 where they do")
+    command.add_argument("what", metavar="A", help="a recipe's name, a spec file, or a run's folder")
+    command.add_argument("other", metavar="B", help="another, or the same with --set")
+    _settings(command, " of B")
     command = add("train", "work", "train a recipe or a spec, evaluate it, and write a report", json=False)
     command.add_argument("what", metavar="RECIPE", nargs="?", help="a recipe's name, or a spec file")
     command.add_argument("--out", metavar="DIR", help="the run's folder; by default a new one in runs/")
@@ -96,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(command: argparse.ArgumentParser) -> None:
+def _settings(command: argparse.ArgumentParser, whose: str = "") -> None:
     command.add_argument(
         "--set", metavar="KEY=VALUE", dest="settings", action="append", default=[],
-        help="an option of the recipe, or a place in the spec (epochs=5, source.path=a.npz); may be repeated",
+        help=f"an option of the recipe, or a place in the spec{whose} (epochs=5, source.path=a.npz); may be repeated",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""crl explain, crl methods."""
+"""crl explain, crl diff, crl methods."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from .. import export
 from ..assembly import assemble, describe
+from ..comparison import diff
 from ..engine import folder
 from ..engine.loading import batches_of, first_of
 from ..errors import CrlError
@@ -81,6 +82,19 @@ def run_explain(options: argparse.Namespace) -> None:
             for address, reasons in passed_over.items():
                 print(f"  not {address}: {'; '.join(reasons)}")
     print(pipeline.explain(batch, options.query))
+
+
+def run_diff(options: argparse.Namespace) -> int:
+    one, other = recipe_of(options.what, []), recipe_of(options.other, options.settings)
+    found = diff(_compared(one), _compared(other))
+    print(json.dumps([change._asdict() for change in found], indent=1) if options.json else found)
+    return 1 if found else 0
+
+
+def _compared(recipe: Recipe) -> dict[str, Any]:
+    """What was chosen, without what was installed."""
+    data = folder.spec_of(recipe.pipeline, recipe.source, recipe.training)
+    return {name: data[name] for name in ("source", "training", "pipeline")}
 
 
 def _slots(data: Any, place: str) -> Iterator[str]:

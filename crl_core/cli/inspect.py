@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import CrlError, nearest
-from ..registry.plugins import Known, known, load
+from ..registry.plugins import KINDS, Loaded, advertised_hooks, known, load
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -23,7 +24,8 @@ def run_list(options: argparse.Namespace) -> None:
 
 
 def run_info(options: argparse.Namespace) -> None:
-    parts = [part for part in known() if options.name in (part.address, part.name)]
+    parts = [load(part) for part in known() if options.name in (part.address, part.name)]
+    parts = parts or list(_of_families(options.name))
     if not parts:
         every = [text for part in known() for text in (part.name, part.address)]
         raise CrlError(f"no part named {options.name!r}.{nearest(options.name, every)} Run: crl list")
@@ -31,8 +33,19 @@ def run_info(options: argparse.Namespace) -> None:
     print(json.dumps(told, indent=1) if options.json else "\n\n".join(map(_text, told)))
 
 
-def _told(part: Known) -> dict[str, Any]:
-    loaded = load(part).part
+def _of_families(address: str) -> Iterator[Loaded]:
+    """What the plugin that owns the address's namespace opens under it."""
+    namespace, _, name = address.partition("/")
+    for owner in advertised_hooks():
+        if owner.namespace == namespace:
+            from ..registry.hooks import find_in_families
+
+            opened = ((kind, find_in_families(kind, address)) for kind in KINDS)
+            yield from (Loaded(owner._replace(kind=kind, name=name), part) for kind, part in opened if part is not None)
+
+
+def _told(of: Loaded) -> dict[str, Any]:
+    part, loaded = of
     return {
         "kind": part.kind,
         "address": part.address,

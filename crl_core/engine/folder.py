@@ -13,7 +13,7 @@ from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Source
 from ..registry import PluginError
-from ..registry.plugins import core_version, known
+from ..registry.plugins import absent, core_version
 from .training import Training
 
 SPEC = "spec.toml"
@@ -63,14 +63,10 @@ def open_spec(path: Path) -> dict[str, Any]:
     unknown = set(data) - {"schema", "requires", "made_with", "source", "training", "pipeline"}
     if unknown:
         raise spec.SpecError(f"{path}: there is no {sorted(unknown)[0]!r} in a run's spec")
-    installed = {part.distribution for part in known()}
     requires: dict[str, str] = spec.convert(data.get("requires", {}), dict[str, str], f"{path}: requires")
     for distribution, release in requires.items():
-        if distribution not in installed:
-            raise PluginError(
-                f"{path} was made with {distribution} {release}, which is not installed. "
-                f"Run: pip install {distribution}=={release}"
-            )
+        if why := absent(distribution, release):
+            raise PluginError(f"{path} was made with {distribution} {release}, {why}")
     return data
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from ..errors import nearest
+from ..errors import CrlError, nearest
 from .plugins import Known, PluginError, advertised_hooks, check, resolve
 
 if TYPE_CHECKING:
@@ -30,7 +29,11 @@ class Hooks:
 
     @specification(firstresult=True)
     def crl_find(self, kind: str, name: str) -> Any:
-        """A class for a part of an open family (`timm/*`), or None."""
+        """A class for a part of an open family, or None.
+
+        A plugin is asked only for names in its own namespace (`timm/*`), with the kind that is wanted. It may
+        raise CrlError to say what is wrong with a name, and which one is near.
+        """
         return None
 
     @specification
@@ -55,8 +58,8 @@ class Listeners(NamedTuple):
     manager: pluggy.PluginManager
     failed: dict[str, PluginError]
     """By distribution: why its hooks are left out."""
-    owners: dict[str, str]
-    """By the name of a plugin in `manager`: its distribution."""
+    owners: dict[str, Known]
+    """By the name of a plugin in `manager`: who advertises it."""
 
 
 def load_hooks() -> Listeners:
@@ -64,11 +67,11 @@ def load_hooks() -> Listeners:
     manager = pluggy.PluginManager("crl")
     manager.add_hookspecs(Hooks)
     failed: dict[str, PluginError] = {}
-    owners: dict[str, str] = {}
+    owners: dict[str, Known] = {}
     for known in advertised_hooks():
         try:
             _register(manager, known)
-            owners[known.address] = known.distribution
+            owners[known.address] = known
         except PluginError as error:
             failed[known.distribution] = error
     return Listeners(manager, failed, owners)
@@ -109,27 +112,48 @@ def listeners() -> Listeners:
 
 
 def find_in_families(kind: str, name: str) -> Any:
-    """What a plugin that opens a family has under this name, or None."""
-    return next((answer for answer in _answers("crl_find", kind=kind, name=name) if answer is not None), None)
+    """What the plugin that owns the namespace of this name has under it, or None.
+
+    Raises:
+        CrlError: there can't be such a part, as the plugin says it; or the plugin's hooks are broken.
+    """
+    namespace, slash, _ = name.partition("/")
+    owners = [part for part in advertised_hooks() if part.namespace == namespace] if slash else []
+    for owner in owners:
+        loaded = listeners()
+        if owner.distribution in loaded.failed:
+            raise loaded.failed[owner.distribution]
+        for hook in loaded.manager.hook.crl_find.get_hookimpls():
+            if hook.plugin_name == owner.address and (found := _asked(hook, owner, kind, name)) is not None:
+                return found
+    return None
+
+
+def _asked(hook: Any, owner: Known, kind: str, name: str) -> Any:
+    asked = {"kind": kind, "name": name}
+    try:
+        return hook.function(**{argument: asked[argument] for argument in hook.argnames})
+    except CrlError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{kind} {name!r}: the hook crl_find of {owner.distribution} {owner.version} ({owner.target}) raised "
+            f"{type(error).__name__}: {error}\n  Other plugins are unaffected. Run: crl doctor {owner.distribution}"
+        ) from error
 
 
 def announce(event: str, **what: Any) -> None:
     """Tells every listener; one that raises is reported with its plugin, and heard no more."""
-    for _ in _answers(event, **what):
-        pass
-
-
-def _answers(event: str, **what: Any) -> Iterator[Any]:
-    manager = listeners().manager
-    for hook in reversed(getattr(manager.hook, event).get_hookimpls()):
+    loaded = listeners()
+    for hook in reversed(getattr(loaded.manager.hook, event).get_hookimpls()):
         try:
-            answer = hook.function(**{name: what[name] for name in hook.argnames})
+            hook.function(**{name: what[name] for name in hook.argnames})
         except Exception as error:
+            owner = loaded.owners[hook.plugin_name]
             warnings.warn(
-                f"the hook {event} of {hook.plugin_name} raised {type(error).__name__}: {error}; "
-                f"this plugin's hooks are off from here on",
-                stacklevel=3,
+                f"the hook {event} of {owner.distribution} {owner.version} ({owner.target}) raised "
+                f"{type(error).__name__}: {error}\n  What called it goes on, and this plugin's hooks are off from "
+                f"here on. Run: crl doctor {owner.distribution}",
+                stacklevel=2,
             )
-            manager.unregister(name=hook.plugin_name)
-        else:
-            yield answer
+            loaded.manager.unregister(name=hook.plugin_name)

@@ -236,6 +236,24 @@ def core_version() -> str:
         raise PluginError("crl-core itself is not installed. Run: pip install crl-core") from None
 
 
+def absent(distribution: str, release: str) -> str | None:
+    """Why what `distribution` advertises can't be had, and what to do; None where it can."""
+    from packaging.utils import canonicalize_name
+
+    here = {canonicalize_name(part.distribution) for part in [*known(), *advertised_hooks()]}
+    if canonicalize_name(distribution) in here:
+        return None
+    try:
+        present = version(distribution)
+    except PackageNotFoundError:
+        return f"which is not installed. Run: pip install {distribution}=={release}"
+    if namespace_of(distribution) in _disabled():
+        return f"which is installed, and left out by CRL_DISABLE={os.environ['CRL_DISABLE']}"
+    if _alone():
+        return "which is installed, and left out by CRL_AUTOLOAD=0"
+    return f"of which {present} is installed, and advertises no parts. Run: crl doctor {distribution}"
+
+
 def load(part: Known) -> Loaded:
     """Imports the part.
 
@@ -267,8 +285,11 @@ def resolve(target: str) -> Any:
 def get(kind: str, name: str) -> Any:
     """The part itself: a class, a function, whatever its author made it.
 
-    Names that no distribution advertises are offered to the plugins that open whole families
-    (the hook `crl_find`).
+    A name that no distribution advertises is offered to the plugin that owns its namespace, which may
+    open a whole family (the hook `crl_find`).
+
+    Raises:
+        CrlError: there is none, or it can't be loaded.
     """
     try:
         part = find(kind, name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ...pairs import Candidates, Pairs, Scores, Summed
 from ...protocols import Outcome, Problem
@@ -16,22 +17,33 @@ class Dense:
         return 1.0
 
     def __call__(self, problem: Problem) -> Outcome:
-        there = _one_direction(problem.pairs, problem)
+        there = of_rows(problem, problem.pairs, slice(None), problem.pairs.query.z, problem.pairs.key)
         if not problem.symmetric:
             return there
-        back = _one_direction(problem.pairs.reversed(), problem)
-        return Outcome(there.total + back.total, *(torch.cat(two) for two in zip(there[1:], back[1:], strict=True)))
+        pairs = problem.pairs.reversed()
+        return joined([there, of_rows(problem, pairs, slice(None), pairs.query.z, pairs.key)])
 
 
-def _one_direction(pairs: Pairs, problem: Problem) -> Outcome:
-    values = problem.score(pairs.query.z, pairs.key)
-    positive, negative = pairs.masks()
+def of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key: Tensor) -> Outcome:
+    """The loss of some queries, from the matrix of their scores with all keys.
+
+    Args:
+        query, key: the embeddings of these rows, and of all keys.
+    """
+    values = problem.score(query, key)
+    positive, negative = pairs.masks(rows)
     counted = positive.any(-1)
     # A query that doesn't count gets harmless candidates, so that no formula can make it NaN.
     ignored = ~counted.unsqueeze(-1)
-    found = problem.loss(
-        Scores(Candidates(values, positive | ignored), Candidates(values, negative | ignored), pairs.log_noise)
-    )
+    noise = None if pairs.log_noise is None else pairs.log_noise[rows]
+    found = problem.loss(Scores(Candidates(values, positive | ignored), Candidates(values, negative | ignored), noise))
     value, terms = found if isinstance(found, Summed) else (found, torch.ones_like(found))
-    losses, terms = torch.where(counted, value, 0.0), torch.where(counted, terms.detach(), 0.0)
-    return Outcome(losses.sum(), losses.detach(), counted, terms)
+    losses = torch.where(counted, value, 0.0)
+    return Outcome(losses.sum(), losses.detach(), counted, torch.where(counted, terms.detach(), 0.0))
+
+
+def joined(parts: list[Outcome]) -> Outcome:
+    """Outcomes of several rows as one."""
+    total, *vectors = zip(*parts, strict=True)
+    values, counted, terms = map(torch.cat, vectors)
+    return Outcome(torch.stack(total).sum(), values, counted, terms)

@@ -1,0 +1,63 @@
+"""What a check finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..registry import Known
+
+State = Literal["passed", "failed", "skipped", "expected"]
+
+
+class Outcome(NamedTuple):
+    """What one check found of one part; `error` is what the part itself raised, if it did."""
+
+    part: Known
+    check: str
+    state: State
+    text: str = ""
+    error: Exception | None = None
+
+
+class Fails(AssertionError):
+    """A promise is broken; the text says what was found, and what was expected."""
+
+
+class Skips(Exception):
+    """A check can't be done here, for this reason. It doesn't count as one that ran."""
+
+
+def expect(holds: bool, text: str) -> None:
+    """Raises Fails with this text, unless it holds."""
+    if not holds:
+        raise Fails(text)
+
+
+def same_numbers(found: Tensor, wanted: Tensor, what: str, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    """Raises Fails if two tensors differ by more than rounding."""
+    expect(found.shape == wanted.shape, f"{what}: shape {list(found.shape)}, expected {list(wanted.shape)}")
+    if not torch.allclose(found.double(), wanted.double(), rtol, atol, equal_nan=True):
+        difference = (found.double() - wanted.double()).abs()
+        place = [int(i) for i in torch.unravel_index(difference.nan_to_num(torch.inf).argmax(), found.shape)]
+        raise Fails(
+            f"{what}: {found[tuple(place)].item():.6g} at {place}, expected {wanted[tuple(place)].item():.6g}"
+        )
+
+
+def all_same(found: Iterable[Tensor], wanted: Iterable[Tensor], what: str, **tolerance: float) -> None:
+    """`same_numbers` for two lists of tensors."""
+    one, other = list(found), list(wanted)
+    expect(len(one) == len(other), f"{what}: {len(one)} tensors, expected {len(other)}")
+    for left, right in zip(one, other, strict=True):
+        same_numbers(left, right, what, **tolerance)
+
+
+def finite(tensors: Iterable[Tensor], what: str) -> None:
+    """Raises Fails if any number is NaN or infinite."""
+    for tensor in tensors:
+        wrong = int((~tensor.isfinite()).sum())
+        expect(not wrong, f"{what}: {wrong} of {tensor.numel()} numbers are NaN or infinite")

@@ -1,0 +1,222 @@
+"""What is tested: an installed distribution, its parts, and what its author says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import attrs
+import torch
+from packaging.utils import canonicalize_name
+from torch import nn
+
+from ..assembly import part_of
+from ..errors import CrlError, nearest
+from ..pipeline import Pipeline
+from ..protocols import Sampler, Source, View
+from ..registry import Known, known, load
+from . import Examples, ExpectedFailures, Options
+from .importing import Imported, import_all
+from .outcome import Fails, Skips
+from .trees import cut
+from .workers import Worked, work
+
+V = TypeVar("V")
+ROWS = 8  # of an example
+
+
+@attrs.frozen(eq=False)
+class Plugin:
+    """A distribution under test."""
+
+    distribution: str
+    options: Options
+    examples: Examples
+    expected_failures: ExpectedFailures
+    only: str | None = None
+
+    @cached_property
+    def parts(self) -> list[Known]:
+        """What it advertises; of `only` a kind or a part, if there is such a wish."""
+        wanted = canonicalize_name(self.distribution)
+        parts = [part for part in known() if canonicalize_name(part.distribution) == wanted]
+        if self.only is None:
+            return parts
+        chosen = [part for part in parts if self.only in (part.kind, part.name, part.address)]
+        if not chosen:
+            names = {text for part in parts for text in (part.kind, part.name, part.address)}
+            close = nearest(self.only, names)
+            raise CrlError(f"{self.distribution} has no kind and no part {self.only!r}.{close} Run: crl list")
+        return chosen
+
+    @cached_property
+    def cases(self) -> dict[str, Case]:
+        """A case for every part, by its label."""
+        return {case.label: case for case in (Case(self, part) for part in self.parts)}
+
+    @cached_property
+    def imported(self) -> Mapping[str, Imported]:
+        """How importing went, in a process of its own: one for all parts."""
+        return import_all({label: case.part.target for label, case in self.cases.items()})
+
+    @cached_property
+    def worked(self) -> Mapping[str, Worked]:
+        """How it went in worker processes: one, or two where there are losses, for all parts."""
+        return work({label: case for label, case in self.cases.items() if self.imported[label].error is None})
+
+    @cached_property
+    def pipelines(self) -> list[Pipeline]:
+        """Of the recipes that can be made."""
+        return [made.pipeline for made in self._made_recipes]
+
+    @cached_property
+    def items(self) -> Any:
+        """The training items of the first recipe or source that gives any; None where there are none."""
+        for source in [*(made.source for made in self._made_recipes), *self._made("source")]:
+            try:
+                found: Any = source.items(source.splits[0])
+                found.__getitems__([0, 1])
+            except Exception:  # what is wrong with a source is told by the checks of that source
+                continue
+            return found
+        return None
+
+    @cached_property
+    def samplers(self) -> list[Sampler]:
+        """Of the recipes, then of the distribution itself: those that can be made."""
+        return [*(pipeline.sampler for pipeline in self.pipelines), *self._made("sampler")]
+
+    @cached_property
+    def _made_recipes(self) -> list[Any]:
+        return self._made("recipe")
+
+    def _made(self, kind: str) -> list[Any]:
+        wanted = canonicalize_name(self.distribution)
+        found = []
+        for part in known(kind):
+            if canonicalize_name(part.distribution) == wanted:
+                try:
+                    found.append(Case(self, part).make())
+                except Exception:  # told by the checks of that part
+                    continue
+        return found
+
+
+@attrs.frozen(eq=False)
+class Case:
+    """One part under test: what a check is handed."""
+
+    plugin: Plugin
+    part: Known
+
+    @property
+    def label(self) -> str:
+        """Unique within a distribution, where a head and an evaluator may share a name."""
+        return f"{self.part.kind} {self.part.address}"
+
+    @cached_property
+    def cls(self) -> Any:
+        """The class, or for a recipe the function."""
+        return load(self.part).part
+
+    @cached_property
+    def given(self) -> Mapping[str, Any]:
+        """The options that its author gives for it; without any, those of the first recipe that uses it."""
+        found = self._said(self.plugin.options)
+        if found is not None:
+            return found() if callable(found) else found
+        return self._options_in_recipes()
+
+    def make(self, seed: int = 0) -> Any:
+        """A fresh instance.
+
+        Raises:
+            Fails: it can't be made without options, and its author gives none.
+        """
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            try:
+                return self.cls(**self.given)
+            except TypeError as error:
+                if "required" not in str(error):
+                    raise
+                raise Fails(
+                    f"it can't be made without options ({error}): give them defaults, or tell the kit which to use, "
+                    f"conformance({self.plugin.distribution!r}, options={{{self.part.address!r}: {{…}}}})"
+                ) from error
+
+    def raw(self, rows: Sequence[int] = range(ROWS)) -> View:
+        """A batch as a sampler takes it, with these rows."""
+        if (example := self._example()) is not None:
+            return self._cut(example, rows)
+        if self.plugin.items is None:
+            raise self._nothing()
+        items = self.plugin.items
+        batch: View = items.__getitems__([row % len(items) for row in rows])
+        return batch
+
+    def clean(self, rows: Sequence[int] = range(ROWS)) -> View:
+        """A batch as an encoder takes it, with these rows."""
+        if (example := self._example()) is not None:
+            return self._cut(example, rows)
+        batch = self.raw(rows)
+        for sampler in self.plugin.samplers:
+            try:
+                return sampler.clean(batch)
+            except Exception:  # told by the checks of that sampler
+                continue
+        return batch
+
+    def example(self, otherwise: Callable[[], Any]) -> Any:
+        """What its author gives as an example, or else what the kit makes up."""
+        found = self._example()
+        return otherwise() if found is None else found
+
+    def _example(self) -> Any:
+        make = self._said(self.plugin.examples)
+        if make is None:
+            return None
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            return make()
+
+    def _said(self, table: Mapping[str, V]) -> V | None:
+        return table.get(self.label, table.get(self.part.address))
+
+    def _cut(self, example: Any, rows: Sequence[int]) -> View:
+        if not isinstance(example, View) or len(example) < 4:
+            what = f"{len(example)} rows" if isinstance(example, View) else f"a {type(example).__name__}"
+            raise Fails(f"the example for {self.part.address} is a View of 4 rows or more, not {what}")
+        found: View = cut(example, [row % len(example) for row in rows], len(example))
+        return found
+
+    def _nothing(self) -> Fails:
+        return Fails(
+            f"there are no data to try it on: {self.plugin.distribution} has no source of its own that gives any. "
+            f"Tell the kit what it takes, conformance({self.plugin.distribution!r}, "
+            f"examples={{{self.part.address!r}: make_batch}}), where make_batch() returns a View of some items"
+        )
+
+    def _options_in_recipes(self) -> Mapping[str, Any]:
+        if self.part.kind not in ("sampler", "encoder", "source"):
+            return {}
+        for module in self._in_recipes():
+            if type(module) is self.cls:
+                return part_of(self.part.kind, module, self.label).options  # type: ignore[no-any-return]
+        return {}
+
+    def _in_recipes(self) -> list[Any]:
+        if any(part.kind == "recipe" for part in self.plugin.parts) is False:
+            return []
+        found: list[Any] = []
+        for made in self.plugin._made_recipes:
+            found += [made.source, made.pipeline.sampler, *made.pipeline.modules()]
+        return found
+
+
+def is_module(part: Any) -> bool:
+    return isinstance(part, nn.Module)
+
+
+__all__ = ["ROWS", "Case", "Plugin", "Skips", "Source"]

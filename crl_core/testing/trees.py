@@ -1,0 +1,73 @@
+"""Data of any make: tensors in mappings, lists, views and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..pairs import Summed
+from ..protocols import Embeddings, View
+from .outcome import Skips
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, View):
+        yield from tensors_in([value.data, value.meta])
+    elif isinstance(value, Embeddings):
+        yield from tensors_in([value.z, value.features])
+    elif isinstance(value, Summed):
+        yield from value
+    elif isinstance(value, Mapping):
+        for name in value:
+            yield from tensors_in(value[name])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """The same data with every tensor passed through `function`."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, View):
+        return View(mapped(function, value.data), mapped(function, value.meta))
+    if isinstance(value, Embeddings):
+        return Embeddings(function(value.z), mapped(function, value.meta), mapped(function, value.features))
+    if isinstance(value, Mapping):
+        return {name: mapped(function, inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(mapped(function, item) for item in value)
+    return value
+
+
+def cut(value: Any, rows: Sequence[int], count: int) -> Any:
+    """These rows of data that have `count`, in this order.
+
+    Raises:
+        Skips: there is no general way to cut such data into rows.
+    """
+    if isinstance(value, View):
+        return View(cut(value.data, rows, count), cut(value.meta, rows, count))
+    if isinstance(value, Embeddings):
+        columns = cut(value.meta, rows, count), cut(value.features, rows, count)
+        return Embeddings(cut(value.z, rows, count), *columns)
+    if isinstance(value, Tensor) and value.dim() and len(value) == count:
+        return value[torch.tensor(rows, dtype=torch.int64)]
+    if isinstance(value, Mapping):
+        return {name: cut(inner, rows, count) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)) and len(value) == count and not any(isinstance(v, Tensor) for v in value):
+        return type(value)(value[row] for row in rows)
+    if isinstance(value, (list, tuple)):
+        return type(value)(cut(inner, rows, count) for inner in value)
+    raise Skips(f"there is no general way to cut a {type(value).__name__} into rows: have a source give the items")
+
+
+def as_double(value: Any) -> Any:
+    """The same data with every floating tensor in float64."""
+    return mapped(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, value)

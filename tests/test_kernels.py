@@ -1,0 +1,214 @@
+"""Every body of the losses against the plain one: any relation, loss, layout, tile and temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Scores, parse, same
+from crl_core.listing import Lister
+from crl_core.pairs import Summed
+from crl_core.parts.kernels import sweep
+from crl_core.parts.kernels.blockwise import Blockwise
+from crl_core.parts.kernels.dense import Dense
+from crl_core.parts.kernels.strips import Strips
+from crl_core.protocols import Kernel, Outcome, Problem
+
+RELATIONS = [
+    ('same("instance")', '~same("instance")'),
+    ('same("instance") & ~same("row")', '~same("instance") & ~same("row")'),
+    ('same("instance") & same("batch")', '~same("instance") & ~same("batch")'),
+    ('same("label") & ~same("row")', '~same("label")'),
+    ('(same("label") | same("instance")) & ~same("row")', '~(same("label") | same("instance")) & ~same("row")'),
+    ('same("label") & within("time", 2)', 'same("label") & beyond("time", 4)'),
+    ('within("time", 1) & ~same("row")', '~within("time", 1)'),
+    ('same("row")', 'same("label") & ~same("row")'),
+    ('same("label")', '~same("label") & same("nothing")'),
+]
+
+
+def decoupled(scores: Scores) -> Tensor:
+    return scores.negative.logsumexp() - scores.positive.mean()
+
+
+def sigmoid(scores: Scores) -> Tensor:
+    return scores.positive.sum(lambda s: F.softplus(-s)) + scores.negative.sum(F.softplus)
+
+
+def hardest(scores: Scores) -> Tensor:
+    return F.relu(0.4 + scores.negative.max() - scores.positive.min())
+
+
+def weighted(scores: Scores) -> Tensor:
+    """Two reductions of the same scores, a negative scale, and a count."""
+    hard = F.softplus(scores.negative.logsumexp(1.5)) + F.softplus(scores.negative.logsumexp(-0.5))
+    return F.softplus(hard - scores.positive.max()) / (1 + scores.negative.count())
+
+
+def each_alone(scores: Scores) -> Summed:
+    """A sum over positives of a function that knows the query's negatives; one term for each."""
+    negatives = scores.negative.logsumexp()
+    return Summed(scores.positive.sum(lambda s, n: F.softplus(n - s), negatives), scores.positive.count())
+
+
+def attraction(scores: Scores) -> Tensor:
+    """No negatives at all."""
+    return -scores.positive.mean()
+
+
+FORMULAS: list[Callable[[Scores], Tensor | Summed]] = [
+    InfoNCE(), InfoNCE("inside"), decoupled, sigmoid, hardest, weighted, each_alone, attraction,
+]  # fmt: skip
+
+
+def rows(count: int, first: int, unknown: int = -1) -> Embeddings:
+    return Embeddings(
+        torch.randn(count, 5, dtype=torch.float64),
+        {
+            "instance": torch.randint(unknown, max(2, count), (count,)),
+            "row": torch.arange(first, first + count),
+            "label": torch.randint(-1, 3, (count,)),
+            "time": torch.randint(0, 9, (count,)),
+            "batch": torch.full((count,), int(torch.randint(0, 2, ()))),
+            "nothing": torch.full((count,), -1),
+        },
+    )
+
+
+def outcome_of(kernel: Kernel, problem: Problem) -> tuple[Outcome, list[Tensor | None]]:
+    """The outcome, and the gradient of each table that has one."""
+    tables = {id(t.z): t for t in (problem.pairs.query, *problem.pairs.keys)}
+    for table in tables.values():
+        table.z.grad = None
+    outcome = kernel(problem)
+    if outcome.total.requires_grad:
+        (outcome.total * 0.7).backward()
+    return outcome, [table.z.grad for table in tables.values()]
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    layout=st.sampled_from(["blocks", "self", "both ways"]),
+    count=st.integers(1, 19),
+    blocks=st.lists(st.integers(1, 15), min_size=1, max_size=3),
+    relations=st.sampled_from(RELATIONS),
+    formula=st.sampled_from(range(len(FORMULAS))),
+    temperature=st.sampled_from([0.5, 0.01]),
+    tile=st.integers(1, 40),
+)
+def test_all_bodies_agree(
+    seed: int, layout: str, count: int, blocks: list[int], relations: tuple[str, str], formula: int,
+    temperature: float, tile: int,
+) -> None:  # fmt: skip
+    torch.manual_seed(seed)
+    query = rows(count, 0)
+    keys = (query,) if layout == "self" else tuple(rows(n, 100 * (i + 1)) for i, n in enumerate(blocks))
+    keys = keys[:1] if layout == "both ways" else keys
+    for i, table in enumerate({id(t): t for t in (query, *keys)}.values()):
+        table.z.requires_grad_((seed >> i) % 3 > 0)  # some tables are detached, as a queue's is
+    pairs = Pairs(query, keys, *map(parse, relations))
+    problem = Problem(pairs, Cosine(temperature), FORMULAS[formula], layout == "both ways")
+    expected, gradients = outcome_of(Dense(), problem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "_STRIP", 3 * tile)
+        patch.setattr(sweep, "_FEWEST", 1)
+        patch.setattr(sweep, "_TILE", 1 + tile % 8)
+        patch.setattr(Pairs, "strips", lambda self, scores=tile, strips=Pairs.strips: strips(self, scores))
+        for kernel in (Blockwise(), Strips()):
+            if kernel.unsupported(problem):
+                assert relations[1] == RELATIONS[-1][1] or formula == 3 or isinstance(kernel, Blockwise)
+                continue
+            found, theirs = outcome_of(kernel, problem)
+            assert torch.equal(found.counted, expected.counted)
+            torch.testing.assert_close(found.values, expected.values)
+            torch.testing.assert_close(found.terms, expected.terms)
+            torch.testing.assert_close(found.total, expected.total)
+            for one, other in zip(theirs, gradients, strict=True):
+                torch.testing.assert_close(*(torch.zeros(()) if g is None else g for g in (one, other)))
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000), count=st.integers(0, 12), width=st.integers(0, 12),
+    relation=st.sampled_from([text for pair in RELATIONS for text in pair]), most=st.integers(0, 300),
+)  # fmt: skip
+def test_a_list_is_the_relation(seed: int, count: int, width: int, relation: str, most: int) -> None:
+    torch.manual_seed(seed)
+    query, key = rows(count, 0).meta, rows(width, seed % 20).meta
+    found = Lister(query, key, most).list(parse(relation))
+    if found is None:
+        return
+    mask = torch.full((count, width), found.but)
+    mask[found.row, found.column] = not found.but
+    columns = {name: column.unsqueeze(1) for name, column in query.items()}
+    assert torch.equal(mask, parse(relation)(columns, key).expand(count, width))
+    assert (found.row[1:] >= found.row[:-1]).all()
+    assert len(set(zip(found.row.tolist(), found.column.tolist(), strict=True))) == len(found.row)
+
+
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+class LargestTensor(TorchDispatchMode):
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = function(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, (tuple, list)) else (found,):
+            if isinstance(tensor, Tensor):
+                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return found
+
+
+def classes(count: int) -> Problem:
+    table = Embeddings(
+        torch.randn(count, 8, requires_grad=True), {"label": torch.arange(count) // 4, "row": torch.arange(count)}
+    )
+    return Problem(Pairs(table, (table,), same("label") & ~same("row"), ~same("label")), Cosine(0.1), InfoNCE())
+
+
+def two_tables(count: int, symmetric: bool) -> Problem:
+    query, key = (
+        Embeddings(torch.randn(count, 8, requires_grad=True), {"instance": torch.randperm(count)}) for _ in range(2)
+    )
+    return Problem(Pairs(query, (key,), same("instance"), ~same("instance")), Cosine(0.1), InfoNCE(), symmetric)
+
+
+@pytest.mark.parametrize("kernel", [Blockwise(), Strips()], ids=["blockwise", "strips"])
+@pytest.mark.parametrize("make", [classes, lambda n: two_tables(n, False), lambda n: two_tables(n, True)])
+def test_no_tensor_of_all_pairs_is_ever_made(kernel: Kernel, make: Callable[[int], Problem]) -> None:
+    count = 6_000
+    problem = make(count)
+    with LargestTensor() as largest:
+        kernel(problem).total.backward()
+    assert 0 < largest.numel < count * count / 20
+
+
+class Learned(nn.Module):
+    takes = "scores"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.margin = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, scores: Scores) -> Tensor:
+        return F.softplus(scores.negative.logsumexp() - scores.positive.logsumexp() + self.margin)
+
+
+def test_strips_train_what_a_loss_has_of_its_own() -> None:
+    loss = Learned()
+    problem = two_tables(50, False)._replace(loss=loss)
+    gradients = []
+    for kernel in (Dense(), Strips()):
+        loss.margin.grad = None
+        kernel(problem).total.backward()
+        gradients.append(loss.margin.grad)
+    torch.testing.assert_close(*gradients)
