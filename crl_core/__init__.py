@@ -27,18 +27,45 @@ if TYPE_CHECKING:
     from .pairs import Candidates as Candidates
     from .pairs import Pairs as Pairs
     from .pairs import Scores as Scores
+    from .pairs import Summed as Summed
     from .parts.heads.linear import Linear as Linear
     from .parts.heads.mlp import MLP as MLP
     from .parts.heads.prediction import Prediction as Prediction
+    from .parts.losses.alignment_uniformity import AlignmentUniformity as AlignmentUniformity
+    from .parts.losses.barlow_twins import BarlowTwins as BarlowTwins
+    from .parts.losses.decoupled import Decoupled as Decoupled
+    from .parts.losses.donsker_varadhan import DonskerVaradhan as DonskerVaradhan
+    from .parts.losses.hard_negatives import HardNegatives as HardNegatives
     from .parts.losses.info_nce import InfoNCE as InfoNCE
+    from .parts.losses.jensen_shannon import JensenShannon as JensenShannon
+    from .parts.losses.lifted import Lifted as Lifted
+    from .parts.losses.margin import Margin as Margin
+    from .parts.losses.nce import NCE as NCE
+    from .parts.losses.negative_sampling import NegativeSampling as NegativeSampling
+    from .parts.losses.nwj import NWJ as NWJ
+    from .parts.losses.pair import Pair as Pair
+    from .parts.losses.ranking_nce import RankingNCE as RankingNCE
     from .parts.losses.regression import Regression as Regression
+    from .parts.losses.rince import RINCE as RINCE
+    from .parts.losses.sigmoid import Sigmoid as Sigmoid
+    from .parts.losses.swapped_assignment import SwappedAssignment as SwappedAssignment
+    from .parts.losses.triplet import Triplet as Triplet
+    from .parts.losses.vicreg import VICReg as VICReg
+    from .parts.losses.whitening import Whitening as Whitening
+    from .parts.memories.bank import Bank as Bank
     from .parts.memories.in_batch import InBatch as InBatch
+    from .parts.memories.prototypes import Prototypes as Prototypes
     from .parts.memories.queue import Queue as Queue
+    from .parts.scores.bilinear import Bilinear as Bilinear
     from .parts.scores.cosine import Cosine as Cosine
     from .parts.scores.dot import Dot as Dot
+    from .parts.scores.joint import Joint as Joint
+    from .parts.scores.l1 import L1 as L1
     from .parts.scores.l2 import L2 as L2
+    from .parts.scores.order import Order as Order
     from .parts.updates.frozen import Frozen as Frozen
     from .parts.updates.momentum import Momentum as Momentum
+    from .parts.updates.past import Past as Past
     from .parts.updates.shared import Shared as Shared
     from .parts.updates.stop_gradient import StopGradient as StopGradient
     from .pipeline import Losses as Losses
@@ -71,19 +98,45 @@ _HOMES = {
     "comparison": ("diff",),
     "contrast": ("Contrast",),
     "errors": ("CrlError",),
-    "pairs": ("Candidates", "Pairs", "Scores"),
+    "pairs": ("Candidates", "Pairs", "Scores", "Summed"),
     "parts.heads.linear": ("Linear",),
     "parts.heads.mlp": ("MLP",),
     "parts.heads.prediction": ("Prediction",),
+    "parts.losses.alignment_uniformity": ("AlignmentUniformity",),
+    "parts.losses.barlow_twins": ("BarlowTwins",),
+    "parts.losses.decoupled": ("Decoupled",),
+    "parts.losses.donsker_varadhan": ("DonskerVaradhan",),
+    "parts.losses.hard_negatives": ("HardNegatives",),
     "parts.losses.info_nce": ("InfoNCE",),
+    "parts.losses.jensen_shannon": ("JensenShannon",),
+    "parts.losses.lifted": ("Lifted",),
+    "parts.losses.margin": ("Margin",),
+    "parts.losses.nce": ("NCE",),
+    "parts.losses.negative_sampling": ("NegativeSampling",),
+    "parts.losses.nwj": ("NWJ",),
+    "parts.losses.pair": ("Pair",),
+    "parts.losses.ranking_nce": ("RankingNCE",),
     "parts.losses.regression": ("Regression",),
+    "parts.losses.rince": ("RINCE",),
+    "parts.losses.sigmoid": ("Sigmoid",),
+    "parts.losses.swapped_assignment": ("SwappedAssignment",),
+    "parts.losses.triplet": ("Triplet",),
+    "parts.losses.vicreg": ("VICReg",),
+    "parts.losses.whitening": ("Whitening",),
+    "parts.memories.bank": ("Bank",),
     "parts.memories.in_batch": ("InBatch",),
+    "parts.memories.prototypes": ("Prototypes",),
     "parts.memories.queue": ("Queue",),
     "parts.scores.cosine": ("Cosine",),
     "parts.scores.dot": ("Dot",),
     "parts.scores.l2": ("L2",),
+    "parts.scores.order": ("Order",),
+    "parts.scores.l1": ("L1",),
+    "parts.scores.joint": ("Joint",),
+    "parts.scores.bilinear": ("Bilinear",),
     "parts.updates.frozen": ("Frozen",),
     "parts.updates.momentum": ("Momentum",),
+    "parts.updates.past": ("Past",),
     "parts.updates.shared": ("Shared",),
     "parts.updates.stop_gradient": ("StopGradient",),
     "pipeline": ("Losses", "Penalty", "Pipeline"),

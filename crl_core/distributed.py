@@ -50,3 +50,11 @@ def total(value: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(value)
     return value
+
+
+def agreed(value: Tensor) -> Tensor:
+    """The first process's value, for all: what is drawn at random, and must be the same everywhere."""
+    if world_size() > 1:
+        value = value.contiguous()
+        dist.broadcast(value, 0)
+    return value

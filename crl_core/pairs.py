@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import attrs
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import CrlError
@@ -223,6 +224,37 @@ class Scores:
     positive: Candidates
     negative: Candidates
     log_noise: Tensor | None = None
+
+    def minus(self, noise: Tensor) -> Scores:
+        """With this much `[N, M]` less for every score, as log-probabilities of drawn keys are."""
+        return Scores(*(Candidates(side.values - noise, side.mask) for side in (self.positive, self.negative)))
+
+    def hinges(self, margin: float) -> Summed:
+        """Σ max(0, margin + s⁻ - s⁺) over all pairs of a positive and a negative, and how many are above 0.
+
+        By sorting the negatives and searching each positive's place among them: N·M log M, not N·P·M.
+        """
+        ordered, edge = self._ordered(), self.positive.values - margin
+        passed = torch.searchsorted(ordered, edge)
+        active = (ordered.shape[-1] - passed).masked_fill(~self.positive.mask, 0)
+        # In float64, since what is left of long sums is a difference of two.
+        sums = F.pad(ordered.double().masked_fill(ordered.isinf(), 0.0).cumsum(-1), (1, 0))
+        above = sums[..., -1:] - sums.gather(-1, passed)
+        value = torch.where(active > 0, above - active * edge, 0.0).sum(-1)
+        return Summed(value.to(edge.dtype), active.sum(-1).to(edge.dtype))
+
+    def semi_hard_hinges(self, margin: float) -> Summed:
+        """Σ over positives of max(0, margin + s⁻ - s⁺) with the highest s⁻ below s⁺, and how many have one."""
+        ordered, edge = self._ordered(), self.positive.values
+        place = torch.searchsorted(ordered, edge) - 1
+        below = ordered.gather(-1, place.clamp(min=0))
+        some = self.positive.mask & (place >= 0) & below.isfinite()
+        value = F.relu(margin + torch.where(some, below - edge, -margin))
+        return Summed(value.sum(-1), some.sum(-1).to(edge.dtype))
+
+    def _ordered(self) -> Tensor:
+        """The negatives' scores `[N, M]` in rising order, -inf for what is none."""
+        return self.negative.values.masked_fill(~self.negative.mask, -math.inf).sort(-1).values
 
     @staticmethod
     def of(values: Tensor, positive: Tensor, negative: Tensor | None = None) -> Scores:

@@ -124,7 +124,8 @@ class Progress(NamedTuple):
 
     @property
     def fraction(self) -> float:
-        return min(1.0, self.step / max(1, self.steps))
+        """From 0 to 1; 0 where nobody knows how many steps there will be."""
+        return min(1.0, self.step / self.steps) if self.steps else 0.0
 
 
 # What a step between views and rows may return: a part that changes what a row is, or knows

@@ -13,10 +13,12 @@ from torch import nn
 
 import crl_core as crl
 from crl_core import Pipeline, View
-from crl_core.assembly import part_from, part_of
+from crl_core.assembly import part_from, part_of, requirements
 from crl_core.cli import main
 from crl_core.registry import PluginError, get, make
 from crl_core.registry.hooks import announce, listeners
+from crl_core.registry.plugins import core_version
+from crl_core.spec import plain
 
 HEARD = """
     import crl_core as crl
@@ -147,15 +149,37 @@ def test_a_listener_that_raises_is_reported_once_and_heard_no_more_while_others_
     for name, code in (("aaa", HEARD), ("bad", raising), ("zzz", HEARD)):
         listening(site, name, code)
     state = type("State", (), {"progress": crl.Progress(1, 2, 3, 4)})()
-    with pytest.warns(UserWarning, match=r"crl_epoch_end of bad/bad raised OSError: the disk is full") as caught:
+    with pytest.warns(
+        UserWarning, match=r"crl_epoch_end of bad 1\.0 \(bad_hooks\) raised OSError: the disk is full"
+    ) as caught:
         announce("crl_epoch_end", state=state)
     assert len(caught) == 1
+    assert "Run: crl doctor bad" in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         announce("crl_epoch_end", state=state)
         announce("crl_step_end", state=state)
     assert heard("bad") == [("epoch", 3)], "not even its other hooks are called"
     assert heard("aaa") == heard("zzz") == [("epoch", 3), ("epoch", 3), ("step", 1)]
+
+
+def test_a_hook_that_raises_in_the_middle_of_training_stops_no_training(site: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    code = HEARD.replace('heard.append(("step", state.progress.step))', "heard.append(1 / (2 - state.progress.step))")
+    listening(site, "crl-bad", code, version="2.1")
+    listening(site, "acme", HEARD)
+    with pytest.warns(UserWarning, match="crl_step_end") as caught:
+        fitted = crl.fit(pipeline(), Eight(), crl.Training(epochs=2, batch_size=4), accelerator="cpu")
+    assert fitted.finished
+    (told,) = [str(warning.message) for warning in caught if "crl_step_end" in str(warning.message)]
+    for text in (
+        "the hook crl_step_end of crl-bad 2.1 (crl_bad_hooks) raised ZeroDivisionError: division by zero",
+        "What called it goes on, and this plugin's hooks are off from here on",
+        "Run: crl doctor crl-bad",
+    ):
+        assert text in told
+    assert heard("crl_bad") == [("built", "Pipeline"), 1.0], "what it had heard before"
+    assert [what for what, _ in heard("acme")] == ["built", "step", "step", "epoch", "step", "step", "epoch"]
 
 
 # -- what is left out -----------------------------------------------------------------------------------------
@@ -253,15 +277,55 @@ def test_a_family_comes_after_what_is_advertised(site: Path) -> None:
     assert get("loss", "info-nce") is crl.InfoNCE
 
 
-def test_a_family_that_raises_does_not_change_what_the_asker_is_told(site: Path) -> None:
-    listening(site, "aaa", FAMILY)
+def test_only_the_plugin_that_owns_the_namespace_is_asked(site: Path) -> None:
+    listening(site, "acme-family", FAMILY)
     listening(site, "bad", "import crl_core\n@crl_core.hook\ndef crl_find(kind, name): raise KeyError(name)\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PluginError, match=r"Did you mean 'info-nce'"):
+            get("loss", "info-nec")
+        assert make("encoder", "acme-family/3").layer.in_features == 3
+
+
+def test_a_family_that_raises_is_told_where_its_part_is_asked_for(site: Path) -> None:
+    listening(site, "bad", "import crl_core\n@crl_core.hook\ndef crl_find(kind, name): raise KeyError(name)\n")
+    with pytest.raises(PluginError) as caught:
+        get("loss", "bad/one")
+    for told in ("loss 'bad/one'", "crl_find of bad 1.0 (bad_hooks) raised KeyError: 'bad/one'", "Run: crl doctor bad"):
+        assert told in str(caught.value)
+
+
+def test_a_family_says_in_its_own_words_what_is_wrong_with_a_name(site: Path) -> None:
+    code = "import crl_core\n@crl_core.hook\ndef crl_find(kind, name): raise crl_core.CrlError('try acme-family/8')\n"
+    listening(site, "acme-family", code)
+    with pytest.raises(crl.CrlError, match=r"^try acme-family/8$"):
+        get("encoder", "acme-family/7")
+    assert main(["info", "acme-family/7"]) == 1
+
+
+def test_a_family_whose_plugin_is_broken_is_not_called_unknown(site: Path) -> None:
+    listening(site, "acme-family", "import a_module_that_is_missing")
     with (
-        pytest.warns(UserWarning, match=r"crl_find of bad/bad raised KeyError"),
-        pytest.raises(PluginError, match=r"Did you mean 'info-nce'"),
+        pytest.warns(UserWarning, match="None of its hooks run"),
+        pytest.raises(PluginError, match=r"acme-family 1\.0 \(acme_family_hooks\) failed to load: ModuleNotFoundError"),
     ):
-        get("loss", "info-nec")
-    assert make("encoder", "acme-family/3").layer.in_features == 3
+        get("encoder", "acme-family/8")
+
+
+def test_a_spec_requires_the_plugin_that_opened_a_part(site: Path) -> None:
+    listening(site, "acme-family", FAMILY, version="0.7")
+    data = {"encoder": plain(part_of("encoder", make("encoder", "acme-family/8"), "e"))}
+    assert requirements(data) == {"acme-family": "0.7", "crl-core": core_version()}
+
+
+def test_info_shows_a_part_of_a_family(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listening(site, "acme-family", FAMILY, version="0.7")
+    assert main(["info", "acme-family/8"]) == 0
+    out = capsys.readouterr().out
+    for told in ("encoder acme-family/8  (acme-family 0.7)", "acme_family_hooks.py:", "bias: bool = True"):
+        assert told in out
+    assert main(["info", "acme-family/eight"]) == 1
+    assert "no part named 'acme-family/eight'" in capsys.readouterr().err
 
 
 # -- the doctor -----------------------------------------------------------------------------------------------
@@ -270,7 +334,7 @@ def test_a_family_that_raises_does_not_change_what_the_asker_is_told(site: Path)
 def test_what_plugins_tell_the_doctor_is_shown_with_whose_it_is(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("crl_core.registry.doctor._imported", lambda part: None)
+    monkeypatch.setattr("crl_core.registry.doctor.known", list)  # hooks alone
     listening(
         site, "crl-ill", "import crl_core as crl\n@crl.hook\ndef crl_doctor(): return ['no licence', 'no data']\n"
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from synthetic import LOSS, distribution, forget, fresh_registry
 from torch import nn
 
@@ -16,12 +19,18 @@ import crl_core as crl
 from crl_core import CrlError, Embeddings, InfoNCE, Pairs, same
 from crl_core.assembly import describe, refuse_local, signature
 from crl_core.protocols import Problem
-from crl_core.registry import KINDS, PluginError, address_of, find, get, known, load, make, register
+from crl_core.registry import KINDS, Known, PluginError, address_of, find, get, known, load, make, register
 from crl_core.registry.kernels import choose, rank
 from crl_core.registry.plugins import namespace_of
 from crl_core.spec import SpecError, plain
 
-KNOWN = known()
+
+def advertised() -> list[Known]:
+    """What is installed, without what other tests have registered in this process."""
+    return [part for part in known() if part.namespace != "local"]
+
+
+KNOWN = advertised()
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +41,7 @@ def site(tmp_path: Path) -> Iterator[Path]:
 
 
 def acme(site: Path, name: str = "crl-acme", target: str = "acme_losses:Loss", **more: object) -> None:
-    distribution(site, name, {"crl.loss": {"decoupled": target}}, **more)  # type: ignore[arg-type]
+    distribution(site, name, {"crl.loss": {"lagged": target}}, **more)  # type: ignore[arg-type]
     forget()
 
 
@@ -41,14 +50,14 @@ def acme(site: Path, name: str = "crl-acme", target: str = "acme_losses:Loss", *
 
 def test_an_entry_point_is_all_that_a_part_needs(site: Path) -> None:
     acme(site, modules={"acme_losses": LOSS})
-    loss = make("loss", "acme/decoupled", margin=2)
+    loss = make("loss", "acme/lagged", margin=2)
     assert (type(loss).__module__, loss.margin) == ("acme_losses", 2)
-    assert address_of("loss", loss) == "acme/decoupled"
+    assert address_of("loss", loss) == "acme/lagged"
 
 
 def test_a_bare_name_that_is_unique_is_enough(site: Path) -> None:
     acme(site)
-    assert find("loss", "decoupled").address == "acme/decoupled"
+    assert find("loss", "lagged").address == "acme/lagged"
 
 
 def test_a_bare_name_means_the_cores_own_part_whatever_is_installed(site: Path) -> None:
@@ -60,20 +69,20 @@ def test_a_bare_name_means_the_cores_own_part_whatever_is_installed(site: Path) 
 
 def test_two_providers_of_a_bare_name_are_an_error_that_lists_both(site: Path) -> None:
     acme(site)
-    distribution(site, "other", {"crl.loss": {"decoupled": "other:Loss"}}, version="2.5")
+    distribution(site, "other", {"crl.loss": {"lagged": "other:Loss"}}, version="2.5")
     forget()
     with pytest.raises(PluginError) as caught:
-        get("loss", "decoupled")
-    for told in ("acme/decoupled (crl-acme 1.0)", "other/decoupled (other 2.5)", "Write the one you mean"):
+        get("loss", "lagged")
+    for told in ("acme/lagged (crl-acme 1.0)", "other/lagged (other 2.5)", "Write the one you mean"):
         assert told in str(caught.value)
-    assert find("loss", "other/decoupled").version == "2.5"
+    assert find("loss", "other/lagged").version == "2.5"
 
 
 def test_one_address_from_two_distributions_names_both_and_what_to_do(site: Path) -> None:
     acme(site)
     acme(site, name="acme", target="elsewhere:Loss")
     with pytest.raises(PluginError, match=r"twice under the same address: crl-acme 1\.0.*, acme 1\.0.*Uninstall one"):
-        find("loss", "acme/decoupled")
+        find("loss", "acme/lagged")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +124,7 @@ def test_listing_is_sorted_and_takes_no_notice_of_the_order_of_the_path(tmp_path
             for name in order:
                 patch.syspath_prepend(str(tmp_path / name))
             forget()
-            lists.append(known())
+            lists.append(advertised())
     assert lists[0] == lists[1] == sorted(lists[0])
     assert len(lists[0]) == len(KNOWN) + 6
     assert [part.kind for part in known("head")] == ["head"] * len(known("head"))
@@ -136,7 +145,7 @@ def test_broken_metadata_hide_only_their_own_parts(site: Path) -> None:
     distribution(site, "crl-whole", {"crl.loss": {"whole": "whole:Loss"}})
     forget()
     assert find("loss", "whole").distribution == "crl-whole"
-    assert {part.namespace for part in known()} == {part.namespace for part in KNOWN} | {"whole"}
+    assert {part.namespace for part in advertised()} == {part.namespace for part in KNOWN} | {"whole"}
 
 
 # -- loading ------------------------------------------------------------------------------------------------
@@ -145,10 +154,10 @@ def test_broken_metadata_hide_only_their_own_parts(site: Path) -> None:
 @pytest.mark.parametrize("code", ["import a_module_that_is_missing", "1 / 0", "raise SystemExit(3)", "not python"])
 def test_a_broken_plugin_hurts_only_who_asks_for_it(site: Path, code: str) -> None:
     acme(site, name="crl-broken", target="broken_part:Loss", version="3.1", modules={"broken_part": code})
-    assert "broken/decoupled" in [part.address for part in known("loss")]
+    assert "broken/lagged" in [part.address for part in known("loss")]
     assert get("loss", "info-nce") is InfoNCE
     with pytest.raises(PluginError) as caught:
-        get("loss", "decoupled")
+        get("loss", "lagged")
     text = str(caught.value)
     cause = caught.value.__cause__
     assert type(cause).__name__ in text
@@ -160,7 +169,7 @@ def test_a_broken_plugin_hurts_only_who_asks_for_it(site: Path, code: str) -> No
 def test_a_target_that_is_missing_is_named(site: Path) -> None:
     acme(site, target="acme_empty:Decoupled", modules={"acme_empty": ""})
     with pytest.raises(PluginError, match=r"acme_empty:Decoupled \(crl-acme 1\.0\): AttributeError: .*Decoupled"):
-        get("loss", "decoupled")
+        get("loss", "lagged")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +183,7 @@ def test_a_target_that_is_missing_is_named(site: Path) -> None:
 def test_a_range_that_is_not_met_is_told_before_the_import(site: Path, requirement: str, said: str) -> None:
     acme(site, target="acme_unmet:Loss", version="0.9", requires=[requirement], modules={"acme_unmet": LOSS})
     with pytest.raises(PluginError) as caught:
-        get("loss", "decoupled")
+        get("loss", "lagged")
     for told in (said, "crl-acme 0.9", "this is crl-core", "pip install -U crl-acme crl-core"):
         assert told in str(caught.value)
     assert "acme_unmet" not in sys.modules
@@ -185,43 +194,123 @@ def test_a_range_that_is_not_met_is_told_before_the_import(site: Path, requireme
 )
 def test_a_range_that_is_met_is_no_hindrance(site: Path, requirement: str) -> None:
     acme(site, target="acme_met:Loss", requires=[requirement], modules={"acme_met": LOSS})
-    assert get("loss", "decoupled").takes == "scores"
+    assert get("loss", "lagged").takes == "scores"
 
 
 def test_a_part_may_be_advertised_where_its_package_passes_it_on(site: Path) -> None:
     acme(
         site, target="acme_api:Loss", modules={"acme_api.inside": LOSS, "acme_api.__init__": "from .inside import Loss"}
     )
-    assert address_of("loss", make("loss", "decoupled")) == "acme/decoupled"
+    assert address_of("loss", make("loss", "lagged")) == "acme/lagged"
+
+
+KERNELS = """
+    class NotMade:
+        def __init__(self): raise OSError("no such device")
+
+    class NoAnswer:
+        def unsupported(self, problem): raise OSError("no such driver")
+        def preference(self, problem): return 1e9
+        def __call__(self, problem): raise AssertionError
+
+    class Quantum(NoAnswer):
+        def unsupported(self, problem): return ["it needs a quantum computer", "and a licence"]
+
+    class Fails(NoAnswer):
+        def unsupported(self, problem): return []
+        def __call__(self, problem): raise OSError("out of qubits")
+"""
+
+
+def problem() -> Problem:
+    rows = Embeddings(torch.randn(4, 3), {"instance": torch.arange(4), "row": torch.arange(4)})
+    return Problem(Pairs(rows, (rows,), same("instance"), ~same("instance")), crl.Dot(), InfoNCE())
 
 
 def test_a_broken_kernel_stops_nobody_elses(site: Path) -> None:
-    code = """
-        class NotMade:
-            def __init__(self): raise OSError("no such device")
-
-        class NoAnswer:
-            def unsupported(self, problem): raise OSError("no such driver")
-            def preference(self, problem): return 1e9
-            def __call__(self, problem): raise AssertionError
-    """
     points = {
-        "missing": "nowhere_at_all:Kernel",
-        "not-made": "bad_kernels:NotMade",
-        "no-answer": "bad_kernels:NoAnswer",
-    }
-    distribution(site, "crl-bad", {"crl.kernel": points}, modules={"bad_kernels": code})
+        "missing": "nowhere_at_all:Kernel", "not-made": "bad_kernels:NotMade", "no-answer": "bad_kernels:NoAnswer",
+    }  # fmt: skip
+    distribution(site, "crl-bad", {"crl.kernel": points}, modules={"bad_kernels": KERNELS})
     forget()
-    import torch
-
-    rows = Embeddings(torch.randn(4, 3), {"instance": torch.arange(4), "row": torch.arange(4)})
-    problem = Problem(Pairs(rows, (rows,), same("instance"), ~same("instance")), crl.Dot(), InfoNCE())
-    best, passed_over = rank(problem)
+    best, passed_over = rank(problem())
     assert best.startswith("core/")
-    assert choose("auto", problem)(problem).total.isfinite()
+    assert choose("auto", problem())(problem()).total.isfinite()
     assert "nowhere_at_all" in passed_over["bad/missing"][0]
     assert "no such device" in passed_over["bad/not-made"][0]
     assert "no such driver" in passed_over["bad/no-answer"][0]
+
+
+def test_a_kernel_that_is_asked_for_and_can_not_run_says_why_and_nothing_runs_in_its_place(site: Path) -> None:
+    points = {"quantum": "bad_kernels:Quantum", "no-answer": "bad_kernels:NoAnswer", "fails": "bad_kernels:Fails"}
+    distribution(site, "crl-bad", {"crl.kernel": points}, modules={"bad_kernels": KERNELS})
+    forget()
+    said = "'bad/quantum' can't run here: it needs a quantum computer; and a licence. kernel=\"auto\" takes the best"
+    with pytest.raises(PluginError, match=said):
+        choose("bad/quantum", problem())
+    with pytest.raises(PluginError, match="asked whether it can, it raised OSError: no such driver"):
+        choose("no-answer", problem())
+    with pytest.raises(PluginError, match=r"no kernel named 'quantun'\. Did you mean 'quantum', 'bad/quantum'"):
+        choose("quantun", problem())
+    with pytest.raises(OSError, match="out of qubits"):
+        choose("fails", problem())(problem())
+
+
+def test_a_contrast_tells_which_kernel_can_not_run(site: Path) -> None:
+    distribution(site, "crl-bad", {"crl.kernel": {"quantum": "bad_kernels:Quantum"}}, modules={"bad_kernels": KERNELS})
+    forget()
+    contrast = crl.Contrast("query", "query", loss="info-nce", positive="same('instance')", kernel="bad/quantum")
+    with pytest.raises(PluginError, match="'bad/quantum' can't run here: it needs a quantum computer"):
+        contrast({"query": problem().pairs.query})
+
+
+# -- a plugin that is gone when its parts are to be loaded ---------------------------------------------------
+
+
+def removed(site: Path) -> Path:
+    """A pipeline with a part of crl-acme, saved."""
+    acme(site, modules={"acme_losses": LOSS})
+    vision = pytest.importorskip("crl_vision.recipes.simclr")
+    crl.save(vision.simclr().pipeline.replace("loss", "acme/lagged"), site / "saved")
+    return site / "saved"
+
+
+def test_a_plugin_that_has_been_removed_is_named_with_its_version_and_what_to_run(site: Path) -> None:
+    saved = removed(site)
+    shutil.rmtree(site / "crl_acme-1.0.dist-info")
+    forget()
+    with pytest.raises(PluginError) as caught:
+        crl.load(saved)
+    assert str(caught.value) == (
+        f"{saved} was made with crl-acme 1.0, which is not installed. Run: pip install crl-acme==1.0"
+    )
+
+
+def test_a_plugin_that_is_left_out_is_not_called_missing(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = removed(site)
+    for name, value in (("CRL_DISABLE", "other,acme"), ("CRL_AUTOLOAD", "0")):
+        with monkeypatch.context() as patch, warnings.catch_warnings(action="ignore"):
+            patch.setenv(name, value)
+            forget()
+            said = f"made with crl-acme 1.0, which is installed, and left out by {name}={value}$"
+            with pytest.raises(PluginError, match=said):
+                crl.load(saved)
+
+
+def test_a_plugin_that_has_another_part_now_is_told_by_the_parts_name(site: Path) -> None:
+    saved = removed(site)
+    shutil.rmtree(site / "crl_acme-1.0.dist-info")
+    distribution(site, "crl-acme", {"crl.loss": {"lagging": "acme_losses:Loss"}}, version="2.0")
+    forget()
+    with pytest.raises(SpecError, match=r"^contrasts\.0\.loss: no loss named 'acme/lagged'. .*'acme/lagging'"):
+        crl.load(saved)
+    shutil.rmtree(site / "crl_acme-2.0.dist-info")
+    distribution(site, "crl-acme", {"console_scripts": {"acme": "a:b"}}, version="3.0")
+    forget()
+    with pytest.raises(
+        PluginError, match=r"crl-acme 1\.0, which is installed, in version 3\.0, and advertises no parts"
+    ):
+        crl.load(saved)
 
 
 # -- registering in this process -----------------------------------------------------------------------------
@@ -280,7 +369,7 @@ def test_disabled_plugins_are_left_out(site: Path, monkeypatch: pytest.MonkeyPat
     assert "acme" not in namespaces
     assert {"core", "other"} <= namespaces, "the core can't be left out"
     with pytest.raises(PluginError, match="CRL_DISABLE leaves 'acme' out") as caught:
-        get("loss", "acme/decoupled")
+        get("loss", "acme/lagged")
     assert "No installed plugin" not in str(caught.value)
 
 
@@ -296,15 +385,13 @@ def test_disabling_what_is_not_there_warns(site: Path, monkeypatch: pytest.Monke
 
 
 def test_without_autoload_there_is_only_the_core(site: Path) -> None:
-    distribution(
-        site, "crl-acme", {"crl.loss": {"decoupled": "m:L"}, "crl.hooks": {"acme": "a_module_that_is_missing"}}
-    )
+    distribution(site, "crl-acme", {"crl.loss": {"lagged": "m:L"}, "crl.hooks": {"acme": "a_module_that_is_missing"}})
     code = """
 import warnings; warnings.simplefilter("error")
 import crl_core as crl
 from crl_core.registry import known
 print({part.namespace for part in known()})
-for name in ("info-nec", "acme/decoupled"):
+for name in ("info-nec", "acme/lagged"):
     try: crl.make("loss", name)
     except crl.CrlError as error: print(error)
 """

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CrlError, nearest
 from ..registry.plugins import KINDS, Loaded, advertised_hooks, known, load
+
+if TYPE_CHECKING:
+    from ..registry.probe import Imported
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -89,14 +92,35 @@ def _text(told: dict[str, Any]) -> str:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    from ..registry.doctor import examine
+    from ..registry.doctor import examination
 
-    findings = examine(options.distribution, imports=options.imports)
+    found = examination(options.distribution, imports=options.imports)
     if options.json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=1))
-    else:
-        for finding in findings:
-            print(f"{finding.distribution}: {finding.problem}")
-        owners = {part.distribution for part in known()}
-        print(f"{len(known())} parts of {len(owners)} distributions, {len(findings)} problems")
-    return 1 if findings else 0
+        told = {
+            "parts": found.parts,
+            "distributions": found.distributions,
+            "problems": [finding._asdict() for finding in found.findings],
+            "imports": [imported._asdict() for imported in found.imports],
+        }
+        print(json.dumps(told, indent=1))
+        return 1 if found.findings else 0
+    for finding in found.findings:
+        print(f"{finding.distribution}: {finding.problem}")
+    for line in _imports(found.imports):
+        print(line)
+    for device in sorted({device for imported in found.imports for device in imported.kernels}):
+        print(f"kernels on {device}:")
+        for imported in found.imports:
+            if device in imported.kernels:
+                print(f"  {imported.address}: {'; '.join(imported.kernels[device]) or 'can run'}")
+    print(f"{found.parts} parts of {len(found.distributions)} distributions, {len(found.findings)} problems")
+    return 1 if found.findings else 0
+
+
+def _imports(imports: Sequence[Imported]) -> Iterator[str]:
+    """How long each import took, and what heavy packages it brought in."""
+    width = max((len(imported.address) for imported in imports), default=0)
+    for imported in imports:
+        spent = "      -" if imported.seconds is None else f"{imported.seconds:5.1f} s"
+        alone = f" (its package alone: {', '.join(imported.package)})" if imported.package else ""
+        yield f"{imported.kind:<10} {imported.address:<{width}}  {spent}  {', '.join(imported.heavy)}{alone}".rstrip()

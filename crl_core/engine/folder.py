@@ -66,7 +66,7 @@ def open_spec(path: Path) -> dict[str, Any]:
     requires: dict[str, str] = spec.convert(data.get("requires", {}), dict[str, str], f"{path}: requires")
     for distribution, release in requires.items():
         if why := absent(distribution, release):
-            raise PluginError(f"{path} was made with {distribution} {release}, {why}")
+            raise PluginError(f"{path} was made with {distribution} {release}, which {why}")
     return data
 
 

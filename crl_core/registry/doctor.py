@@ -1,22 +1,30 @@
-"""What is wrong with the installed plugins; found from metadata, without importing any."""
+"""What is wrong with the installed plugins; found from metadata, and without importing any unless asked to."""
 
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import json
+import os
+import re
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
-from importlib.metadata import Distribution, distributions
+import tomllib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
+from itertools import groupby
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
 from ..errors import nearest
-from .plugins import CORE, HOOKS, KINDS, Known, advertised_hooks, core_version, identity_of, known, unmet
+from .plugins import CORE, HOOKS, KINDS, Known, absent, advertised_hooks, core_version, identity_of, known, unmet
+from .probe import Imported, probe
 
-_SECONDS = 60  # for importing one part
+GROUPS = (*(f"crl.{kind}" for kind in KINDS), HOOKS)
 
 
 class Finding(NamedTuple):
@@ -26,29 +34,56 @@ class Finding(NamedTuple):
     problem: str
 
 
+class Examination(NamedTuple):
+    """All that the doctor has found.
+
+    Attributes:
+        parts: how many were looked at, and `distributions` whose they are.
+        imports: what importing each of them does, if that was asked for.
+    """
+
+    parts: int
+    distributions: list[str]
+    findings: list[Finding]
+    imports: list[Imported]
+
+
 def examine(distribution: str | None = None, *, imports: bool = False) -> list[Finding]:
-    """All findings, or those about one distribution.
+    """What is wrong with all distributions, or with one.
 
     Args:
         imports: also import every part, each in a process of its own.
     """
-    wanted = distribution and canonicalize_name(distribution)
-    parts = [part for part in known() if wanted in (None, canonicalize_name(part.distribution))]
-    hooks = [part for part in advertised_hooks() if wanted in (None, canonicalize_name(part.distribution))]
+    return examination(distribution, imports=imports).findings
+
+
+def examination(distribution: str | None = None, *, imports: bool = False) -> Examination:
+    """What is wrong, and what was looked at. See `examine`."""
+    parts, hooks = ([part for part in found if _is_of(distribution, part)] for found in (known(), advertised_hooks()))
+    tried = _tried([*parts, *hooks]) if imports else []
     findings = [
-        *_doubled(), *_unreadable(), *_unknown_groups(), *_unmet([*parts, *hooks]), *_shared_names(),
-        *_missing([*parts, *hooks]), *_hooks(imports),
+        *_doubled(), *_stale(), *_unreadable(), *_unknown_groups(), *_unnameable(), *_unmet([*parts, *hooks]),
+        *_shared_names(), *_missing([*parts, *hooks]), *_failed(tried),
     ]  # fmt: skip
-    if imports:
-        findings += [finding for part in parts if (finding := _imported(part)) is not None]
-    if distribution is None:
-        return findings
-    found = [finding for finding in findings if canonicalize_name(finding.distribution) == wanted]
-    if not (parts or hooks or found):
-        names = {part.distribution for part in known()}
-        text = f"it advertises nothing that crl uses, or is not installed.{nearest(distribution, names)}"
-        found.append(Finding(distribution, text))
-    return found
+    findings = [finding for finding in findings if _is_of(distribution, finding)]
+    if distribution is not None and not (parts or hooks or findings):
+        findings.append(Finding(distribution, _nothing_of(distribution)))
+    return Examination(len(parts), sorted({part.distribution for part in [*parts, *hooks]}), findings, tried)
+
+
+def _is_of(distribution: str | None, what: Known | Finding) -> bool:
+    return distribution is None or canonicalize_name(distribution) == canonicalize_name(what.distribution)
+
+
+def _nothing_of(distribution: str) -> str:
+    try:
+        return f"it {absent(distribution, version(distribution))}"
+    except PackageNotFoundError:
+        names = {part.distribution for part in [*known(), *advertised_hooks()]}
+        return f"it is not installed.{nearest(distribution, names)}"
+
+
+# -- distributions ---------------------------------------------------------------------------------
 
 
 def _everything() -> list[Distribution]:
@@ -64,14 +99,63 @@ def _ours() -> list[Distribution]:
 
 def _doubled() -> Iterator[Finding]:
     """Two sets of metadata for one distribution: the first on the path hides the other's parts."""
-    ours, every = (
-        [canonicalize_name(identity[0]) for dist in found if (identity := identity_of(dist))]
-        for found in (_ours(), _everything())
-    )
-    for name, times in sorted(Counter(every).items()):
-        if name in ours and times > 1:
-            text = f"it is installed {times} times, and one hides the other"
-            yield Finding(name, f"{text}. Run: pip uninstall {name}, until it is gone; then install it again")
+    ours = {canonicalize_name(identity[0]) for dist in _ours() if (identity := identity_of(dist))}
+    named = [(canonicalize_name(identity[0]), dist) for dist in _everything() if (identity := identity_of(dist))]
+    for name, pairs in groupby(sorted(named, key=lambda pair: pair[0]), key=lambda pair: pair[0]):
+        # sorted() keeps those of one name in the order of the path.
+        places = [f"{dist.version} in {dist.locate_file('')}" for _, dist in pairs]
+        if name in ours and len(places) > 1:
+            yield Finding(
+                name,
+                f"it is installed {len(places)} times, and the first hides the others: {', '.join(places)}. "
+                f"Run: pip uninstall {name}, until it is gone; then install it again",
+            )
+
+
+def _stale() -> Iterator[Finding]:
+    """Installations for editing whose source has gone, or advertises by now what the installation doesn't know."""
+    for dist in _everything():
+        identity, folder = identity_of(dist), _source_of(dist)
+        if identity is None or folder is None:
+            continue
+        installed = {(point.group, point.name, _tight(point.value)) for point in dist.entry_points}
+        installed = {point for point in installed if point[0] in GROUPS}
+        if not folder.is_dir():
+            if installed:
+                text = f"it was installed for editing from {folder}, which is gone. Run: pip uninstall {identity[0]}"
+                yield Finding(identity[0], text)
+            continue
+        written = _written_in(folder / "pyproject.toml")
+        if written is not None and written != installed:
+            names = ", ".join(sorted({f"{group} {name}" for group, name, _ in written ^ installed}))
+            text = f"{folder / 'pyproject.toml'} has changed since it was installed ({names})"
+            yield Finding(identity[0], f"{text}. Run: pip install -e {folder}")
+
+
+def _source_of(dist: Distribution) -> Path | None:
+    """The folder of which it is an installation for editing."""
+    try:
+        origin = json.loads(dist.read_text("direct_url.json") or "{}")
+        editable = origin.get("dir_info", {}).get("editable", False)
+        return Path(url2pathname(urlsplit(origin["url"]).path)) if editable else None
+    except (ValueError, KeyError, AttributeError):
+        return None
+
+
+def _written_in(project: Path) -> set[tuple[str, str, str]] | None:
+    """What a pyproject.toml advertises to crl; None where it leaves that to others, or can't be read."""
+    try:
+        table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        if "entry-points" in table.get("dynamic", ()):
+            return None
+        groups = {group: points for group, points in table.get("entry-points", {}).items() if group in GROUPS}
+        return {(group, name, _tight(target)) for group, points in groups.items() for name, target in points.items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+
+
+def _tight(target: Any) -> str:
+    return re.sub(r"\s", "", str(target))
 
 
 def _unreadable() -> Iterator[Finding]:
@@ -83,12 +167,22 @@ def _unreadable() -> Iterator[Finding]:
 
 
 def _unknown_groups() -> Iterator[Finding]:
-    right = {f"crl.{kind}" for kind in KINDS} | {HOOKS}
-    for dist in _ours():
-        for point in dist.entry_points:
-            if point.group.startswith("crl.") and point.group not in right and (identity := identity_of(dist)):
+    for dist in _everything():
+        wrong = [
+            point for point in dist.entry_points if point.group not in GROUPS and _meant_for_crl(dist, point.group)
+        ]
+        for point in wrong:
+            if identity := identity_of(dist):
                 text = f"its entry point group {point.group!r} is none of crl's, so {point.name!r} is not seen"
-                yield Finding(identity[0], f"{text}.{nearest(point.group, right)}")
+                yield Finding(identity[0], f"{text}.{nearest(point.group, GROUPS)}")
+
+
+def _meant_for_crl(dist: Distribution, group: str) -> bool:
+    if group.startswith("crl."):
+        return True
+    if not (group.startswith("crl") or re.match(r"[clr]{3}\W", group)):
+        return False
+    return any(re.match(r"crl[-_.]core\b", text, re.IGNORECASE) for text in dist.requires or ())
 
 
 def _unmet(parts: list[Known]) -> Iterator[Finding]:
@@ -98,6 +192,19 @@ def _unmet(parts: list[Known]) -> Iterator[Finding]:
             yield Finding(
                 owner, f"{release} needs {wanted}; this is crl-core {ours}. Run: pip install -U {owner} crl-core"
             )
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def _unnameable() -> Iterator[Finding]:
+    for part in known():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", part.name):
+            text = f"the {part.kind} {part.name!r} can't be named: letters, digits, dots and dashes make a name"
+            yield Finding(part.distribution, text)
+        if ":" not in part.target:
+            text = f"{part.kind} {part.address!r}: {part.target!r} names a module; a part is module:Class"
+            yield Finding(part.distribution, text)
 
 
 def _shared_names() -> Iterator[Finding]:
@@ -110,53 +217,52 @@ def _shared_names() -> Iterator[Finding]:
             yield Finding(
                 part.distribution, f"{part.kind} {part.name!r} alone means the core's: write {part.address!r}"
             )
+        elif part.namespace != CORE and same:
+            others = ", ".join(f"{other.address} ({other.distribution} {other.version})" for other in same)
+            yield Finding(
+                part.distribution, f"{part.kind} {part.name!r} alone also means {others}: write {part.address!r}"
+            )
 
 
 def _missing(parts: list[Known]) -> Iterator[Finding]:
     for part in parts:
-        # Only the top package: looking further would import it.
-        package = part.target.partition(":")[0].partition(".")[0].strip()
-        if not package or (package not in sys.modules and importlib.util.find_spec(package) is None):
-            yield Finding(
-                part.distribution, f"{part.kind} {part.address!r}: there is no package {package!r} for {part.target}"
-            )
+        lacking = _first_missing(part)
+        if lacking is not None:
+            what = "module" if "." in lacking.strip(".") else "package"
+            text = f"{part.kind} {part.address!r}: there is no {what} {lacking!r} for {part.target}"
+            yield Finding(part.distribution, text)
 
 
-def _hooks(imports: bool) -> Iterator[Finding]:
-    if not imports:
-        return
-    from .hooks import load_hooks
-
-    loaded = load_hooks()
-    for owner, error in loaded.failed.items():
-        yield Finding(owner, str(error))
-    for hook in loaded.manager.hook.crl_doctor.get_hookimpls():
-        owner = loaded.owners[hook.plugin_name]
+def _first_missing(part: Known) -> str | None:
+    """The module of a part, or the first of the packages around it, that can't be found; imports none of them."""
+    name, found = "", None
+    for step in part.target.partition(":")[0].strip().split("."):
+        around, name = name, f"{name}.{step}".lstrip(".")
         try:
-            said: Any = hook.function()
-            answers = [str(text) for text in said or ()]
-        except Exception as error:
-            answers = [f"its hook crl_doctor raised {type(error).__name__}: {error}"]
-        yield from (Finding(owner, text) for text in answers)
+            found = _spec(name, around, found)
+        except (ImportError, ValueError, AttributeError):  # who can't be asked so might be found by importing
+            return None if name else ""
+        if found is None:
+            return name
+    return None
 
 
-def _imported(part: Known) -> Finding | None:
-    module, _, attribute = part.target.partition(":")
-    code = f"import importlib, operator; operator.attrgetter({attribute!r})(importlib.import_module({module!r}))"
-    start = time.perf_counter()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Finding(
-            part.distribution, f"{part.kind} {part.address!r}: importing {module} took more than {_SECONDS} s"
-        )
-    if done.returncode == 0:
-        return None
-    last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-    spent = time.perf_counter() - start
-    return Finding(
-        part.distribution,
-        f"{part.kind} {part.address!r}: importing {part.target} failed after {spent:.1f} s: {last[0]}",
-    )
+def _spec(name: str, around: str, package: ModuleSpec | None) -> ModuleSpec | None:
+    if name in sys.modules or not around:
+        return importlib.util.find_spec(name)
+    # importlib's own way would import the package.
+    places = package.submodule_search_locations if package else None
+    return None if places is None else PathFinder.find_spec(name, list(places))
+
+
+def _tried(parts: Iterable[Known]) -> list[Imported]:
+    """What importing the parts does, as far as they can be found."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(probe, [part for part in parts if _first_missing(part) is None]))
+
+
+def _failed(tried: Iterable[Imported]) -> Iterator[Finding]:
+    for found in tried:
+        # Hooks speak for their whole plugin.
+        start = "" if found.kind == "hooks" else f"{found.kind} {found.address!r}: "
+        yield from (Finding(found.distribution, f"{start}{problem}") for problem in found.problems)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,13 +63,13 @@ class Listeners(NamedTuple):
     """By the name of a plugin in `manager`: who advertises it."""
 
 
-def load_hooks() -> Listeners:
-    """All hooks that can be loaded, and what became of the others. Says nothing, caches nothing."""
+def load_hooks(advertised: Iterable[Known]) -> Listeners:
+    """The hooks that can be loaded, and what became of the others. Says nothing, caches nothing."""
     manager = pluggy.PluginManager("crl")
     manager.add_hookspecs(Hooks)
     failed: dict[str, PluginError] = {}
     owners: dict[str, Known] = {}
-    for known in advertised_hooks():
+    for known in advertised:
         try:
             _register(manager, known)
             owners[known.address] = known
@@ -80,7 +81,6 @@ def load_hooks() -> Listeners:
 def _register(manager: pluggy.PluginManager, known: Known) -> None:
     who = f"the hooks of {known.distribution} {known.version} ({known.target})"
     advice = f"None of its hooks run; other plugins are unaffected. Run: crl doctor {known.distribution}"
-    check(known)
     try:
         module = resolve(known.target)
     except (Exception, SystemExit) as error:
@@ -105,9 +105,18 @@ def _register(manager: pluggy.PluginManager, known: Known) -> None:
 @cache
 def listeners() -> Listeners:
     """The hooks of this process, loaded once; failures are told once."""
-    loaded = load_hooks()
-    for error in loaded.failed.values():
-        warnings.warn(str(error), stacklevel=2)
+    fitting: list[Known] = []
+    failed: dict[str, PluginError] = {}
+    for known in advertised_hooks():
+        try:
+            check(known)
+            fitting.append(known)
+        except PluginError as error:
+            failed[known.distribution] = error
+    loaded = load_hooks(fitting)
+    loaded.failed.update(failed)
+    for told in loaded.failed.values():
+        warnings.warn(str(told), stacklevel=2)
     return loaded
 
 

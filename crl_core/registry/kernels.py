@@ -66,8 +66,10 @@ def _reasons(body: Kernel, problem: Problem) -> list[str]:
 
 def _explicit(name: str, problem: Problem) -> Kernel:
     kernel: Kernel = make("kernel", name)
-    if reasons := kernel.unsupported(problem):
-        raise PluginError(f"the kernel {name!r} can't run here: " + "; ".join(reasons))
+    if reasons := _reasons(kernel, problem):
+        raise PluginError(
+            f'the kernel {name!r} can\'t run here: {"; ".join(reasons)}. kernel="auto" takes the best that can'
+        )
     return kernel
 
 

@@ -237,7 +237,7 @@ def core_version() -> str:
 
 
 def absent(distribution: str, release: str) -> str | None:
-    """Why what `distribution` advertises can't be had, and what to do; None where it can."""
+    """Why what `release` of a distribution advertised can't be had, and what to run; None where it can."""
     from packaging.utils import canonicalize_name
 
     here = {canonicalize_name(part.distribution) for part in [*known(), *advertised_hooks()]}
@@ -246,12 +246,12 @@ def absent(distribution: str, release: str) -> str | None:
     try:
         present = version(distribution)
     except PackageNotFoundError:
-        return f"which is not installed. Run: pip install {distribution}=={release}"
+        return f"is not installed. Run: pip install {distribution}=={release}"
     if namespace_of(distribution) in _disabled():
-        return f"which is installed, and left out by CRL_DISABLE={os.environ['CRL_DISABLE']}"
+        return f"is installed, and left out by CRL_DISABLE={os.environ['CRL_DISABLE']}"
     if _alone():
-        return "which is installed, and left out by CRL_AUTOLOAD=0"
-    return f"of which {present} is installed, and advertises no parts. Run: crl doctor {distribution}"
+        return "is installed, and left out by CRL_AUTOLOAD=0"
+    return f"is installed, in version {present}, and advertises no parts"
 
 
 def load(part: Known) -> Loaded:

@@ -112,7 +112,8 @@ def _said_by_hooks(part: Known) -> list[str]:
     said: list[str] = []
     for hook in loaded.manager.hook.crl_doctor.get_hookimpls():
         try:
-            said += [str(text) for text in hook.function() or ()]
+            told: Any = hook.function()
+            said += [str(text) for text in told or ()]
         except Exception as error:
             said.append(f"its hook crl_doctor raised {type(error).__name__}: {error}")
     return said

@@ -43,9 +43,7 @@ def same_numbers(found: Tensor, wanted: Tensor, what: str, rtol: float = 1e-5, a
     if not torch.allclose(found.double(), wanted.double(), rtol, atol, equal_nan=True):
         difference = (found.double() - wanted.double()).abs()
         place = [int(i) for i in torch.unravel_index(difference.nan_to_num(torch.inf).argmax(), found.shape)]
-        raise Fails(
-            f"{what}: {found[tuple(place)].item():.6g} at {place}, expected {wanted[tuple(place)].item():.6g}"
-        )
+        raise Fails(f"{what}: {found[tuple(place)].item():.6g} at {place}, expected {wanted[tuple(place)].item():.6g}")
 
 
 def all_same(found: Iterable[Tensor], wanted: Iterable[Tensor], what: str, **tolerance: float) -> None:

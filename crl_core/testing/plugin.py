@@ -9,16 +9,15 @@ from typing import Any, TypeVar
 import attrs
 import torch
 from packaging.utils import canonicalize_name
-from torch import nn
 
-from ..assembly import part_of
+from ..assembly import signature
 from ..errors import CrlError, nearest
-from ..pipeline import Pipeline
-from ..protocols import Sampler, Source, View
+from ..protocols import Sampler, View
+from ..recipe import Recipe
 from ..registry import Known, known, load
 from . import Examples, ExpectedFailures, Options
 from .importing import Imported, import_all
-from .outcome import Fails, Skips
+from .outcome import Fails
 from .trees import cut
 from .workers import Worked, work
 
@@ -66,14 +65,9 @@ class Plugin:
         return work({label: case for label, case in self.cases.items() if self.imported[label].error is None})
 
     @cached_property
-    def pipelines(self) -> list[Pipeline]:
-        """Of the recipes that can be made."""
-        return [made.pipeline for made in self._made_recipes]
-
-    @cached_property
     def items(self) -> Any:
         """The training items of the first recipe or source that gives any; None where there are none."""
-        for source in [*(made.source for made in self._made_recipes), *self._made("source")]:
+        for source in [*(made.source for made in self.recipes), *self._made("source")]:
             try:
                 found: Any = source.items(source.splits[0])
                 found.__getitems__([0, 1])
@@ -85,10 +79,11 @@ class Plugin:
     @cached_property
     def samplers(self) -> list[Sampler]:
         """Of the recipes, then of the distribution itself: those that can be made."""
-        return [*(pipeline.sampler for pipeline in self.pipelines), *self._made("sampler")]
+        return [*(made.pipeline.sampler for made in self.recipes), *self._made("sampler")]
 
     @cached_property
-    def _made_recipes(self) -> list[Any]:
+    def recipes(self) -> list[Recipe]:
+        """Those that can be made."""
         return self._made("recipe")
 
     def _made(self, kind: str) -> list[Any]:
@@ -201,22 +196,8 @@ class Case:
     def _options_in_recipes(self) -> Mapping[str, Any]:
         if self.part.kind not in ("sampler", "encoder", "source"):
             return {}
-        for module in self._in_recipes():
-            if type(module) is self.cls:
-                return part_of(self.part.kind, module, self.label).options  # type: ignore[no-any-return]
+        for made in self.plugin.recipes:
+            for used in (made.source, made.pipeline.sampler, *made.pipeline.modules()):
+                if type(used) is self.cls:
+                    return {name: getattr(used, name) for name in signature(self.cls)}
         return {}
-
-    def _in_recipes(self) -> list[Any]:
-        if any(part.kind == "recipe" for part in self.plugin.parts) is False:
-            return []
-        found: list[Any] = []
-        for made in self.plugin._made_recipes:
-            found += [made.source, made.pipeline.sampler, *made.pipeline.modules()]
-        return found
-
-
-def is_module(part: Any) -> bool:
-    return isinstance(part, nn.Module)
-
-
-__all__ = ["ROWS", "Case", "Plugin", "Skips", "Source"]

@@ -12,37 +12,12 @@ import torch.nn.functional as F
 from compositions.parts_heads import Unit
 from compositions.parts_promises import has_a_spec, keeps_its_state
 from compositions.parts_scenes import Perceptron, Scenes, seen
-from compositions.parts_tables import Tables
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Embeddings, View, same
+from crl_core import Bank, View, same
 
 ITEMS, DRAWN, TEMPERATURE, WIDTH = 512, 64, 0.07, 16
-
-
-class Bank(Tables):
-    """One key for every instance: a moving average of its embeddings, of length 1. Those never seen are no keys."""
-
-    def __init__(self, size: int, momentum: float = 0.5) -> None:
-        super().__init__("z", "label", "batch")
-        self.size, self.momentum = size, momentum
-
-    def keys(self) -> Embeddings | None:
-        if not len(self.z):
-            return None
-        known = (self.batch >= 0).nonzero().squeeze(1)
-        return Embeddings(self.z[known], {"instance": known, "label": self.label[known], "batch": self.batch[known]})
-
-    @torch.no_grad()
-    def update(self, keys: Embeddings) -> None:
-        rows = keys.meta["instance"]
-        if not len(self.z):
-            self.z = keys.z.new_zeros(self.size, keys.z.shape[1])
-            self.label, self.batch = rows.new_full((2, self.size), -1)
-        kept = self.momentum * (self.batch[rows] >= 0).to(keys.z.dtype).unsqueeze(1)
-        self.z[rows] = F.normalize(kept * self.z[rows] + (1 - kept) * keys.z, dim=1)
-        self.label[rows], self.batch[rows] = keys.meta["label"], keys.meta["batch"]
 
 
 class NoiseContrast(nn.Module):
@@ -80,7 +55,6 @@ class AsSeen:
         return View(seen(batch.data), batch.meta)
 
 
-crl.register("memory", "test-bank", Bank)
 crl.register("loss", "noise-contrast", NoiseContrast)
 crl.register("sampler", "as-seen", AsSeen)
 
@@ -186,18 +160,6 @@ def test_negatives_are_of_other_classes_and_all_keys_of_earlier_batches() -> Non
     assert bool((key["label"][:, 1:] != label).all())
     assert bool((key["batch"] < pipeline.batches).all())
     assert not any("memory" in name for name, _ in pipeline.named_parameters())
-
-
-def test_the_bank_is_a_moving_average_of_length_one() -> None:
-    bank = Bank(6)
-    a, b = F.normalize(torch.randn(2, 2, 4), dim=-1)
-    meta = {"instance": torch.tensor([4, 1]), "label": torch.tensor([0, 1]), "batch": torch.tensor([1, 1])}
-    bank.update(Embeddings(a, meta))
-    bank.update(Embeddings(b[:1], {name: column[:1] for name, column in meta.items()}))
-    keys = bank.keys()
-    assert keys.meta["instance"].tolist() == [1, 4]
-    torch.testing.assert_close(keys.z[0], a[1])
-    torch.testing.assert_close(keys.z[1], F.normalize(a[0] + b[0], dim=0))
 
 
 def test_the_loss_is_the_sources() -> None:

@@ -11,77 +11,18 @@ import torch.nn.functional as F
 from compositions.parts_heads import Unit
 from compositions.parts_promises import has_a_spec, keeps_its_state
 from compositions.parts_scenes import Looks, Perceptron, Scenes
-from compositions.parts_tables import Tables
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 import crl_core as crl
-from crl_core import Embeddings, Progress, same
+from crl_core import Embeddings, Progress, Prototypes, same
+from crl_core.parts.memories.prototypes import concentration
 from crl_core.protocols import Embed
 
 CLUSTERINGS = (8, 16, 32)
 TEMPERATURE = 0.2
 WARMUP = 3
-
-
-class Prototypes(Tables):
-    """Centroids of all items' embeddings by one branch, each divided by its concentration.
-
-    As keys they have the column `cluster`; rows whose instance was clustered get it too.
-
-    Args:
-        clusters: how many.
-        branch: whose embeddings, of length 1, are clustered.
-        temperature: the mean concentration.
-        warmup: epochs without prototypes.
-    """
-
-    def __init__(self, clusters: int, branch: str = "key", temperature: float = 0.2, warmup: int = 20) -> None:
-        super().__init__("centroids", "concentrations", "cluster_of")
-        self.clusters, self.branch, self.temperature, self.warmup = clusters, branch, temperature, warmup
-
-    def keys(self) -> Embeddings | None:
-        if not len(self.centroids):
-            return None
-        keys = self.centroids / self.concentrations.unsqueeze(1)
-        return Embeddings(keys, {"cluster": torch.arange(len(keys), device=keys.device)})
-
-    def update(self, keys: Embeddings) -> None:
-        """Prototypes change between epochs only."""
-
-    def annotate(self, meta: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"cluster": self.cluster_of[meta["instance"]]} if len(self.centroids) else {}
-
-    def on_epoch(self, progress: Progress, embed: Embed) -> None:
-        if progress.epoch < self.warmup:
-            return
-        table = embed(self.branch)
-        means = KMeans(self.clusters, n_init=1, random_state=progress.epoch).fit(table.z.cpu().numpy())
-        cluster = torch.from_numpy(means.labels_).long().to(table.z.device)
-        centres = torch.from_numpy(means.cluster_centers_).to(table.z)
-        self.cluster_of = cluster.new_full((int(table.meta["instance"].max()) + 1,), -1)
-        self.cluster_of[table.meta["instance"]] = cluster
-        self.concentrations = concentration(table.z, centres, cluster, self.temperature)
-        self.centroids = F.normalize(centres, dim=1)
-
-
-def concentration(z: Tensor, centres: Tensor, cluster: Tensor, temperature: float) -> Tensor:
-    """φ `[K]`: low where many items lie close around their centre (Li et al. 2021, equation 12).
-
-    As in their code, a cluster of one item gets the highest, and the tenths at both ends are cut
-    off; then all are scaled to the mean `temperature`.
-    """
-    count = torch.bincount(cluster, minlength=len(centres)).to(z.dtype)
-    distance = (z - centres[cluster]).norm(dim=1)
-    total = torch.zeros_like(count).index_add_(0, cluster, distance)
-    phi = total / (count * (count + 10).log()).clamp(min=1)
-    phi = torch.where(count > 1, phi, phi.max())
-    phi = phi.clamp(phi.quantile(0.1), phi.quantile(0.9))
-    return temperature * phi / phi.mean()
-
-
-crl.register("memory", "prototypes", Prototypes)
 
 
 def pcl() -> crl.Pipeline:
@@ -136,7 +77,7 @@ def test_clusters_show_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def noted(self: Prototypes, progress: Progress, embed: Embed) -> None:
         original(self, progress, embed)
-        clusterings.setdefault(self.clusters, []).append((progress.epoch, self.centroids.clone()))
+        clusterings.setdefault(self.clusters, []).append((progress.epoch, self.stored.get("centroids", torch.empty(0))))
 
     monkeypatch.setattr(Prototypes, "on_epoch", noted)
     source, pipeline = Scenes(), pcl()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import pytest
 import torch
@@ -15,64 +14,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Progress, View, distributed, same
-from crl_core.protocols import Embed
+from crl_core import Progress, View, same
+from crl_core.parts.losses import swapped_assignment
+from crl_core.parts.losses.swapped_assignment import sinkhorn
 
 PROTOTYPES, WIDTH = 24, 16
-
-
-def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """Soft assignments `[B, K]` that share the prototypes out evenly (Caron et al. 2020, equation 3).
-
-    Every row sums to 1 and, the more iterations, every column to B / K; over the batches of all processes.
-    """
-    q = ((scores - 1) / epsilon).exp()
-    for _ in range(iterations):
-        q = q / distributed.total(q.sum(0))
-        q = q / q.sum(1, keepdim=True)
-    return q
-
-
-class SwappedAssignment(nn.Module):
-    """Cross-entropy between the key's assignment and the query's softmax over the prototypes.
-
-    Takes embeddings of length 1. Of 3000 prototypes and so on, the paper's values are the defaults.
-
-    Args:
-        prototypes, width: how many, and of what size.
-        temperature: of the query's softmax.
-        epsilon, iterations: of the assignment.
-        frozen: epochs at the start in which the prototypes stay as they are.
-    """
-
-    takes: ClassVar[Literal["pairs"]] = "pairs"
-    held: Tensor
-
-    def __init__(
-        self, prototypes: int = 3000, width: int = 128, temperature: float = 0.1, epsilon: float = 0.05,
-        iterations: int = 3, frozen: int = 1,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.prototypes, self.width, self.temperature = prototypes, width, temperature
-        self.epsilon, self.iterations, self.frozen = epsilon, iterations, frozen
-        self.table = nn.Parameter(F.normalize(torch.randn(prototypes, width), dim=1))
-        self.register_buffer("held", torch.tensor(False))
-
-    def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        target = self.assign(key)
-        table = self.table.detach() if self.held else self.table
-        return -(target * F.log_softmax(query @ table.T / self.temperature, dim=1)).sum(1)
-
-    @torch.no_grad()
-    def assign(self, key: Tensor) -> Tensor:
-        return sinkhorn(key @ self.table.T, self.epsilon, self.iterations)
-
-    def on_epoch(self, progress: Progress, embed: Embed) -> None:
-        self.held.fill_(progress.epoch < self.frozen)
-
-    @torch.no_grad()
-    def on_step(self, progress: Progress) -> None:
-        self.table.copy_(F.normalize(self.table, dim=1))
 
 
 class Crops:
@@ -104,7 +50,6 @@ class Pooled(nn.Module):
         return output
 
 
-crl.register("loss", "swapped-assignment", SwappedAssignment)
 crl.register("sampler", "crops", Crops)
 crl.register("encoder", "pooled", Pooled)
 
@@ -119,7 +64,7 @@ def swav() -> crl.Pipeline:
         },
         contrasts=[
             crl.Contrast(
-                ("large", "small"), "large", loss=SwappedAssignment(PROTOTYPES, WIDTH),
+                ("large", "small"), "large", loss=crl.SwappedAssignment(PROTOTYPES, WIDTH),
                 positive=same("instance") & ~same("row"),
             )
         ],
@@ -163,43 +108,12 @@ def test_scenes_of_a_class_meet() -> None:
 
 
 def test_without_equal_shares_all_crops_go_to_one_prototype(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(globals(), "sinkhorn", lambda scores, epsilon, iterations: (scores / epsilon).softmax(1))
+    monkeypatch.setattr(
+        swapped_assignment, "sinkhorn", lambda scores, epsilon, iterations: (scores / epsilon).softmax(1)
+    )
     source, pipeline = Scenes(), swav()
     fitted(pipeline, source, epochs=5)
     assert most_used(pipeline, some(source, "test", 512)) > 0.9
-
-
-# -- assignments -------------------------------------------------------------------------------------------
-
-
-def wrong_axis(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    return sinkhorn(scores.T, epsilon, iterations).T
-
-
-def check_marginals(assign: Callable[[Tensor, float, int], Tensor]) -> None:
-    # Nearly all crops lie nearest to the last prototypes.
-    cosines = torch.rand(40, 10, dtype=torch.float64) * 0.5 + torch.linspace(-0.5, 0.5, 10, dtype=torch.float64)
-    torch.testing.assert_close(
-        assign(cosines, 0.05, 3).sum(1), torch.ones(40, dtype=torch.float64), msg="a crop is assigned once"
-    )
-    uneven = [float((assign(cosines, 0.05, n).sum(0) - 4).abs().max()) for n in (1, 3, 10, 100)]
-    assert sorted(uneven, reverse=True) == uneven, "the shares come ever closer to equal"
-    assert uneven[1] < 0.05 * float(((cosines / 0.05).softmax(1).sum(0) - 4).abs().max())
-    assert uneven[-1] < 1e-6
-
-
-def test_sinkhorns_marginals() -> None:
-    check_marginals(sinkhorn)
-
-
-def test_a_sinkhorn_over_the_wrong_axis_is_caught() -> None:
-    with pytest.raises(AssertionError, match="assigned once"):
-        check_marginals(wrong_axis)
-
-
-def test_every_crop_counts_alike_however_often_it_is_a_key() -> None:
-    cosines = torch.rand(6, 4, dtype=torch.float64)
-    torch.testing.assert_close(sinkhorn(cosines.repeat(3, 1), 0.05, 3)[:6], sinkhorn(cosines, 0.05, 3))
 
 
 # -- the recipe --------------------------------------------------------------------------------------------
@@ -221,7 +135,7 @@ def test_the_term_is_the_sources_loop_over_crops() -> None:
 
 
 def test_assignments_have_no_gradient() -> None:
-    loss = SwappedAssignment(5, 4)
+    loss = crl.SwappedAssignment(5, 4)
     query, key = (F.normalize(torch.randn(8, 4), dim=1).requires_grad_() for _ in range(2))
     loss(query, key).mean().backward()
     assert key.grad is None

@@ -28,7 +28,7 @@ class MLP(Lazy):
         """`[…, width]` to `[…, size]`; batch statistics are taken over all rows."""
         self.ensure_built(features)
         output: Tensor = self.layers(features.flatten(0, -2))
-        return output.view(*features.shape[:-1], -1)
+        return output.view(*features.shape[:-1], output.shape[-1])
 
 
 def perceptron(width: int, hidden: int, size: int, depth: int, norm: bool) -> nn.Sequential:

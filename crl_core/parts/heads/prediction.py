@@ -27,4 +27,4 @@ class Prediction(Lazy):
         """`[…, width]` to `[…, width]`."""
         self.ensure_built(features)
         output: Tensor = self.layers(features.flatten(0, -2))
-        return output.view(*features.shape[:-1], -1)
+        return output.view(*features.shape[:-1], output.shape[-1])

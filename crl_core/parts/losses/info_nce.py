@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...pairs import Scores
+from ...pairs import Scores, Summed
 
 
 class InfoNCE(nn.Module):
@@ -14,20 +14,25 @@ class InfoNCE(nn.Module):
     van den Oord et al. 2018, equation 4; NT-Xent (Chen et al. 2020) where the keys are the queries.
     Written as softplus(log Σ exp s⁻ - s⁺), which keeps its gradient where cross-entropy rounds to 0.
 
-    With several positives P (Khosla et al. 2020):
-        "outside": mean over P of -log( exp s⁺ / Σ over P and negatives ), their L_out;
-        "inside": -log( Σ over P of exp s⁺ / Σ over P and negatives ), their L_in without its constant.
+    With several positives P:
+        "outside": mean over P of -log( exp s⁺ / Σ over P and negatives ), L_out of Khosla et al. 2020;
+        "inside": -log( Σ over P of exp s⁺ / Σ over P and negatives ), their L_in without its constant;
+        "each": every positive alone against the negatives, the mean over all of them.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
 
-    def __init__(self, positives: Literal["outside", "inside"] = "outside") -> None:
+    def __init__(self, positives: Literal["outside", "inside", "each"] = "outside") -> None:
         super().__init__()
         self.positives = positives
 
-    def forward(self, scores: Scores) -> Tensor:
+    def forward(self, scores: Scores) -> Tensor | Summed:
+        negative = scores.negative.logsumexp()
+        if self.positives == "each":
+            alone = scores.positive.sum(lambda s, n: F.softplus(n - s), negative)
+            return Summed(alone, scores.positive.count())
         positive = scores.positive.logsumexp()
-        loss = F.softplus(scores.negative.logsumexp() - positive)
+        loss = F.softplus(negative - positive)
         if self.positives == "outside":
             loss = loss + positive - scores.positive.mean()
         return loss

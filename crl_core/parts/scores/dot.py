@@ -4,6 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from .temperature import divisor
+
 
 def product(query: Tensor, key: Tensor) -> Tensor:
     """Dot products: `[N, D]` with `[M, D]` to `[N, M]`, `[N, 1 | K, D]` with `[N, K, D]` to `[N, K]`."""
@@ -21,16 +23,11 @@ class Dot(nn.Module):
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
-        self.temperature = positive_temperature(temperature)
+        self.temperature = temperature
+        self.divisor = divisor(temperature)
 
     def factors(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        return query / self.temperature, key
+        return query * self.divisor.scale(), key
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         return product(*self.factors(query, key))
-
-
-def positive_temperature(temperature: float) -> float:
-    if not temperature > 0:
-        raise ValueError(f"a temperature is above 0, not {temperature!r}")
-    return temperature

@@ -346,7 +346,7 @@ def test_settings_reach_any_place() -> None:
         (
             "simclr",
             "pipeline.contrasts.0.score.temprature=0.1",
-            "no option 'temprature'; it has temperature. Did you mean 'temperature'",
+            "no option 'temprature'; it has temperature.* Did you mean 'temperature'",
         ),
         ("simclr", "pipeline.contrasts.1.score.temperature=0.1", "has the places 0 to 0, not '1'"),
         ("simclr", "pipeline.sampler.settings=simclr-smal", "no setting 'simclr-smal'.*Did you mean 'simclr-small'"),
@@ -363,9 +363,9 @@ def test_a_setting_that_means_nothing_is_told(name: str, setting: str, said: str
 # Before any of it was run: raw pixels know .47 of the moved digits and an untrained network .45, chance is .1.
 # A method that learns is far above both after a few epochs; one with a broken pair, target or queue is not.
 BAR = 0.60
-# BYOL's target is a mean over about a hundred steps, and follows ever more slowly: the hundred steps of ten epochs
-# are too few for it (.50 was found). The bar is the same.
-EPOCHS = {"simclr": 10, "moco-v2": 10, "byol": 60, "sup-con": 10}
+# BYOL has nothing to push apart, and its target follows ever more slowly: after ten epochs, a hundred steps, it was
+# at .50. It gets the epochs of its recipe, and the same bar.
+EPOCHS = {"simclr": 10, "moco-v2": 10, "byol": 80, "sup-con": 10}
 
 
 def trained(name: str) -> tuple[Pipeline, dict[str, float]]:

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from ...pairs import Scores
+
+
+class DonskerVaradhan(nn.Module):
+    """-( E⁺[s] - log E⁻[exp s] ): the negative of a lower bound on mutual information, in nats.
+
+    Belghazi et al. 2018 (MINE); Hjelm et al. 2019 (DIM). The logarithm is taken for every query by itself,
+    over its own negatives, so that batches, queues and processes give one figure.
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        negative = scores.negative
+        return negative.logsumexp() - negative.count().clamp(min=1).log() - scores.positive.mean()

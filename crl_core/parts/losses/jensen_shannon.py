@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...pairs import Scores
+
+
+class JensenShannon(nn.Module):
+    """E⁺[log(1 + exp(-s))] + E⁻[log(1 + exp s)]: the estimator of DIM (Hjelm et al. 2019, equation 4).
+
+    Its best value is 2 log 2 minus twice the Jensen-Shannon divergence; steady where the bounds in nats are not.
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        positive = scores.positive.sum(lambda s: F.softplus(-s)) / scores.positive.count()
+        return positive + scores.negative.sum(F.softplus) / scores.negative.count().clamp(min=1)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...pairs import Scores
+
+
+class Lifted(nn.Module):
+    """All positives against all negatives of a query in smooth maxima; for scores that are negative distances.
+
+    max(0, log Σ exp D⁺ + log Σ exp(margin - D⁻)): the generalised lifted structure loss (Hermans et al.
+    2017, equation 10, after Oh Song et al. 2016). With D = -s, the first sum is over exp(-s⁺).
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, scores: Scores) -> Tensor:
+        return F.relu(scores.positive.logsumexp(-1.0) + self.margin + scores.negative.logsumexp())

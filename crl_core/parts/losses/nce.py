@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import CrlError
+from ...pairs import Scores
+
+
+class NCE(nn.Module):
+    """Data or noise? A logistic regression on s - log(K q), with K noise keys drawn with probability q.
+
+    Gutmann and Hyvärinen 2010; Mnih and Teh 2012 (Le-Khac et al. 2020, equations 7 and 8). For keys that
+    were drawn (`draw`, or a sampler that says `log_noise`).
+
+    Args:
+        normaliser: "one" takes exp s as it is, already normalised (Mnih and Teh); "first-batch" divides
+            it by a constant Z, estimated once from the first batch's noise keys (Wu et al. 2018; CMC).
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+    log_z: Tensor
+
+    def __init__(self, normaliser: Literal["one", "first-batch"] = "one") -> None:
+        super().__init__()
+        self.normaliser = normaliser
+        self.register_buffer("log_z", torch.tensor(0.0 if normaliser == "one" else math.nan))
+
+    def forward(self, scores: Scores) -> Tensor:
+        if scores.log_noise is None:
+            raise CrlError("NCE has to know with what probability keys were drawn: contrast with `draw`, or use NEG")
+        noise = scores.negative.count()
+        if self.normaliser == "first-batch" and bool(self.log_z.isnan()):
+            self.log_z.copy_(self._estimate(scores).detach())
+        corrected = scores.minus(scores.log_noise + noise.log().unsqueeze(-1) + self.log_z)
+        return corrected.positive.sum(lambda s: F.softplus(-s)) + corrected.negative.sum(F.softplus)
+
+    @staticmethod
+    def _estimate(scores: Scores) -> Tensor:
+        """log of the sum of exp s over everything that could be drawn: the mean of exp(s) / q over the noise."""
+        assert scores.log_noise is not None
+        negative = scores.minus(scores.log_noise).negative
+        return negative.logsumexp().logsumexp(0) - negative.count().sum().log()

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from ...pairs import Scores
+
+
+class NWJ(nn.Module):
+    """-( E⁺[s] - E⁻[exp(s - 1)] ): the negative of a lower bound on mutual information, in nats.
+
+    Nguyen, Wainwright, Jordan 2010 (Poole et al. 2019, equation 5). Unbiased, and of high variance where
+    there is much information.
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        negative = scores.negative
+        return (negative.logsumexp() - negative.count().clamp(min=1).log() - 1).exp() - scores.positive.mean()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ... import distributed
+from ...errors import CrlError
+from ...protocols import Embed, Progress
+from .aligned import aligned
+
+
+class SwappedAssignment(nn.Module):
+    """The query predicts to which prototypes its key is assigned: -Σₖ qₖ log softmax(z·c / τ)ₖ.
+
+    Caron et al. 2020 (SwAV), equations 1 to 3. z is the query's direction, c are prototypes of length 1, and q is
+    the key's assignment, in which all keys of all processes share the prototypes evenly; it has no gradient. The
+    prototypes are set back to length 1 after every step, and stay as they are for the first epochs, as in the
+    authors' code. All embeddings equal: log K, if all prototypes are equally far.
+
+    With pairs in both directions each view predicts the other, which is the paper's swap. In multi-crop, the large
+    crops alone are keys, all of them equally often, and so count alike in the assignment.
+
+    Args:
+        prototypes, width: how many, K, and the embeddings' dimension. They are trained with the pipeline.
+        temperature: τ.
+        epsilon, iterations: of the assignment: its entropy, and how often shares are evened out.
+        frozen: epochs at the start in which the prototypes stay as they are.
+    """
+
+    takes: ClassVar[Literal["pairs"]] = "pairs"
+    held: Tensor
+
+    def __init__(
+        self,
+        prototypes: int = 3000,
+        width: int = 128,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        frozen: int = 1,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("prototypes", prototypes, 2),
+            ("width", width, 1),
+            ("iterations", iterations, 1),
+            ("frozen", frozen, 0),
+            # exp(-2 / epsilon), the share of what lies opposite, must not be 0 in float32.
+            ("epsilon", epsilon, 0.025),
+        ):
+            if not value >= least:
+                raise ValueError(f"{name} is {least} or more, not {value!r}")
+        if not temperature > 0:
+            raise ValueError(f"a temperature is above 0, not {temperature!r}")
+        self.prototypes, self.width, self.temperature = prototypes, width, temperature
+        self.epsilon, self.iterations, self.frozen = epsilon, iterations, frozen
+        self.table = nn.Parameter(F.normalize(torch.randn(prototypes, width), dim=1))
+        self.register_buffer("held", torch.tensor(False))
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        query, key = aligned(self, query, key, least=0)
+        if query.shape[1] != self.width:
+            raise CrlError(f"SwappedAssignment has prototypes of width {self.width}, not {query.shape[1]}: set `width`")
+        # Held prototypes have a gradient of zero, not none, which processes that train in step would wait for.
+        table = torch.where(self.held, self.table.detach(), self.table)
+        predicted = F.log_softmax(F.normalize(query, dim=1) @ table.T / self.temperature, dim=1)
+        return -(self.assign(key) * predicted).sum(1)
+
+    @torch.no_grad()
+    def assign(self, key: Tensor) -> Tensor:
+        """The keys' shares in the prototypes, `[P, K]`."""
+        cosine = F.normalize(key, dim=1) @ F.normalize(self.table, dim=1).T
+        return sinkhorn(cosine, self.epsilon, self.iterations)
+
+    def on_epoch(self, progress: Progress, embed: Embed) -> None:
+        self.held.fill_(progress.epoch < self.frozen)
+
+    @torch.no_grad()
+    def on_step(self, progress: Progress) -> None:
+        self.table.copy_(F.normalize(self.table, dim=1))
+
+
+def sinkhorn(cosine: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Soft assignments `[P, K]` of rows to prototypes, which share out evenly (Caron et al. 2020, equation 3).
+
+    Every row sums to 1 and, the more iterations, every column to the same; over the rows of all processes.
+    """
+    shares = ((cosine - 1) / epsilon).exp()
+    for _ in range(iterations):
+        shares = shares / distributed.total(shares.sum(0))
+        shares = shares / shares.sum(1, keepdim=True)
+    return shares

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...pairs import Scores, Summed
+
+
+class Triplet(nn.Module):
+    """Each positive closer than each negative, by a margin.
+
+    For the gap g = s⁻ - s⁺ of a negative and a positive of the same query:
+        "hinge": max(0, margin + g) (Weinberger and Saul 2009; Schroff et al. 2015);
+        "soft": log(1 + exp g) (Hermans et al. 2017), which needs no margin;
+        "ratio": (exp s⁻ / (exp s⁺ + exp s⁻))² (Hoffer and Ailon 2015, up to its constant factor).
+    Which triplets:
+        "all": every one; the mean is over those whose loss isn't 0, as is usual;
+        "hard": the furthest positive with the nearest negative (Hermans et al. 2017);
+        "easy-positive": the nearest positive with the nearest negative (Xuan et al. 2020);
+        "semi-hard": for every positive, the nearest of the negatives that are further than it (Schroff et al. 2015).
+    "all" and "semi-hard" are by sorting and searching, not by trying all triplets, and know the hinge alone.
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        form: Literal["hinge", "soft", "ratio"] = "hinge",
+        mining: Literal["all", "hard", "easy-positive", "semi-hard"] = "all",
+    ) -> None:
+        super().__init__()
+        if form != "hinge" and mining in ("all", "semi-hard"):
+            raise ValueError(f'mining {mining!r} knows the form "hinge" alone, not {form!r}; "hard" knows all forms')
+        self.margin, self.form, self.mining = margin, form, mining
+
+    def forward(self, scores: Scores) -> Tensor | Summed:
+        if self.mining == "all":
+            return scores.hinges(self.margin)
+        if self.mining == "semi-hard":
+            return scores.semi_hard_hinges(self.margin)
+        positive = scores.positive.min() if self.mining == "hard" else scores.positive.max()
+        gap = scores.negative.max() - positive
+        if self.form == "hinge":
+            return F.relu(self.margin + gap)
+        return F.softplus(gap) if self.form == "soft" else gap.sigmoid().square()

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import CrlError
+from ...protocols import Embeddings
+from .rows import Rows
+
+
+class Bank(Rows):
+    """One key for every item of the data set: v ← normalise(m v + (1 - m) z), z the item's newest direction.
+
+    Wu et al. 2018, section 3.4, with m = 0.5. An item's first embedding is taken as it comes, and several of
+    one item in one batch count by their mean. With m = 0 the newest replaces the old, and keeps its length.
+
+    Items that were never seen are no keys, so a query that finds its positives in the bank alone counts from its
+    second epoch on. `initial="random"` begins with random directions instead, as the authors' code does: the first
+    epoch then pulls every item towards a random point, whose other columns are unknown.
+
+    Args:
+        size: how many items the source has for training.
+        momentum: m.
+        column: the one that numbers the items, 0 … size - 1. Rows where it is unknown are left out.
+        initial: what it holds before an item is seen.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        momentum: float = 0.5,
+        column: str = "instance",
+        initial: Literal["empty", "random"] = "empty",
+    ) -> None:
+        super().__init__(size)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is from 0 to below 1, not {momentum!r}")
+        if initial not in ("empty", "random"):
+            raise ValueError(f"initial is 'empty' or 'random', not {initial!r}")
+        self.momentum, self.column, self.initial = momentum, column, initial
+        self.filled = 0
+
+    def keys(self) -> Embeddings | None:
+        if not self.filled:
+            return None
+        # A full bank is handed over as it is: it may be large.
+        full = self.filled == self.size
+        return self.read(slice(None) if full else self._seen().nonzero().squeeze(1))
+
+    @torch.no_grad()
+    def update(self, keys: Embeddings) -> None:
+        items, newest = self._by_item(keys)
+        self._ready(keys)
+        if self.momentum:
+            old = self.z[items]
+            share = self.momentum * self._seen()[items].to(old.dtype).unsqueeze(1)
+            z = F.normalize(share * old + (1 - share) * F.normalize(newest.z, dim=1), dim=1)
+            newest = Embeddings(z, newest.meta)
+        self.write(items, newest)
+        if self.filled < self.size:
+            self.filled = int(self._seen().sum())
+
+    def _by_item(self, keys: Embeddings) -> tuple[Tensor, Embeddings]:
+        """The items among the keys, and of each the mean embedding with the columns of its last row."""
+        if self.column not in keys.meta:
+            raise CrlError(
+                f"the bank finds an item's row by the column {self.column!r}; "
+                f"these keys have {', '.join(sorted(keys.meta)) or 'no columns'}"
+            )
+        known = keys.meta[self.column] >= 0
+        z, meta = keys.z[known], {name: column[known] for name, column in keys.meta.items()}
+        items, group = torch.unique(meta[self.column].long(), return_inverse=True)
+        if len(items) and items[-1] >= self.size:
+            raise CrlError(
+                f"the bank has room for {self.size} items, 0 … {self.size - 1}, and there is one with "
+                f"{self.column} {int(items[-1])}: `size` is the number of training items"
+            )
+        count = torch.bincount(group, minlength=len(items)).to(z.dtype).unsqueeze(1)
+        mean = z.new_zeros(len(items), z.shape[1]).index_add_(0, group, z) / count
+        place = torch.arange(len(group), device=group.device)
+        last = place.new_zeros(len(items)).scatter_reduce_(0, group, place, "amax", include_self=False)
+        return items, Embeddings(mean, {name: column[last] for name, column in meta.items()})
+
+    def _ready(self, keys: Embeddings) -> None:
+        fresh = "z" not in self.stored
+        self.ready_for(keys)
+        if fresh and self.initial == "random":
+            # The same in every process.
+            drawn = torch.randn(self.z.shape, generator=torch.Generator().manual_seed(0))
+            self.z.copy_(F.normalize(drawn, dim=1))
+            self.columns[self.column].copy_(torch.arange(self.size))
+            self.filled = self.size
+
+    def _seen(self) -> Tensor:
+        return self.columns[self.column] >= 0
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.filled = int(self._seen().sum()) if self.stored else 0

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from ...errors import CrlError
+from ...protocols import Embeddings
+from .stored import Stored
+
+
+class Rows(Stored):
+    """Room for `size` embeddings with their columns; the first keys tell which columns."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"a {self._noun} holds at least 1 key, not {size}")
+        self.size = size
+        self.z: Tensor
+
+    @property
+    def _noun(self) -> str:
+        return type(self).__name__.lower()
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """All columns `[size]`; unknown where nothing has been written."""
+        return {name.removeprefix("meta_"): column for name, column in self.stored.items() if name.startswith("meta_")}
+
+    def read(self, places: Tensor | slice) -> Embeddings:
+        return Embeddings(self.z[places], {name: column[places] for name, column in self.columns.items()})
+
+    def write(self, places: Tensor, rows: Embeddings) -> None:
+        self.z[places] = rows.z.to(self.z.dtype)
+        for name, column in self.columns.items():
+            column[places] = rows.meta[name]
+
+    def ready_for(self, keys: Embeddings) -> None:
+        """Makes room, if these are the first.
+
+        Raises:
+            CrlError: they have other columns than those before, or another dimension.
+        """
+        if "z" not in self.stored:
+            self.store(z=keys.z.new_zeros(self.size, *keys.z.shape[1:]))
+            self.store(**{f"meta_{name}": _unknown(column, self.size) for name, column in keys.meta.items()})
+        if set(keys.meta) != set(self.columns):
+            raise CrlError(
+                f"the {self._noun} holds keys with the columns {', '.join(sorted(self.columns))}; "
+                f"these have {', '.join(sorted(keys.meta))}"
+            )
+        if keys.z.shape[1:] != self.z.shape[1:]:
+            raise CrlError(f"the {self._noun} holds keys of {self.z.shape[1]} dimensions; these have {keys.z.shape[1]}")
+
+
+def _unknown(column: Tensor, size: int) -> Tensor:
+    """`[size, …]` values that are the same as nothing."""
+    nothing = math.nan if column.is_floating_point() else -1 if column.dtype.is_signed else 0
+    return column.new_full((size, *column.shape[1:]), nothing)

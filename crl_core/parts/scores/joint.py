@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..heads.mlp import perceptron
+from ..lazy import Lazy
+
+
+class Joint(Lazy):
+    """A perceptron on each pair, [query, key] to one number: no product of two tables, so it costs N·M passes.
+
+    Args:
+        hidden: width of the hidden layers; None stands for the width of the pair.
+        depth: linear layers in all.
+    """
+
+    def __init__(self, hidden: int | None = None, depth: int = 2) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"a perceptron has at least 1 layer, not {depth}")
+        self.hidden, self.depth = hidden, depth
+
+    def build(self, width: int) -> None:
+        self.layers = perceptron(2 * width, self.hidden or 2 * width, 1, self.depth, norm=False)
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        self.ensure_built(query)
+        if query.dim() == 2:
+            query, key = query.unsqueeze(1), key.unsqueeze(0)
+        shape = torch.broadcast_shapes(query.shape, key.shape)
+        values: Tensor = self.layers(torch.cat([query.expand(shape), key.expand(shape)], -1))
+        return values.squeeze(-1)

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .temperature import divisor
+
+
+class L1(nn.Module):
+    """The negative sum of absolute differences, divided by a temperature (TransE, Bordes et al. 2013)."""
+
+    symmetric: ClassVar[bool] = True
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.divisor = divisor(temperature)
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        distance = torch.cdist(query, key, p=1.0) if query.dim() == 2 else (query - key).abs().sum(-1)
+        return -distance * self.divisor.scale()

@@ -1,0 +1,168 @@
+"""The checks of the kit by kind. Each is a function of a `Case`; its first line says what a part promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ..plugin import Case
+from . import (
+    evaluators,
+    kernels,
+    loading,
+    losses,
+    memories,
+    modules,
+    numbers,
+    options,
+    recipes,
+    samplers,
+    scores,
+    sources,
+    updates,
+)
+
+Check: TypeAlias = Callable[[Case], None]
+
+_OF_ALL: tuple[Check, ...] = (
+    loading.loads,
+    loading.importing_changes_nothing,
+    loading.package_is_light,
+    loading.says_what_it_is,
+    options.options_are_named_and_annotated,
+    options.options_are_data,
+    options.arrives_in_a_worker,
+)
+_OF_CLASSES: tuple[Check, ...] = (
+    *_OF_ALL,
+    options.keeps_its_contract,
+    options.keeps_its_options,
+    options.spec_round_trip,
+)
+_OF_NUMBERS: tuple[Check, ...] = (
+    numbers.deterministic_under_a_seed,
+    numbers.leaves_the_generators_alone,
+    numbers.leaves_its_inputs_alone,
+    numbers.makes_tensors_where_its_data_are,
+)
+_OF_FUNCTIONS: tuple[Check, ...] = (
+    *_OF_NUMBERS,
+    numbers.gradient_is_right,
+    numbers.state_through_safetensors,
+    numbers.compiles_without_breaks,
+)
+_OF_LAYERS: tuple[Check, ...] = (
+    *_OF_FUNCTIONS,
+    modules.returns_rows,
+    modules.trains,
+    modules.rows_alone_in_evaluation,
+    modules.one_row,
+    modules.no_rows,
+    modules.works_in_bfloat16,
+)
+
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "sampler": (
+        *_OF_CLASSES,
+        *_OF_NUMBERS,
+        samplers.draws_the_views_it_names,
+        samplers.metadata_are_complete,
+        samplers.clean_is_not_random,
+        samplers.rows_depend_on_nothing_else,
+        samplers.rows_are_drawn_by_themselves,
+        samplers.every_row_finds_its_other_view,
+        samplers.positives_and_negatives_are_disjoint,
+        samplers.one_item,
+    ),
+    "encoder": (*_OF_CLASSES, *_OF_LAYERS),
+    "head": (*_OF_CLASSES, *_OF_LAYERS),
+    "score": (
+        *_OF_CLASSES,
+        *_OF_FUNCTIONS,
+        scores.all_against_all,
+        scores.keys_per_query_agree,
+        scores.pairs_depend_on_nothing_else,
+        scores.higher_means_closer,
+        scores.factors_give_the_score,
+        scores.symmetric_as_it_says,
+        scores.no_rows,
+        scores.works_in_bfloat16,
+    ),
+    "loss": (
+        *_OF_CLASSES,
+        *_OF_FUNCTIONS,
+        losses.values_have_the_right_shape,
+        losses.order_does_not_matter,
+        losses.rows_depend_on_nothing_else,
+        losses.prefers_close_positives,
+        losses.finite_at_low_temperature,
+        losses.works_in_bfloat16,
+        losses.no_rows,
+        losses.one_row,
+        losses.every_kernel_agrees,
+        losses.two_processes_are_one,
+    ),
+    "memory": (
+        *_OF_CLASSES,
+        memories.empty_at_first,
+        memories.holds_what_it_took,
+        memories.keeps_the_metadata,
+        memories.holds_no_gradient,
+        memories.owns_what_it_holds,
+        memories.takes_any_batch,
+        memories.state_through_safetensors,
+    ),
+    "update": (
+        *_OF_CLASSES,
+        updates.starts_the_same,
+        updates.lets_no_gradient_through,
+        updates.leaves_the_followed_alone,
+        updates.advances_towards_the_followed,
+        updates.works_without_weights,
+        updates.works_in_a_branch,
+    ),
+    "source": (
+        *_OF_CLASSES,
+        sources.names_its_splits,
+        sources.refuses_other_splits,
+        sources.instance_is_the_index,
+        sources.same_items_every_time,
+        sources.any_order,
+        sources.orders_itself_by_a_seed,
+    ),
+    "evaluator": (
+        *_OF_CLASSES,
+        evaluators.gives_figures,
+        evaluators.same_figures_every_time,
+        evaluators.order_does_not_matter,
+        evaluators.leaves_its_tables_alone,
+        evaluators.works_without_views,
+        evaluators.leaves_the_generators_alone,
+    ),
+    "recipe": (
+        *_OF_ALL,
+        recipes.has_a_default_for_everything,
+        recipes.names_its_paper,
+        recipes.spec_round_trip,
+        recipes.trains,
+        recipes.deterministic_under_a_seed,
+        recipes.positives_and_negatives_are_disjoint,
+        recipes.stands_in_the_tables,
+        recipes.state_through_safetensors,
+    ),
+    "kernel": (
+        *_OF_CLASSES,
+        kernels.answers_with_reasons,
+        kernels.agrees_with_the_oracle,
+        kernels.agrees_in_float32,
+        kernels.scales_with_what_follows,
+        kernels.leaves_the_generators_alone,
+    ),
+}
+"""What a part of each kind promises."""
+
+MINIMUM: dict[str, int] = {
+    "sampler": 18, "encoder": 20, "head": 20, "score": 18, "loss": 20, "memory": 11, "update": 15, "source": 14,
+    "evaluator": 15, "recipe": 14, "kernel": 11,
+}  # fmt: skip
+"""How many checks have to run, skipped ones not among them: green means that a part was tried."""

@@ -1,0 +1,97 @@
+"""What an evaluator says of two tables."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...protocols import Embeddings
+from ..outcome import all_same, expect
+from ..plugin import Case
+from ..trees import cut, tensors_in
+
+Tables = tuple[Embeddings, Embeddings, tuple[Tensor, Tensor] | None]
+
+
+def gives_figures(case: Case) -> None:
+    """It returns finite numbers by name, and `needs` names the columns that it can't do without."""
+    evaluator = case.make()
+    expect(
+        isinstance(evaluator.needs, tuple) and all(isinstance(name, str) for name in evaluator.needs),
+        f"needs is a tuple of columns, not {evaluator.needs!r}",
+    )
+    found = evaluator(*_tables(case))
+    expect(isinstance(found, Mapping) and bool(found), f"it returns figures by name, not {found!r}")
+    for name, value in found.items():
+        expect(isinstance(name, str) and isinstance(value, float), f"{name!r}: {value!r} is no figure")
+        expect(math.isfinite(value), f"{name} is {value}")
+
+
+def same_figures_every_time(case: Case) -> None:
+    """The same tables have the same figures."""
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(case.make()(*_tables(case)))
+    expect(found[0] == found[1], f"first {found[0]}, then {found[1]}")
+
+
+def order_does_not_matter(case: Case) -> None:
+    """The order of the test items changes nothing."""
+    train, test, views = _tables(case)
+    rows = torch.randperm(len(test)).tolist()
+    turned = None if views is None else tuple(view[rows] for view in views)
+    found = case.make()(train, cut(test, rows, len(test)), turned)
+    for name, value in case.make()(train, test, views).items():
+        expect(math.isclose(found[name], value, rel_tol=1e-4, abs_tol=1e-5), f"{name}: {found[name]}, before {value}")
+
+
+def leaves_its_tables_alone(case: Case) -> None:
+    """The tables are not changed."""
+    tables = _tables(case)
+    before = [tensor.clone() for tensor in tensors_in(tables)]
+    case.make()(*tables)
+    all_same(tensors_in(tables), before, "the tables, afterwards", rtol=0, atol=0)
+
+
+def works_without_views(case: Case) -> None:
+    """Without two views of the test items it still has something to say, or says nothing."""
+    train, test, _ = _tables(case)
+    for name, value in case.make()(train, test, None).items():
+        expect(math.isfinite(value), f"{name} is {value}")
+
+
+def leaves_the_generators_alone(case: Case) -> None:
+    """Measuring doesn't change the training: random numbers after it are those before it."""
+    tables = _tables(case)
+    before = _generators()
+    case.make()(*tables)
+    expect(_generators() == before, "it uses up random numbers that training draws from: take a generator of its own")
+
+
+def _generators() -> str:
+    return repr((torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()))
+
+
+def _tables(case: Case) -> Tables:
+    """Three clusters, known by every column that it needs."""
+
+    def made() -> Tables:
+        generator = torch.Generator().manual_seed(0)
+        found = []
+        for rows in (60, 30):
+            label = torch.arange(rows) % 3
+            z = torch.eye(3, 8)[label] * 3 + torch.randn(rows, 8, generator=generator)
+            columns = dict.fromkeys(("label", *case.cls.needs), label)
+            found.append(Embeddings(z, {**columns, "instance": torch.arange(rows)}))
+        train, test = found
+        return train, test, (test.z, test.z + 0.1 * torch.randn(test.z.shape, generator=generator))
+
+    tables: Any = case.example(made)
+    return tables  # type: ignore[no-any-return]

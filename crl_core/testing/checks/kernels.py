@@ -1,0 +1,64 @@
+"""A kernel against the plain body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from ...protocols import Kernel
+from ..outcome import Skips, expect
+from ..plugin import Case
+from .problems import LOSSES, Given, agree, problems, solve
+
+
+def answers_with_reasons(case: Case) -> None:
+    """Asked whether it can, it answers with a list of reasons in words, and with a number how well."""
+    kernel = case.make()
+    for _, given in _all():
+        problem = given.problem()
+        reasons = kernel.unsupported(problem)
+        expect(
+            isinstance(reasons, list) and all(isinstance(reason, str) and reason for reason in reasons),
+            f"unsupported() is a list of reasons, not {reasons!r}",
+        )
+        level = kernel.preference(problem)
+        expect(isinstance(level, (int, float)), f"preference() is a number, not {level!r}")
+
+
+def agrees_with_the_oracle(case: Case) -> None:
+    """In float64, its values and gradients are those of the plain body, in every layout that it takes."""
+    _try(case.make(), torch.float64, 1e-9)
+
+
+def agrees_in_float32(case: Case) -> None:
+    """In float32, its values and gradients are those of the plain body in float64, but for rounding."""
+    _try(case.make(), torch.float32, 2e-4)
+
+
+def scales_with_what_follows(case: Case) -> None:
+    """Three times the total has three times the gradient."""
+    _try(case.make(), torch.float64, 1e-9, scale=3.0)
+
+
+def leaves_the_generators_alone(case: Case) -> None:
+    """It draws nothing: the random numbers after it are those before it."""
+    kernel: Kernel = case.make()
+    before = torch.get_rng_state()
+    for _, given in _all():
+        solve(kernel, given, torch.float64)
+    expect(torch.equal(torch.get_rng_state(), before), "it uses up torch's random numbers")
+
+
+def _all() -> Iterator[tuple[nn.Module, Given]]:
+    for loss in LOSSES:
+        for given in problems(loss):
+            yield loss, given
+
+
+def _try(kernel: Kernel, dtype: torch.dtype, off: float, scale: float = 1.0) -> None:
+    tried = [agree(kernel, given, type(loss).__name__, dtype, scale, off) for loss, given in _all()]
+    if not any(tried):
+        reasons = {reason for _, given in _all() for reason in kernel.unsupported(given.problem())}
+        raise Skips(f"it can't run here: {'; '.join(sorted(reasons))}")

@@ -1,0 +1,209 @@
+"""What a loss asks for, whatever the scores are."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...contrast import Contrast
+from ...pairs import Scores, Summed
+from ...parts.scores.cosine import Cosine
+from ...pipeline import Penalty
+from ...protocols import Embeddings
+from ...registry import known, make
+from ..outcome import Fails, Skips, expect, finite, same_numbers
+from ..plugin import Case
+from ..subject import KEYS, PAIRS, QUERIES, WIDTH, arguments, built, in_double, inputs_of, outputs, positives, scores
+from ..trees import cut
+from ..workers import SHARES, contrasts, loss_and_gradients
+from .problems import agree, problems
+
+LOWEST = 0.005  # temperature
+
+
+def values_have_the_right_shape(case: Case) -> None:
+    """It returns one finite value for each query or pair; of a whole batch, or of embeddings, a single one."""
+    loss, inputs = in_double(case)
+    found = loss(*arguments(case, inputs))
+    wanted = (len(inputs[0]),) if case.cls.takes in ("scores", "pairs") else ()
+    values = _values(found)
+    expect(values.shape == wanted, f"it returns {list(values.shape)}, expected {list(wanted)}")
+    if isinstance(found, Summed):
+        expect(found.terms.shape == wanted, f"its terms are {list(found.terms.shape)}, expected {list(wanted)}")
+    finite([values], "its values")
+
+
+def order_does_not_matter(case: Case) -> None:
+    """Queries in another order get the same values; keys in another order change nothing."""
+    loss, inputs = in_double(case)
+    (whole,) = outputs(case, loss, inputs)
+    if not torch.equal(outputs(case, loss, inputs)[0], whole):
+        raise Skips("it is random, and draws others for another order")
+    count = len(inputs[0])
+    rows = torch.randperm(count)
+    wanted = whole[rows] if whole.dim() else whole
+    if case.cls.takes != "scores":
+        turned = tuple(cut(x, rows.tolist(), count) for x in inputs)
+        same_numbers(outputs(case, loss, turned)[0], wanted, "rows in another order")
+        return
+    values, positive, columns = inputs[0], positives(), torch.randperm(KEYS)
+    same_numbers(_values(loss(scores(values[rows], positive[rows]))), wanted, "queries in another order")
+    same_numbers(_values(loss(scores(values[:, columns], positive[:, columns]))), whole, "keys in another order")
+
+
+def rows_depend_on_nothing_else(case: Case) -> None:
+    """The value of a query depends on its own scores alone."""
+    if case.cls.takes != "scores":
+        raise Skips(f"a loss that takes {case.cls.takes} may look at all rows")
+    loss, (values,) = in_double(case)
+    whole, positive = _values(loss(scores(values))), positives()
+    for rows in ([0, 1, 2], [6, 3], [5]):
+        found = _values(loss(scores(values[rows], positive[rows])))
+        same_numbers(found, whole[rows], f"queries {rows} of {QUERIES} alone")
+
+
+def prefers_close_positives(case: Case) -> None:
+    """It is lower where positives are close and negatives are not; its gradient leads there."""
+    loss, inputs = in_double(case)
+    match case.cls.takes:
+        case "scores":
+            close, far = (torch.where(positives(), *places).double() for places in ((-0.1, -5.0), (-5.0, -0.1)))
+            low, high = (_values(loss(scores(values))).mean() for values in (close, far))
+            leaf = inputs[0].clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(_values(loss(scores(leaf))).sum(), leaf)
+            pull = float(gradient[positives()].mean() - gradient[~positives()].mean())
+            expect(pull < 0, "a step down its gradient moves positives away, relative to negatives")
+        case "pairs" | "batch":
+            query = torch.randn(PAIRS, WIDTH).double()
+            low, high = (loss(query, key).mean() for key in (query + 0.01 * torch.randn_like(query), -query))
+        case _:
+            raise Skips("a penalty knows no positives")
+    expect(bool(low < high), f"it is {low:.4g} where positives are close, and {high:.4g} where they are far apart")
+
+
+def finite_at_low_temperature(case: Case) -> None:
+    """Values and gradients are finite at temperature 0.005, where scores reach ±200, in float32."""
+    loss = built(case)
+    match case.cls.takes:
+        case "scores":
+            right = torch.where(positives(), 1.0, -1.0)
+            tables = [torch.rand(QUERIES, KEYS) * 2 - 1, right, -right, torch.ones(QUERIES, KEYS)]
+            tried: list[tuple[Tensor, ...]] = [(table / LOWEST,) for table in tables]
+        case "pairs" | "batch":
+            query = torch.randn(PAIRS, WIDTH)
+            tried = [(query / LOWEST, torch.randn_like(query) / LOWEST), (query, query.clone())]
+        case _:
+            tried = [inputs_of(case)]
+    for inputs in tried:
+        _finite_with_gradient(case, loss, inputs)
+
+
+def _finite_with_gradient(case: Case, loss: nn.Module, inputs: tuple[Any, ...]) -> None:
+    leaves = tuple(x.clone().requires_grad_() if isinstance(x, Tensor) else x for x in inputs)
+    values = outputs(case, loss, leaves)
+    finite(values, "its values")
+    if any(x.requires_grad for x in values) and isinstance(leaves[0], Tensor):
+        found = torch.autograd.grad(values[0].sum(), [x for x in leaves if isinstance(x, Tensor)], allow_unused=True)
+        finite([x for x in found if x is not None], "its gradient")
+
+
+def works_in_bfloat16(case: Case) -> None:
+    """Of embeddings in bfloat16, the loss and its gradient are finite, and near those of float32."""
+    if case.cls.takes == "embeddings":
+        _penalty_in_bfloat16(case)
+        return
+    plain, found = (of_a_contrast(built(case), Cosine(0.05), dtype) for dtype in (torch.float32, torch.bfloat16))
+    finite(found, "of embeddings in bfloat16, the loss or its gradient")
+    same_numbers(found[0], plain[0], "the loss of embeddings in bfloat16", rtol=0.1, atol=0.1)
+
+
+def _penalty_in_bfloat16(case: Case) -> None:
+    (table,) = inputs_of(case)
+    rounded = Embeddings(table.z.bfloat16().float(), table.meta, table.features)
+    finite([Penalty("branch", built(case))({"branch": rounded})], "of embeddings in bfloat16, the loss")  # type: ignore[arg-type]
+
+
+def of_a_contrast(loss: nn.Module, score: nn.Module, dtype: torch.dtype) -> list[Tensor]:
+    """The value of a contrast of embeddings of this type, and the gradients by queries and keys."""
+    generator = torch.Generator().manual_seed(5)
+    leaves = [torch.randn(PAIRS, WIDTH, generator=generator).to(dtype).requires_grad_() for _ in range(2)]
+    columns = {"instance": torch.arange(PAIRS), "row": torch.arange(PAIRS)}
+    contrast = Contrast("query", "key", score=score, loss=loss, draw=4 if _needs_noise(loss) else None)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    term = contrast({name: Embeddings(z, columns) for name, z in zip(("query", "key"), leaves, strict=True)})
+    found = torch.autograd.grad(term.value, leaves, allow_unused=True)
+    return [term.value, *(x for x in found if x is not None)]
+
+
+def _needs_noise(loss: nn.Module) -> bool:
+    """Whether it asks for the noise with which keys were drawn."""
+    if getattr(loss, "takes", None) != "scores":
+        return False
+    try:
+        with torch.no_grad():
+            loss(Scores.of(torch.zeros(2, 3), positives(2, 3)))
+    except Exception:
+        return True
+    return False
+
+
+def no_rows(case: Case) -> None:
+    """No queries, or no pairs, give no values, and a gradient that can be asked for."""
+    if case.cls.takes not in ("scores", "pairs"):
+        raise Skips("a statistic of no rows is not asked for")
+    loss, inputs = built(case), inputs_of(case)
+    leaves = tuple(x[:0].clone().requires_grad_() for x in inputs)
+    (values,) = outputs(case, loss, leaves)
+    expect(values.shape == (0,), f"it returns {list(values.shape)} for no rows")
+    values.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def one_row(case: Case) -> None:
+    """A single query, or a single pair, has a finite value."""
+    if case.cls.takes not in ("scores", "pairs"):
+        raise Skips("a statistic needs several rows")
+    (values,) = outputs(case, built(case), tuple(x[:1] for x in inputs_of(case)))
+    expect(values.shape == (1,), f"it returns {list(values.shape)} for one row")
+    finite([values], "its value")
+
+
+def every_kernel_agrees(case: Case) -> None:
+    """Every kernel that can compute it gives the values and gradients of the plain body, in float64."""
+    if case.cls.takes != "scores":
+        raise Skips(f"a loss that takes {case.cls.takes} needs no kernel")
+    loss = built(case).double()
+    if _needs_noise(loss):
+        tried: list[Any] = [problem for problem in problems(loss) if problem.problem().pairs.log_noise is not None]
+    else:
+        tried = list(problems(loss))
+    for part in known("kernel"):
+        if part.namespace in ("core", case.part.namespace):
+            kernel = make("kernel", part.address)
+            for given in tried:
+                agree(kernel, given, f"kernel {part.address}")
+
+
+def two_processes_are_one(case: Case) -> None:
+    """Two processes with different data learn what one learns from all of it."""
+    if not contrasts(case):
+        raise Skips("a penalty sees the rows of its own process alone")
+    if case.cls.takes == "scores" and _needs_noise(built(case)):
+        raise Skips("it needs keys that are drawn, in each process anew")
+    found = case.plugin.worked[case.label].gradients
+    if isinstance(found, str) or found is None:
+        raise Fails(f"on two processes: {found}")
+    whole = loss_and_gradients(copy.deepcopy(case.make()), (0, SHARES[-1][-1]))
+    first, second = found
+    expect(set(first) == set(whole), f"on two processes it has the weights {', '.join(first)}")
+    for name, wanted in whole.items():
+        rows = name in ("query", "key")
+        mean = torch.cat([first[name], second[name]]) / 2 if rows else (first[name] + second[name]) / 2
+        what = "the loss" if name == "loss" else f"the gradient by {name}"
+        same_numbers(mean, wanted, f"{what}, of two processes", rtol=1e-6, atol=1e-9)
+
+
+def _values(found: Any) -> Tensor:
+    return found.value if isinstance(found, Summed) else found  # type: ignore[no-any-return]

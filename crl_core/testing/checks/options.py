@@ -1,0 +1,83 @@
+"""What a part is configured with, how that is written down, and how a part travels."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import attrs
+from torch import nn
+
+from ...assembly import KIND_OF, part_from, part_of, signature
+from ...registry import make
+from ...relation import Relation
+from ...spec import plain, to_toml
+from ..outcome import Fails, expect
+from ..plugin import Case
+
+_MODULES = ("encoder", "head", "score", "loss", "memory")
+
+
+def options_are_named_and_annotated(case: Case) -> None:
+    """Every option has a name and a type; there are no *args and no **options."""
+    signature(case.cls)
+    only = [p.name for p in inspect.signature(case.cls).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    expect(not only, f"{', '.join(only)} can't be given by name: take out the / in its signature")
+
+
+def options_are_data(case: Case) -> None:
+    """Options are what a spec can hold: numbers, words, lists, tables, relations, other parts; no code."""
+    for name, hint in signature(case.cls).items():
+        expect(
+            _is_data(hint),
+            f"the option {name!r} is of type {hint}, which no spec can hold: take a name, a number or another part",
+        )
+
+
+def _is_data(hint: Any) -> bool:
+    origin, inner = get_origin(hint), [argument for argument in get_args(hint) if argument is not Ellipsis]
+    if origin is Literal or hint in (bool, int, float, str, type(None), Relation) or hint in KIND_OF:
+        return True
+    if origin in (Union, types.UnionType, list, tuple, Sequence, dict, Mapping):
+        return bool(inner) and all(map(_is_data, inner))
+    return isinstance(hint, type) and attrs.has(hint) and all(map(_is_data, get_type_hints(hint).values()))
+
+
+def keeps_its_contract(case: Case) -> None:
+    """It has what its kind needs, and is an `nn.Module` where its kind is one."""
+    part = make(case.part.kind, case.make())
+    expect(
+        case.part.kind not in _MODULES or isinstance(part, nn.Module),
+        f"a {case.part.kind} is an nn.Module, so that its weights and state are saved and moved",
+    )
+
+
+def keeps_its_options(case: Case) -> None:
+    """Each option stands in an attribute of its name, as it was given."""
+    part = case.make()
+    parameters = inspect.signature(case.cls).parameters
+    for name in signature(case.cls):
+        value = case.given.get(name, parameters[name].default)
+        expect(hasattr(part, name), f"it keeps no attribute {name!r} for its option of that name: self.{name} = {name}")
+        found = getattr(part, name)
+        if not isinstance(value, nn.Module):
+            expect(found == value, f"self.{name} is {found!r}, and was given as {value!r}")
+
+
+def spec_round_trip(case: Case) -> None:
+    """Written as a spec and read back it is the same."""
+    kind = case.part.kind
+    data = plain(part_of(kind, case.make(), "part"))
+    again = part_from(kind, tomllib.loads(to_toml({"part": data}))["part"], "part")
+    found = plain(part_of(kind, again, "part"))
+    expect(found == data, f"it was {data}, and came back as {found}")
+    expect(data["use"] == case.part.address, f"its spec names {data['use']}, not {case.part.address}")
+
+
+def arrives_in_a_worker(case: Case) -> None:
+    """It can be sent to another process, as a loader's workers need it."""
+    if (reason := case.plugin.worked[case.label].sent) is not None:
+        raise Fails(f"{reason}. Lambdas, open files and classes inside functions can't be sent")

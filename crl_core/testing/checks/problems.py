@@ -1,0 +1,138 @@
+"""What kernels are tried on, and how they are compared with the plain body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...pairs import Pairs, Scores
+from ...parts.kernels.dense import Dense
+from ...parts.losses.info_nce import InfoNCE
+from ...parts.scores.cosine import Cosine
+from ...parts.scores.l2 import L2
+from ...protocols import Embeddings, Kernel, Outcome, Problem
+from ...relation import Relation, same
+from ..outcome import all_same, expect, same_numbers
+
+LABEL = same("label") & ~same("row")
+
+
+class Margin(nn.Module):
+    """A sum of a function over all negatives: hinges."""
+
+    takes: ClassVar[str] = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        return scores.negative.sum(torch.relu) + (1 - scores.positive.mean()).relu()
+
+
+class Hardest(nn.Module):
+    """The highest negative alone."""
+
+    takes: ClassVar[str] = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        return torch.nn.functional.softplus(scores.negative.max() - scores.positive.max())
+
+
+LOSSES: tuple[nn.Module, ...] = (InfoNCE(), InfoNCE("inside"), Margin(), Hardest())
+
+
+class Given(NamedTuple):
+    """A problem that can be made again and again, each time with leaves of its own."""
+
+    name: str
+    make: Callable[[torch.dtype, list[Tensor]], Problem]
+
+    def problem(self, dtype: torch.dtype = torch.float64, leaves: list[Tensor] | None = None) -> Problem:
+        return self.make(dtype, [] if leaves is None else leaves)
+
+
+def problems(loss: nn.Module) -> Iterator[Given]:
+    """What a contrast hands to a kernel, in all layouts."""
+    score = Cosine(0.2)
+
+    def shared(
+        queries: int, blocks: tuple[int, ...], positive: Relation, negative: Relation, symmetric: bool = False,
+        by: nn.Module = score,
+    ) -> Any:  # fmt: skip
+        def make(dtype: torch.dtype, leaves: list[Tensor]) -> Problem:
+            query = _table(queries, 0, dtype, leaves)
+            keys = tuple(_table(size, 1 + i, dtype, leaves) for i, size in enumerate(blocks)) or (query,)
+            return Problem(Pairs(query, keys, positive, negative), by, loss, symmetric)  # type: ignore[arg-type]
+
+        return make
+
+    other = ~same("label") & ~same("row")
+    instance, rest = same("instance"), ~same("instance")
+    yield Given("keys apart from the queries", shared(9, (13,), instance, rest))
+    yield Given("queries that are the keys", shared(10, (), LABEL, other))
+    yield Given("keys that are queries too", shared(9, (9,), instance, rest, symmetric=True))
+    yield Given("the batch's keys and a memory's", shared(7, (7, 20), instance, rest))
+    yield Given("several positives, and queries without any", shared(12, (12,), LABEL, other))
+    yield Given("one query", shared(1, (6,), instance, rest))
+    yield Given("no queries", shared(0, (6,), instance, rest))
+    yield Given("distances", shared(9, (13,), instance, rest, by=L2(0.5)))
+    yield Given("keys per query", _per_query(score, loss))
+
+
+def _per_query(score: nn.Module, loss: nn.Module) -> Callable[[torch.dtype, list[Tensor]], Problem]:
+    def make(dtype: torch.dtype, leaves: list[Tensor]) -> Problem:
+        query, keys = _table(6, 0, dtype, leaves), _table(6 * 5, 1, dtype, leaves)
+        slot = torch.arange(5).expand(6, 5)
+        one = Embeddings(query.z.unsqueeze(1), {"slot": torch.zeros(6, 1, dtype=torch.int64)})
+        many = Embeddings(keys.z.view(6, 5, -1), {"slot": slot})
+        noise = torch.full((6, 5), -1.5, dtype=dtype)
+        return Problem(Pairs(one, (many,), same("slot"), ~same("slot"), noise), score, loss)  # type: ignore[arg-type]
+
+    return make
+
+
+def _table(rows: int, number: int, dtype: torch.dtype, leaves: list[Tensor]) -> Embeddings:
+    """Rows with their columns; every fourth has no known label."""
+    generator = torch.Generator().manual_seed(number)
+    z = torch.randn(rows, 6, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    leaves.append(z)
+    index = torch.arange(rows)
+    label = torch.where(index % 4 == 3, -1, index % 3)
+    return Embeddings(z, {"instance": index, "label": label, "row": index + 1000 * number})
+
+
+def solve(kernel: Kernel, given: Given, dtype: torch.dtype, scale: float = 1.0) -> tuple[Outcome, list[Tensor]] | None:
+    """What a kernel makes of a problem, and the gradients by queries and keys; None where it can't."""
+    leaves: list[Tensor] = []
+    problem = given.problem(dtype, leaves)
+    if kernel.unsupported(problem):
+        return None
+    try:
+        outcome = kernel(problem)
+        gradients = torch.autograd.grad(outcome.total * scale, leaves, allow_unused=True)
+    except Exception as error:
+        error.add_note(f"in the problem {given.name!r}, by {type(kernel).__name__} with {type(problem.loss).__name__}")
+        raise
+    return outcome, [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, leaves, strict=True)]
+
+
+def agree(
+    kernel: Kernel, given: Given, who: str, dtype: torch.dtype = torch.float64, scale: float = 1.0, off: float = 1e-9
+) -> bool:
+    """Compares a kernel with the plain body in float64; False where it can't compute this.
+
+    Raises:
+        Fails: they differ.
+    """
+    found, wanted = solve(kernel, given, dtype, scale), solve(Dense(), given, torch.float64, scale)
+    if found is None or wanted is None:
+        return False
+    (outcome, gradients), (oracle, theirs) = found, wanted
+    where = f"{who}, {given.name}"
+    same_numbers(outcome.total, oracle.total, f"{where}: total", rtol=off, atol=off)
+    same_numbers(outcome.values, oracle.values, f"{where}: values", rtol=off, atol=off)
+    same_numbers(outcome.terms, oracle.terms, f"{where}: terms", rtol=off, atol=off)
+    expect(torch.equal(outcome.counted, oracle.counted), f"{where}: it counts other queries")
+    expect(not outcome.values.requires_grad, f"{where}: its values carry a gradient; only the total does")
+    all_same(gradients, theirs, f"{where}: gradient", rtol=off, atol=off)
+    return True

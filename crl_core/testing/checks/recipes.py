@@ -1,0 +1,127 @@
+"""A recipe: a whole method that can be trained as it stands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ...engine import folder
+from ...engine.loading import first_of
+from ...parts.memories.in_batch import InBatch
+from ...protocols import View
+from ...recipe import Recipe, describe_method
+from ...spec import to_toml
+from ..outcome import all_same, expect, finite
+from ..plugin import Case
+
+ROWS = 16
+
+
+def has_a_default_for_everything(case: Case) -> None:
+    """It can be called without options, and returns a `Recipe`."""
+    needed = [name for name, p in inspect.signature(case.cls).parameters.items() if p.default is p.empty]
+    expect(not needed, f"{', '.join(needed)}: an option of a recipe has a default")
+    made = case.cls()
+    expect(isinstance(made, Recipe), f"it returns a {type(made).__name__}, expected a Recipe")
+
+
+def names_its_paper(case: Case) -> None:
+    """Its docstring has a line `Paper: …`."""
+    text = inspect.getdoc(case.cls) or ""
+    expect(re.search(r"^\s*Paper:\s*\S", text, re.MULTILINE) is not None, "its docstring has no line `Paper: …`")
+
+
+def spec_round_trip(case: Case) -> None:
+    """Written as the spec of a run and read back it is the same."""
+    made: Recipe = case.make()
+    data = folder.spec_of(made.pipeline, made.source, made.training)
+    again = folder.parts_of(tomllib.loads(to_toml(data)))
+    found = folder.spec_of(*again)
+    expect(found == data, f"it was {data}, and came back as {found}")
+
+
+def trains(case: Case) -> None:
+    """Three steps have a finite loss, and the gradient reaches every weight that is to be trained."""
+    made: Recipe = case.make()
+    batch = batch_of(made)
+    pipeline = made.pipeline.build(batch).train()
+    weights = {name: weight for name, weight in pipeline.named_parameters() if weight.requires_grad}
+    expect(bool(weights), "it has no weights to train")
+    optimiser = torch.optim.SGD(weights.values(), lr=1e-3)
+    reached: set[str] = set()
+    for _ in range(3):
+        optimiser.zero_grad()
+        losses = pipeline.loss(batch)
+        finite([losses.total.detach()], "the loss")
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        reached |= {name for name, weight in weights.items() if weight.grad is not None and bool(weight.grad.any())}
+        optimiser.step()
+        pipeline.on_step()
+    dead = [name for name in weights if name not in reached]
+    expect(not dead, f"no gradient reaches {', '.join(dead)}")
+
+
+def deterministic_under_a_seed(case: Case) -> None:
+    """The same seed gives the same loss."""
+    found = []
+    for _ in range(2):
+        made: Recipe = case.make()
+        torch.manual_seed(5)
+        pipeline = made.pipeline.build(batch_of(made))
+        found.append([pipeline.loss(batch_of(made)).total.detach()])
+    all_same(*found, "the loss, the second time with the same seed", rtol=0, atol=0)
+
+
+def positives_and_negatives_are_disjoint(case: Case) -> None:
+    """No pair is both positive and negative, and some are positive."""
+    relations_are_disjoint(case.make())
+
+
+def stands_in_the_tables(case: Case) -> None:
+    """`crl methods` can tell its query, positives, negatives, encoder, heads and loss."""
+    for column, text in describe_method(case.make().pipeline).items():
+        expect(bool(text), f"its column {column!r} is empty")
+
+
+def state_through_safetensors(case: Case) -> None:
+    """Its state is tensors by name, which a fresh one takes over."""
+    made, fresh = case.make(), case.make(seed=1)
+    pipeline = made.pipeline.build(batch_of(made))
+    pipeline.loss(batch_of(made))
+    pipeline.on_step()
+    state: dict[str, Tensor] = {name: x.detach().clone().contiguous() for name, x in pipeline.state_dict().items()}
+    fresh.pipeline.load_state_dict(load(save(state)))
+    found, wanted = (each.encode(batch_of(made)) for each in (fresh.pipeline, pipeline))
+    all_same([found], [wanted], "what a fresh one with the loaded state makes of the items")
+
+
+def relations_are_disjoint(made: Recipe) -> None:
+    """Raises Fails where a pair is both positive and negative, or a contrast has no positive."""
+    batch = batch_of(made)
+    pipeline = made.pipeline.build(batch)
+    with torch.no_grad():
+        table = pipeline.embed(pipeline.sampler(batch))
+    for contrast in pipeline.contrasts:
+        pairs = contrast.pairs(table)
+        if pairs is None:
+            continue
+        positive, negative = pairs.masks()
+        both = int((positive & negative).sum())
+        expect(
+            not both,
+            f"{both} pairs of {contrast.name!r} are positive by {pairs.positive} and negative by {pairs.negative}",
+        )
+        expect(bool(positive.any()), f"of {contrast.name!r} no pair is positive by {pairs.positive}")
+        alone = isinstance(contrast.memory, InBatch) and contrast.loss.takes == "scores"
+        expect(not alone or bool(negative.any()), f"of {contrast.name!r} no pair is negative by {pairs.negative}")
+
+
+def batch_of(made: Recipe) -> View:
+    """A few items of its source."""
+    items = made.source.items(made.source.splits[0])
+    return first_of(items, [list(range(min(ROWS, len(items))))])

@@ -1,0 +1,154 @@
+"""timm's models as encoders, each a class of its own, made when somebody asks for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, ClassVar
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from crl_core.errors import CrlError, nearest
+
+
+class TimmEncoder(nn.Module):
+    """A model of timm without its classifier: images to its pooled features.
+
+    Args:
+        pretrained: start from timm's weights, which are fetched for the first images that it sees. What is
+            loaded from a run or a file brings its own, and fetches nothing.
+        channels: 1 for grey images, 3 for colour.
+        mean, std: by which images from 0 to 1 are normalised, the same for all channels; by default as
+            timm's weights were trained, channel by channel.
+        size: the height and width of the images, for models that are made for one size (vision
+            transformers); by default the size that timm's weights were trained with.
+
+    Raises:
+        ValueError: there are no such channels, weights or size.
+    """
+
+    model: ClassVar[str]
+    """Its name in timm."""
+
+    def __init__(
+        self,
+        pretrained: bool = False,
+        channels: int = 3,
+        mean: float | None = None,
+        std: float | None = None,
+        size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels is at least 1, not {channels}")
+        if std is not None and not std > 0:
+            raise ValueError(f"std is above 0, not {std}")
+        self.pretrained, self.channels, self.mean, self.std, self.size = pretrained, channels, mean, std, size
+        self._trained_with = timm.get_pretrained_cfg(self.model)
+        self._fixed = bool(self._trained_with.fixed_input_size)
+        if pretrained and not self._trained_with.has_weights:
+            raise ValueError(f"timm has no weights for {self.model}: leave out pretrained")
+        if size is not None and not self._fixed:
+            raise ValueError(f"{self.model} takes images of any size: leave out size")
+        for name, value, theirs in (("_mean", mean, self._trained_with.mean), ("_std", std, self._trained_with.std)):
+            self.register_buffer(name, _by_channel(value, theirs, channels), persistent=False)
+        self.net = self._make(pretrained=False)
+        self._due = pretrained
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[N, channels, H, W]` from 0 to 1, to `[N, d]`.
+
+        Raises:
+            CrlError: the images have other channels or another size, or timm's weights can't be had.
+        """
+        self._check(images)
+        if self._due:
+            self._fetch()
+        features: Tensor = self.net((images - self._mean) / self._std)
+        return features
+
+    def _check(self, images: Tensor) -> None:
+        channels, *size = images.shape[1:]
+        if channels != self.channels:
+            raise CrlError(
+                f"this encoder takes images with {self.channels} channels, and these have {channels}: "
+                f"make it with channels={channels}"
+            )
+        wanted = [self.size, self.size] if self.size else list(self._trained_with.input_size[1:])
+        if self._fixed and size != wanted:
+            raise CrlError(
+                f"timm/{self.model} takes images of {wanted[0]} × {wanted[1]}, and these have {size[0]} × {size[1]}: "
+                f"make it with size={size[0]}, or give it images of its size"
+            )
+
+    def _make(self, pretrained: bool) -> nn.Module:
+        size = {} if self.size is None else {"img_size": self.size}
+        try:
+            made: nn.Module = timm.create_model(
+                self.model, pretrained=pretrained, in_chans=self.channels, num_classes=0, **size
+            )
+        except TypeError as error:
+            if self.size is None:
+                raise
+            raise ValueError(f"timm's {self.model} can't be made for another size: leave out size ({error})") from error
+        return made
+
+    def _fetch(self) -> None:
+        try:
+            weights = self._make(pretrained=True).state_dict()
+        except Exception as error:  # the hub, the network, the disk: each fails in its own way
+            raise CrlError(
+                f"timm/{self.model}: its weights can't be fetched: {type(error).__name__}: {error}\n"
+                f"  They come from a hub, once, and are kept in the folder HF_HOME. Without a network: fetch them where "
+                f"there is one, bring that folder here and set HF_HOME to it. pretrained=False starts from random weights"
+            ) from error
+        self.net.load_state_dict(weights)
+        self._due = False
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._due = False
+        super()._load_from_state_dict(*args)
+
+
+def _by_channel(value: float | None, theirs: tuple[float, ...], channels: int) -> Tensor:
+    """`[channels, 1, 1]`: one value for all, or theirs; with other channels than colours, the mean of theirs."""
+    if value is not None:
+        found = torch.full((channels,), float(value))
+    elif channels == len(theirs):
+        found = torch.tensor(theirs)
+    else:
+        found = torch.full((channels,), sum(theirs) / len(theirs))
+    return found.view(-1, 1, 1)
+
+
+@cache
+def opened(model: str) -> type[TimmEncoder]:
+    """The class of one of timm's models.
+
+    Args:
+        model: its name in timm, such as `resnet50`, or with the weights' own name `resnet50.a1_in1k`.
+
+    Raises:
+        CrlError: timm has no such model, or no such weights of it.
+    """
+    name, _, weights = model.partition(".")
+    if not timm.is_model(name):
+        close = nearest(name, timm.list_models())
+        raise CrlError(f"no encoder named 'timm/{model}': timm {timm.__version__} has no model {name!r}.{close}")
+    named = timm.list_pretrained(f"{name}.*")
+    if weights and model not in named:
+        close = nearest(model, named) or f" It has {', '.join(named) or 'none'}"
+        raise CrlError(f"no encoder named 'timm/{model}': timm {timm.__version__} has no such weights.{close}")
+    # pickle finds a class by its name in this module, see __getattr__.
+    space = {"model": model, "__module__": __name__, "__doc__": f"timm's {model}. {TimmEncoder.__doc__}"}
+    return type(model.replace(".", "__"), (TimmEncoder,), space)
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return opened(name.replace("__", "."))
+    except CrlError as error:
+        raise AttributeError(str(error)) from None

@@ -1,0 +1,77 @@
+"""Every part of crl-vision by every check of its kind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from crl_core.protocols import View
+from crl_core.testing import conformance
+
+FILES = Path(tempfile.mkdtemp(prefix="crl-vision-"))
+
+
+def arrays() -> dict[str, Any]:
+    """A file as MedMNIST has them."""
+    path = FILES / "arrays.npz"
+    noise = np.random.default_rng(0)
+    parts = {
+        f"{split}_{name}": noise.integers(0, 255, (12, *shape), dtype=np.uint8)
+        for split in ("train", "test")
+        for name, shape in (("images", (16, 16, 3)), ("labels", (1,)))
+    }
+    np.savez(path, **parts)
+    return {"path": str(path)}
+
+
+def folder() -> dict[str, Any]:
+    """Two classes of small images."""
+    noise = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            place = FILES / "photos" / split / label
+            place.mkdir(parents=True, exist_ok=True)
+            for number in range(4):
+                pixels = noise.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    return {"root": str(FILES / "photos"), "size": 16}
+
+
+def images() -> View:
+    return View(torch.rand(8, 3, 16, 16), {"instance": torch.arange(8)})
+
+
+class Noise:
+    """In place of torchvision's data sets, which would be downloaded."""
+
+    def __init__(self, root: str, **_: Any) -> None:
+        noise = np.random.default_rng(0)
+        self.data = noise.integers(0, 255, (10, 32, 32, 3), dtype=np.uint8)
+        self.targets = list(range(10))
+
+
+class STL10(Noise):
+    def __init__(self, root: str, **_: Any) -> None:
+        super().__init__(root)
+        self.data = self.data.transpose(0, 3, 1, 2)
+        self.labels = np.arange(10)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, noise in (("CIFAR10", Noise), ("CIFAR100", Noise), ("STL10", STL10)):
+        monkeypatch.setattr(torchvision.datasets, name, noise)
+
+
+test_conformance = conformance(
+    "crl-vision",
+    options={"vision/arrays": arrays, "vision/folder": folder},
+    examples={"vision/conv-net": images, "vision/resnet": images},
+)

@@ -1,0 +1,139 @@
+"""Values and gradients that other libraries compute for the same embeddings, where these are installed.
+
+Where they mean something else by a name, the test says what: a scale, a sign, or what has no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import crl_core as crl
+from crl_core import Contrast, Embeddings, same
+
+pytestmark = pytest.mark.peers
+
+PAIRS, WIDTH = 24, 5
+Function = Callable[[Tensor, Tensor], Tensor]
+
+
+def agree(ours: Function, theirs: Function) -> None:
+    """The same value and the same gradients, for embeddings of many sizes."""
+    for scale in (0.1, 1.0, 10.0):
+        found = []
+        for function in (ours, theirs):
+            torch.manual_seed(11)
+            query, key = torch.randn(2, PAIRS, WIDTH, dtype=torch.float64)
+            sides = [(scale * z).requires_grad_() for z in (query, query + key)]
+            value = function(*sides).sum()
+            found.append([value, *torch.autograd.grad(value, sides)])
+        for mine, other in zip(*found, strict=True):
+            torch.testing.assert_close(mine, other.to(mine.dtype), rtol=1e-6, atol=1e-9)
+
+
+# -- lightly -------------------------------------------------------------------------------------------------
+
+
+def test_lightlys_barlow_twins() -> None:
+    """The same in all: standardised with 1e-5 beside the biased variance, C over the number of pairs."""
+    lightly = pytest.importorskip("lightly.loss")
+    for weight in (5e-3, 0.5):
+        agree(crl.BarlowTwins(weight), lightly.BarlowTwinsLoss(lambda_param=weight))
+
+
+def test_lightlys_vicreg() -> None:
+    """The same in all: the scale of the authors' code, not of the paper."""
+    lightly = pytest.importorskip("lightly.loss")
+    agree(crl.VICReg(), lightly.VICRegLoss())
+    agree(crl.VICReg(2.0, 3.0, 5.0), lightly.VICRegLoss(lambda_param=2.0, mu_param=3.0, nu_param=5.0))
+
+
+def test_lightlys_w_mse() -> None:
+    """The same where slices divide the batch, which theirs must; both deal the pairs by the same random numbers."""
+    lightly = pytest.importorskip("lightly.loss.wmse_loss")
+    loss = lightly.WMSELoss(
+        embedding_dim=WIDTH, w_size=12, w_iter=3, num_samples=2, track_running_stats=False, eps=0.01
+    )
+
+    def seeded(function: Function) -> Function:
+        def call(query: Tensor, key: Tensor) -> Tensor:
+            torch.manual_seed(12)
+            return function(query, key)
+
+        return call
+
+    agree(
+        seeded(crl.Whitening(size=12, iterations=3, epsilon=0.01)),
+        seeded(lambda query, key: loss(torch.cat([query, key]))),
+    )
+
+
+def test_lightlys_hypersphere_loss() -> None:
+    """The same with t = 1, their default; ours is 2, as in the paper."""
+    lightly = pytest.importorskip("lightly.loss.hypersphere_loss")
+    agree(crl.AlignmentUniformity(t=1.0), lightly.HypersphereLoss())
+    agree(crl.AlignmentUniformity(0.5, power=1.5, t=2.0), lightly.HypersphereLoss(t=2.0, lam=0.5, alpha=1.5))
+
+
+def test_lightlys_negative_cosine() -> None:
+    """Theirs is the mean of -cos; ours is 2 - 2 cos of every pair."""
+    lightly = pytest.importorskip("lightly.loss")
+    theirs = lightly.NegativeCosineSimilarity()
+    agree(lambda q, k: crl.Regression()(q, k).mean(), lambda q, k: 2 + 2 * theirs(q, k))
+
+
+def test_lightlys_swav() -> None:
+    """Two large crops and two small ones. Theirs takes scores, and goes on to any number of large crops."""
+    lightly = pytest.importorskip("lightly.loss")
+    loss = crl.SwappedAssignment(7, WIDTH).double()
+    crops = [torch.randn(PAIRS, WIDTH, dtype=torch.float64) for _ in range(4)]
+
+    def ours(*large: Tensor) -> Tensor:
+        columns = [
+            {"instance": torch.arange(PAIRS), "row": torch.arange(PAIRS) + PAIRS * i, "view": torch.full((PAIRS,), i)}
+            for i in range(4)
+        ]
+        tables = [Embeddings(z, meta) for z, meta in zip([*large, *crops[2:]], columns, strict=True)]
+        table = {"large": Embeddings.concat(tables[:2]), "small": Embeddings.concat(tables[2:])}
+        contrast = Contrast(("large", "small"), "large", loss=loss, positive=same("instance") & ~same("view"))
+        value: Tensor = contrast(table).value
+        return value
+
+    def theirs(*large: Tensor) -> Tensor:
+        # Assigned one crop at a time, theirs, with as many rows as in one crop.
+        scores = [F.normalize(z, dim=1) @ loss.table.T for z in (*large, *crops[2:])]
+        value: Tensor = lightly.SwaVLoss()(scores[:2], scores[2:])
+        return value
+
+    torch.manual_seed(3)
+    a, b = torch.randn(2, PAIRS, WIDTH, dtype=torch.float64)
+    mine, other = ours(a, b), theirs(a, b)
+    print(mine, other)
+    torch.testing.assert_close(mine, other.squeeze(), rtol=1e-6, atol=0)
+
+
+# -- pytorch-metric-learning -----------------------------------------------------------------------------------
+
+
+def test_metric_learnings_vicreg() -> None:
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    agree(crl.VICReg(), lambda query, key: losses.VICRegLoss()(query, ref_emb=key))
+
+
+def test_metric_learnings_cross_batch_memory() -> None:
+    """Values alone: of theirs, the batch's own rows have no gradient as keys, since these come from the memory too."""
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    theirs = losses.CrossBatchMemory(losses.SupConLoss(temperature=0.2), embedding_size=WIDTH, memory_size=40)
+    # Theirs holds this batch and the two before it, in 40 rows of 16, 16 and 8; ours the earlier rows alone.
+    ours = Contrast(
+        "z", "z", score=crl.Cosine(0.2), loss=crl.InfoNCE(), memory=crl.Queue(24),
+        positive=same("label") & ~same("row"),
+    ).train()  # fmt: skip
+    for _ in range(6):
+        z, label = torch.randn(16, WIDTH, dtype=torch.float64), torch.randint(0, 4, (16,))
+        table = Embeddings(z, {"label": label, "row": torch.arange(16), "instance": torch.arange(16)})
+        torch.testing.assert_close(ours({"z": table}).value, theirs(z, label), rtol=1e-6, atol=0)
