@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import math
 import os
 import time
 import warnings
@@ -311,7 +312,7 @@ def rows(names: list[str], batches: list[int]) -> Iterator[dict[str, Any]]:
 
 
 def known(value: float, digits: int) -> float | None:
-    return None if value != value else round(value, digits)
+    return None if math.isnan(value) else round(value, digits)
 
 
 def line(row: dict[str, Any]) -> str:

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable
 
 import torch
-from crl_vision.samplers.augmented import augment
+from crl_vision.samplers.augmented import Augmented
 from crl_vision.samplers.settings import SETTINGS, Augmentation
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_pil_image
+
+from crl_core import View
 
 ROUNDS = 5
 
@@ -40,10 +42,11 @@ def per_image(how: Augmentation, size: int) -> v2.Compose:
 
 def rivals(how: Augmentation, images: Tensor, size: int) -> dict[str, Callable[[], object]]:
     transform = per_image(how, size)
+    ours, view = Augmented([how], size=size, count=1), View(images, {"instance": torch.arange(len(images))})
     pictures = [to_pil_image(image) for image in images]
     to_tensor = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
     runs: dict[str, Callable[[], object]] = {
-        "crl": lambda: augment(images, how, size),
+        "crl": lambda: ours(view),
         "torchvision, tensors": lambda: torch.stack([transform(image) for image in images]),
     }
     if not how.solarise:  # whose threshold counts in bytes for Pillow

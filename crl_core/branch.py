@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .chunked import in_chunks
 from .errors import CrlError, nearest
 from .named import Named
 from .parts.updates.frozen import Frozen
@@ -101,12 +102,14 @@ class Branch(nn.Module):
         branches: Mapping[str, Branch] | Named[Branch],
         table: Mapping[str, Embeddings],
         cache: dict[Any, Any],
+        chunk: int | None = None,
     ) -> Embeddings:
         """The embeddings of `views`.
 
         Args:
             branches: all branches, by name, and `table`: the embeddings of those before this one.
             cache: what encoders have already computed in this step.
+            chunk: rows that are encoded at a time.
         """
         tracked = self if self.tracks is None else branches[self.tracks]
         head = self.head or self.copies.get("head") or tracked.head
@@ -118,7 +121,7 @@ class Branch(nn.Module):
                 encoded = _tapped(self.tap, table, detach=not self.update.gradient)
             else:
                 encoder = self.copies.get("encoder") or tracked.encoder
-                encoded = self._encode(encoder, views, cache)
+                encoded = self._encode(encoder, views, cache, chunk)
         with torch.set_grad_enabled(torch.is_grad_enabled() if head is self.head else inherited):
             return encoded if head is None else _project(head, encoded)
 
@@ -130,20 +133,22 @@ class Branch(nn.Module):
             raise CrlError("only a branch with one encoder encodes items")
         return _table(encoder(data), {}).z
 
-    def _encode(self, encoder: nn.Module | None, views: Views, cache: dict[Any, Any]) -> Embeddings:
+    def _encode(self, encoder: nn.Module | None, views: Views, cache: dict[Any, Any], chunk: int | None) -> Embeddings:
         if isinstance(encoder, Named):
-            parts = {name: _run(encoder[name], views[name], (name,), cache) for name in self.views}
+            parts = {name: _run(encoder[name], views[name], (name,), cache, chunk) for name in self.views}
             first, *_ = parts.values()
             return Embeddings(first.z, first.meta, {name: part.z for name, part in parts.items()})
         assert encoder is not None
-        return _run(encoder, _stacked(self.views, views), self.views, cache)
+        return _run(encoder, _stacked(self.views, views), self.views, cache, chunk)
 
 
-def _run(encoder: nn.Module, view: View, names: tuple[str, ...], cache: dict[Any, Any]) -> Embeddings:
+def _run(
+    encoder: nn.Module, view: View, names: tuple[str, ...], cache: dict[Any, Any], chunk: int | None
+) -> Embeddings:
     # Branches that share an encoder and a view share what it computes.
     key = (id(encoder), names, torch.is_grad_enabled())
     if key not in cache:
-        output: Output = encoder(view.data)
+        output: Output = encoder(view.data) if chunk is None else in_chunks(encoder, view.data, chunk)
         encoded = _table(output, view.meta)
         cache[key] = Embeddings(encoded.z, encoded.meta, {"representation": encoded.z, **encoded.features})
     found: Embeddings = cache[key]

@@ -227,7 +227,8 @@ class Scores:
 
     def minus(self, noise: Tensor) -> Scores:
         """With this much `[N, M]` less for every score, as log-probabilities of drawn keys are."""
-        return Scores(*(Candidates(side.values - noise, side.mask) for side in (self.positive, self.negative)))
+        less = [Candidates(side.values - noise, side.mask) for side in (self.positive, self.negative)]
+        return Scores(less[0], less[1])
 
     def hinges(self, margin: float) -> Summed:
         """Σ max(0, margin + s⁻ - s⁺) over all pairs of a positive and a negative, and how many are above 0.

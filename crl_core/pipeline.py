@@ -137,12 +137,16 @@ class Pipeline(nn.Module):
         announce("crl_pipeline_built", pipeline=self)
         return self
 
-    def embed(self, views: Views, branch: str | None = None) -> dict[str, Embeddings]:
+    def embed(self, views: Views, branch: str | None = None, chunk: int | None = None) -> dict[str, Embeddings]:
         """The embeddings of every branch; or of one alone, with what it depends on."""
-        return self._embed(views, follow=False, only=branch)
+        return self._embed(views, follow=False, only=branch, chunk=chunk)
 
-    def loss(self, batch: View) -> Losses:
+    def loss(self, batch: View, chunk: int | None = None) -> Losses:
         """The objective on a batch of the source's items, for any training loop.
+
+        Args:
+            chunk: rows that are encoded at a time, and again for the gradient: value and gradient are
+                those of the whole batch, with the memory of one chunk and a third more time.
 
         Raises:
             CrlError: the batch can't be contrasted (no negatives, a loss that is not finite).
@@ -153,7 +157,7 @@ class Pipeline(nn.Module):
         # Views, scores and losses keep full precision under autocast; only encoders and heads use it.
         with _full_precision(batch):
             views = self.sampler(batch)
-        table = self.embed(views)
+        table = self.embed(views, chunk=chunk)
         with _full_precision(batch):
             return self._objective(table)
 
@@ -239,7 +243,9 @@ class Pipeline(nn.Module):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _embed(self, views: Views, follow: bool, only: str | None = None) -> dict[str, Embeddings]:
+    def _embed(
+        self, views: Views, follow: bool, only: str | None = None, chunk: int | None = None
+    ) -> dict[str, Embeddings]:
         table: dict[str, Embeddings] = {}
         cache: dict[Any, Any] = {}
         row = distributed.rank() << 40  # rows of different processes never meet
@@ -250,7 +256,7 @@ class Pipeline(nn.Module):
             branch = self.branches[name]
             if follow and branch.tracks:
                 branch.follow(self.branches[branch.tracks])
-            found = branch(numbered, self.branches, table, cache)
+            found = branch(numbered, self.branches, table, cache, chunk)
             shape = found.z.shape[:-1]
             rows = torch.arange(row, row + shape.numel(), device=found.z.device).view(shape)
             row += shape.numel()

@@ -307,7 +307,10 @@ def test_a_family_whose_plugin_is_broken_is_not_called_unknown(site: Path) -> No
     listening(site, "acme-family", "import a_module_that_is_missing")
     with (
         pytest.warns(UserWarning, match="None of its hooks run"),
-        pytest.raises(PluginError, match=r"acme-family 1\.0 \(acme_family_hooks\) failed to load: ModuleNotFoundError"),
+        pytest.raises(
+            PluginError,
+            match=r"^no encoder named 'acme-family/8' is advertised, and the hooks of acme-family 1.*ModuleNotF",
+        ),
     ):
         get("encoder", "acme-family/8")
 

@@ -87,33 +87,27 @@ def test_lightlys_negative_cosine() -> None:
 
 
 def test_lightlys_swav() -> None:
-    """Two large crops and two small ones. Theirs takes scores, and goes on to any number of large crops."""
+    """Two large crops and two small ones. Theirs takes scores, and assigns one crop's rows at a time."""
     lightly = pytest.importorskip("lightly.loss")
     loss = crl.SwappedAssignment(7, WIDTH).double()
-    crops = [torch.randn(PAIRS, WIDTH, dtype=torch.float64) for _ in range(4)]
+    loss.on_step(crl.Progress(0, 1, 0, 1))  # prototypes of length 1 in float64 too
+    small = torch.randn(2 * PAIRS, WIDTH, dtype=torch.float64)
+    columns = {"instance": torch.arange(PAIRS)}
 
-    def ours(*large: Tensor) -> Tensor:
-        columns = [
-            {"instance": torch.arange(PAIRS), "row": torch.arange(PAIRS) + PAIRS * i, "view": torch.full((PAIRS,), i)}
-            for i in range(4)
-        ]
-        tables = [Embeddings(z, meta) for z, meta in zip([*large, *crops[2:]], columns, strict=True)]
-        table = {"large": Embeddings.concat(tables[:2]), "small": Embeddings.concat(tables[2:])}
-        contrast = Contrast(("large", "small"), "large", loss=loss, positive=same("instance") & ~same("view"))
-        value: Tensor = contrast(table).value
-        return value
+    def ours(one: Tensor, other: Tensor) -> Tensor:
+        table = {"one": Embeddings(one, columns), "other": Embeddings(other, columns)}
+        table["small"] = Embeddings(small, {"instance": torch.arange(PAIRS).repeat(2)})
+        sides = (("one", ("other", "small")), ("other", ("one", "small")))
+        return torch.stack(
+            [Contrast(query, key, loss=loss, negative=~same("instance"))(table).value for key, query in sides]
+        ).mean()
 
-    def theirs(*large: Tensor) -> Tensor:
-        # Assigned one crop at a time, theirs, with as many rows as in one crop.
-        scores = [F.normalize(z, dim=1) @ loss.table.T for z in (*large, *crops[2:])]
+    def theirs(one: Tensor, other: Tensor) -> Tensor:
+        scores = [F.normalize(z, dim=1) @ loss.table.T for z in (one, other, *small.split(PAIRS))]
         value: Tensor = lightly.SwaVLoss()(scores[:2], scores[2:])
         return value
 
-    torch.manual_seed(3)
-    a, b = torch.randn(2, PAIRS, WIDTH, dtype=torch.float64)
-    mine, other = ours(a, b), theirs(a, b)
-    print(mine, other)
-    torch.testing.assert_close(mine, other.squeeze(), rtol=1e-6, atol=0)
+    agree(ours, theirs)
 
 
 # -- pytorch-metric-learning -----------------------------------------------------------------------------------

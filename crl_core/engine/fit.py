@@ -186,7 +186,7 @@ class _Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         try:
-            losses: Losses = self.module(self._whole(batch))
+            losses: Losses = self.module(self._whole(batch), training.chunk)
         except ValueError as error:
             if len(batch) > 1:
                 raise

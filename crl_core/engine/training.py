@@ -24,6 +24,8 @@ class Training:
         weight_decay: not applied to biases and normalisation.
         momentum: of SGD and LARS.
         warmup: epochs in which the learning rate rises from 0.
+        chunk: rows that are encoded at a time, where a batch's activations don't fit into memory: the loss and
+            its gradient are still those of the whole batch.
         clip: gradients with a larger norm are scaled down to this one.
         precision: "bf16-mixed" computes encoders and heads in bfloat16; scores and losses stay in float32.
         seed: of the order of the items and everything else that is random.
@@ -39,6 +41,7 @@ class Training:
     weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
     momentum: float = attrs.field(default=0.9, validator=ge(0))
     warmup: float = attrs.field(default=5.0, validator=ge(0))
+    chunk: int | None = attrs.field(default=None, validator=optional(gt(0)))
     clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
     precision: Precision = attrs.field(default="32-true", validator=in_(get_args(Precision)))
     seed: int = attrs.field(default=0, validator=[_whole, ge(0)])

@@ -130,8 +130,8 @@ def find_in_families(kind: str, name: str) -> Any:
     owners = [part for part in advertised_hooks() if part.namespace == namespace] if slash else []
     for owner in owners:
         loaded = listeners()
-        if owner.distribution in loaded.failed:
-            raise loaded.failed[owner.distribution]
+        if error := loaded.failed.get(owner.distribution):
+            raise PluginError(f"no {kind} named {name!r} is advertised, and {error}") from error
         for hook in loaded.manager.hook.crl_find.get_hookimpls():
             if hook.plugin_name == owner.address and (found := _asked(hook, owner, kind, name)) is not None:
                 return found

@@ -29,7 +29,9 @@ class HardNegatives(nn.Module):
     def __init__(self, beta: float = 1.0, prior: float = 0.1, lowest: float = math.exp(-2.0)) -> None:
         super().__init__()
         if not 0 <= prior < 1 or beta < 0 or lowest < 0:
-            raise ValueError(f"beta and lowest are 0 or more and the prior is from 0 to 1, not {beta}, {lowest}, {prior}")
+            raise ValueError(
+                f"beta and lowest are 0 or more and the prior is from 0 to 1, not {beta}, {lowest}, {prior}"
+            )
         self.beta, self.prior, self.lowest = beta, prior, lowest
 
     def forward(self, scores: Scores) -> Tensor:

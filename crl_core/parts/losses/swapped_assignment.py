@@ -21,7 +21,8 @@ class SwappedAssignment(nn.Module):
     authors' code. All embeddings equal: log K, if all prototypes are equally far.
 
     With pairs in both directions each view predicts the other, which is the paper's swap. In multi-crop, the large
-    crops alone are keys, all of them equally often, and so count alike in the assignment.
+    crops alone are keys. All of them are assigned together, and count alike however often they are keys; the
+    authors' code assigns one crop of all images at a time, which is a contrast for each large crop.
 
     Args:
         prototypes, width: how many, K, and the embeddings' dimension. They are trained with the pipeline.

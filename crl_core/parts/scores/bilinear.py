@@ -24,11 +24,12 @@ class Bilinear(Lazy):
         self.divisor = divisor(temperature)
 
     def build(self, width: int) -> None:
-        weight = {
-            "identity": lambda: torch.eye(width),
-            "uniform": lambda: torch.rand(width, width),
-            "normal": lambda: torch.randn(width, width) / width**0.5,
-        }[self.start]()
+        if self.start == "identity":
+            weight = torch.eye(width)
+        elif self.start == "uniform":
+            weight = torch.rand(width, width)
+        else:
+            weight = torch.randn(width, width) / width**0.5
         self.weight = nn.Parameter(weight)
 
     def factors(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,6 @@ class Joint(Lazy):
         self.ensure_built(query)
         if query.dim() == 2:
             query, key = query.unsqueeze(1), key.unsqueeze(0)
-        shape = torch.broadcast_shapes(query.shape, key.shape)
-        values: Tensor = self.layers(torch.cat([query.expand(shape), key.expand(shape)], -1))
+        query, key = torch.broadcast_tensors(query, key)
+        values: Tensor = self.layers(torch.cat([query, key], -1))
         return values.squeeze(-1)

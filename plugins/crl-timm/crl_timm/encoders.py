@@ -30,6 +30,8 @@ class TimmEncoder(nn.Module):
 
     model: ClassVar[str]
     """Its name in timm."""
+    _mean: Tensor
+    _std: Tensor
 
     def __init__(
         self,
@@ -45,13 +47,14 @@ class TimmEncoder(nn.Module):
         if std is not None and not std > 0:
             raise ValueError(f"std is above 0, not {std}")
         self.pretrained, self.channels, self.mean, self.std, self.size = pretrained, channels, mean, std, size
-        self._trained_with = timm.get_pretrained_cfg(self.model)
-        self._fixed = bool(self._trained_with.fixed_input_size)
-        if pretrained and not self._trained_with.has_weights:
+        trained_with: Any = timm.get_pretrained_cfg(self.model)
+        self._fixed: bool = trained_with.fixed_input_size
+        self._wanted = [size, size] if size else list(trained_with.input_size[1:])
+        if pretrained and not trained_with.has_weights:
             raise ValueError(f"timm has no weights for {self.model}: leave out pretrained")
         if size is not None and not self._fixed:
             raise ValueError(f"{self.model} takes images of any size: leave out size")
-        for name, value, theirs in (("_mean", mean, self._trained_with.mean), ("_std", std, self._trained_with.std)):
+        for name, value, theirs in (("_mean", mean, trained_with.mean), ("_std", std, trained_with.std)):
             self.register_buffer(name, _by_channel(value, theirs, channels), persistent=False)
         self.net = self._make(pretrained=False)
         self._due = pretrained
@@ -75,15 +78,15 @@ class TimmEncoder(nn.Module):
                 f"this encoder takes images with {self.channels} channels, and these have {channels}: "
                 f"make it with channels={channels}"
             )
-        wanted = [self.size, self.size] if self.size else list(self._trained_with.input_size[1:])
-        if self._fixed and size != wanted:
+        if self._fixed and size != self._wanted:
+            height, width = self._wanted
             raise CrlError(
-                f"timm/{self.model} takes images of {wanted[0]} × {wanted[1]}, and these have {size[0]} × {size[1]}: "
+                f"timm/{self.model} takes images of {height} × {width}, and these have {size[0]} × {size[1]}: "
                 f"make it with size={size[0]}, or give it images of its size"
             )
 
     def _make(self, pretrained: bool) -> nn.Module:
-        size = {} if self.size is None else {"img_size": self.size}
+        size: dict[str, Any] = {} if self.size is None else {"img_size": self.size}
         try:
             made: nn.Module = timm.create_model(
                 self.model, pretrained=pretrained, in_chans=self.channels, num_classes=0, **size
@@ -100,8 +103,9 @@ class TimmEncoder(nn.Module):
         except Exception as error:  # the hub, the network, the disk: each fails in its own way
             raise CrlError(
                 f"timm/{self.model}: its weights can't be fetched: {type(error).__name__}: {error}\n"
-                f"  They come from a hub, once, and are kept in the folder HF_HOME. Without a network: fetch them where "
-                f"there is one, bring that folder here and set HF_HOME to it. pretrained=False starts from random weights"
+                f"  They come from a hub, once, and are kept in the folder HF_HOME. Without a network: fetch them "
+                f"where there is one, bring that folder here and set HF_HOME to it. pretrained=False starts from "
+                f"random weights"
             ) from error
         self.net.load_state_dict(weights)
         self._due = False

@@ -1,0 +1,7 @@
+import sys
+
+sys.exit("no licence was found")
+
+
+class Loss:
+    takes = "scores"

@@ -1,0 +1,111 @@
+"""Encoding in chunks: the loss and gradient of the whole batch, with the memory of a few rows."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from small import Noisy, Points, byol, moco, points, simclr
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import crl_core as crl
+from crl_core import CrlError, Pipeline, View
+from crl_core.chunked import in_chunks
+
+
+def without_norm() -> Pipeline:
+    layers = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 8))
+    return Pipeline(Noisy, encoder=layers, head=crl.MLP(6), score=crl.Cosine(0.2), loss="info-nce").double()
+
+
+def gradients(pipeline: Pipeline, batch: View, chunk: int | None) -> tuple[Tensor, list[Tensor]]:
+    torch.manual_seed(3)
+    pipeline.zero_grad()
+    losses = pipeline.loss(batch, chunk)
+    losses.total.backward()
+    return losses.total.detach(), [p.grad.clone() for p in pipeline.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 24, 100])
+def test_value_and_gradient_are_those_of_the_whole_batch(chunk: int) -> None:
+    batch = View(points(12).data.double(), points(12).meta)
+    pipeline = without_norm().build(batch)
+    value, expected = gradients(pipeline, batch, None)
+    found, theirs = gradients(pipeline, batch, chunk)
+    torch.testing.assert_close(found, value)
+    for one, other in zip(theirs, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("make", [simclr, moco, byol])
+def test_every_method_trains_in_chunks(make) -> None:  # type: ignore[no-untyped-def]
+    batch = points(16)
+    pipeline = make().build(batch)
+    optimiser = torch.optim.AdamW([p for p in pipeline.parameters() if p.requires_grad], 1e-2)
+    values = []
+    for _ in range(30):
+        losses = pipeline.loss(batch, chunk=8)
+        optimiser.zero_grad()
+        losses.total.backward()
+        optimiser.step()
+        pipeline.on_step()
+        values.append(float(losses.total.detach()))
+    assert values[-1] < values[4]
+
+
+def test_dropout_is_the_same_when_a_chunk_is_made_again() -> None:
+    layers = nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.5))
+    data = torch.randn(10, 4)
+    torch.manual_seed(0)
+    found = in_chunks(layers, data, 3)
+    found.square().sum().backward()
+    torch.manual_seed(0)
+    other = copy.deepcopy(layers)
+    torch.cat([other(part) for part in data.split(3)]).square().sum().backward()
+    torch.testing.assert_close(layers[0].weight.grad, other[0].weight.grad)
+
+
+def test_running_statistics_move_once_a_chunk() -> None:
+    one = nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16))
+    other = copy.deepcopy(one)
+    data = torch.randn(12, 5)
+    in_chunks(one, data, 4).sum().backward()
+    for part in data.split(4):
+        other(part)
+    for name, buffer in one.named_buffers():
+        torch.testing.assert_close(buffer, dict(other.named_buffers())[name])
+
+
+class Live(TorchDispatchMode):
+    """The largest tensor that has the wide layer's width."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, Tensor) and found.dim() == 2 and found.shape[1] == 333:
+            self.rows = max(self.rows, found.shape[0])
+        return found
+
+
+def test_only_a_chunk_of_activations_exists() -> None:
+    wide = nn.Sequential(nn.Linear(5, 333), nn.ReLU(), nn.Linear(333, 8))
+    pipeline = Pipeline(Noisy, encoder=wide, score=crl.Cosine(0.2), loss="info-nce")
+    with Live() as live:
+        pipeline.loss(points(40), chunk=10).total.backward()
+    assert live.rows == 10
+
+
+def test_what_is_no_tensor_is_refused() -> None:
+    with pytest.raises(CrlError, match="only a tensor can be encoded in chunks, not dict"):
+        in_chunks(nn.Identity(), {"words": torch.zeros(3)}, 2)
+
+
+def test_a_training_can_ask_for_chunks() -> None:
+    pipeline = simclr()
+    fitted = crl.fit(pipeline, Points(), crl.Training(epochs=1, batch_size=16, chunk=8, warmup=0.0), show=False)
+    assert fitted.finished
+    with pytest.raises(ValueError, match="chunk"):
+        crl.Training(chunk=0)
