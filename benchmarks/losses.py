@@ -124,9 +124,7 @@ def lightly_queue() -> Loss:
     from lightly.loss import NTXentLoss
 
     loss = NTXentLoss(TEMPERATURE, memory_bank_size=(QUEUE, WIDTH))
-    loss.memory_bank.bank = _QUEUED.T.contiguous()
-    loss.memory_bank.bank_ptr = torch.zeros(1, dtype=torch.int64)
-    loss.memory_bank.forward_update = loss.memory_bank.forward
+    loss.memory_bank.bank = _QUEUED.clone()
 
     def run(a: Tensor, b: Tensor) -> Tensor:
         return loss(a, b.detach())

@@ -172,7 +172,7 @@ def assemble(spec: PipelineSpec | Mapping[str, Any]) -> Pipeline:
     Raises:
         CrlError: a key, a value or a part is not what it should be; the text says where.
     """
-    if isinstance(spec, Mapping):
+    if not isinstance(spec, PipelineSpec):
         checked: PipelineSpec = convert(spec, PipelineSpec, "pipeline")
         return assemble(checked)
     made: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Scores, parse, same
 from crl_core.listing import Lister
 from crl_core.pairs import Summed
-from crl_core.parts.kernels import sweep
+from crl_core.parts.kernels import by_strips, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
@@ -118,9 +118,9 @@ def test_all_bodies_agree(
     problem = Problem(pairs, Cosine(temperature), FORMULAS[formula], layout == "both ways")
     expected, gradients = outcome_of(Dense(), problem)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "_STRIP", 3 * tile)
-        patch.setattr(sweep, "_FEWEST", 1)
-        patch.setattr(sweep, "_TILE", 1 + tile % 8)
+        patch.setattr(by_strips, "_STRIP", 3 * tile)
+        patch.setattr(by_strips, "_FEWEST", 1)
+        patch.setattr(by_tiles, "_TILE", 1 + tile % 8)
         patch.setattr(Pairs, "strips", lambda self, scores=tile, strips=Pairs.strips: strips(self, scores))
         for kernel in (Blockwise(), Strips()):
             if kernel.unsupported(problem):

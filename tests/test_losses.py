@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crl_core import L2, Cosine, Dot, Embeddings, InfoNCE, Pairs, Regression, Scores, beyond, same, within
-from crl_core.parts.kernels import sweep
+from crl_core.parts.kernels import by_strips, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
@@ -184,9 +184,9 @@ def test_blockwise_equals_dense(
             first += 0 if len(tables) == 1 else len(z)
         pairs = Pairs(tables[0], tuple(tables[1:]), positive, negative)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sweep, "_STRIP", tile)
-            patch.setattr(sweep, "_FEWEST", 1)
-            patch.setattr(sweep, "_TILE", 1 + tile % 7)
+            patch.setattr(by_strips, "_STRIP", tile)
+            patch.setattr(by_strips, "_FEWEST", 1)
+            patch.setattr(by_tiles, "_TILE", 1 + tile % 7)
             patch.setattr(Pairs, "strips", lambda self, scores=tile, strips=Pairs.strips: strips(self, scores))
             problem = Problem(pairs, Cosine(0.3), InfoNCE(form))
             assert kernel.unsupported(problem) == []

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import attrs
 import pytest
+import small
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 import crl_core as crl
 from crl_core import Branch, Contrast, CrlError, Penalty, Pipeline, View, assemble, describe, export, same, spec
 from crl_core.assembly import part_from, part_of
-from crl_core.engine import checkpoint
+from crl_core.engine import checkpoint, folder
 from crl_core.named import Named
 from crl_core.protocols import Encoder
 from crl_core.registry import get
@@ -106,6 +107,7 @@ def register_parts() -> None:
     crl.register("encoder", "perceptron", Perceptron)
     crl.register("encoder", "options", Options)
     crl.register("loss", "spread", Spread)
+    crl.register("source", "small-points", small.Points)
 
 
 @pytest.fixture(autouse=True)
@@ -524,14 +526,14 @@ def mutate(data: dict[str, Any], draw: st.DataObject) -> None:
     if how == "delete":
         del holder[last]
     elif how == "replace":
-        holder[last] = draw.draw(VALUES)
+        holder[last] = copy.deepcopy(draw.draw(VALUES))
     elif how == "copy":
         holder[last] = copy.deepcopy(inside(data, draw.draw(st.sampled_from(everywhere))))
     elif isinstance(holder, dict):
         names = st.sampled_from(sorted({str(step) for place in everywhere for step in place})) | st.text(max_size=4)
-        holder[draw.draw(names)] = holder.pop(last) if how == "rename" else draw.draw(VALUES)
+        holder[draw.draw(names)] = holder.pop(last) if how == "rename" else copy.deepcopy(draw.draw(VALUES))
     else:
-        holder.append(draw.draw(VALUES))
+        holder.append(copy.deepcopy(draw.draw(VALUES)))
 
 
 def test_any_wrong_value_at_any_place_is_a_pipeline_or_an_error_in_words(trap: None) -> None:
@@ -543,19 +545,86 @@ def test_any_wrong_value_at_any_place_is_a_pipeline_or_an_error_in_words(trap: N
             assert isinstance(outcome(assemble, data), (Pipeline, CrlError))
 
 
+def modules_of(call: Callable[[], Any]) -> set[str]:
+    """The packages that come in with a call."""
+    before = set(sys.modules)
+    call()
+    return {name.partition(".")[0] for name in set(sys.modules) - before}
+
+
+# What assembling may import: us, what we stand on, and Python. No plugin here has any other.
+OURS = {
+    "crl_core",
+    "crl_vision",
+    "crl_timm",
+    "torch",
+    "pluggy",
+    "packaging",
+    "_distutils_hack",
+    *sys.stdlib_module_names,
+}
+
+
+def mutated(draw: st.DataObject, data: dict[str, Any]) -> dict[str, Any]:
+    data = copy.deepcopy(data)
+    for _ in range(draw.draw(st.integers(1, 3))):
+        mutate(data, draw)
+    return data
+
+
+def check_a_mutated_spec(draw: st.DataObject) -> None:
+    if not BASE:
+        BASE.extend([data_of(rich), data_of(short)])
+    data = mutated(draw, draw.draw(st.sampled_from(BASE)))
+    found: list[Any] = []
+    assert modules_of(lambda: found.append(outcome(assemble, data))) <= OURS
+    assert isinstance(found[0], (Pipeline, CrlError))
+    assert "trap" not in sys.modules
+
+
 @settings(FUZZ, max_examples=500)
 @given(st.data())
 def test_any_mutation_of_a_spec_is_a_pipeline_or_an_error_in_words(trap: None, draw: st.DataObject) -> None:
-    if not BASE:
-        BASE.extend([data_of(rich), data_of(short)])
-    data = copy.deepcopy(draw.draw(st.sampled_from(BASE)))
-    for _ in range(draw.draw(st.integers(1, 3))):
-        mutate(data, draw)
-    before = set(sys.modules)
-    assert isinstance(outcome(assemble, data), (Pipeline, CrlError))
-    new = {name.partition(".")[0] for name in set(sys.modules) - before}
-    assert new <= {"crl_core", "crl_vision", "torch", "pluggy", *sys.stdlib_module_names}
+    check_a_mutated_spec(draw)
+
+
+@pytest.mark.slow
+@settings(FUZZ, max_examples=10_000)
+@given(st.data())
+def test_ten_thousand_mutations_of_a_spec(trap: None, draw: st.DataObject) -> None:
+    check_a_mutated_spec(draw)
+
+
+def check_a_mutated_run(place: Path, draw: st.DataObject) -> None:
+    """The spec of a run, from its file to its pipeline, source and training."""
+    data = {
+        "schema": spec.SCHEMA, "requires": {"crl-core": "0.1.0"}, "made_with": {"python": "3.11"},
+        "source": {"use": "local/small-points", "count": 12}, "training": spec.plain(crl.Training()),
+        "pipeline": BASE[1],
+    }  # fmt: skip
+    path = place / "spec.json"
+    path.write_text(json.dumps(mutated(draw, data)))
+    found: list[Any] = []
+    assert modules_of(lambda: found.append(outcome(lambda at: folder.parts_of(folder.open_spec(at)), path))) <= OURS
+    assert isinstance(found[0], (tuple, CrlError))
     assert "trap" not in sys.modules
+
+
+@settings(FUZZ, max_examples=200)
+@given(st.data())
+def test_any_mutation_of_a_runs_spec_is_a_run_or_an_error_in_words(
+    trap: None, tmp_path: Path, draw: st.DataObject
+) -> None:
+    BASE[:] = BASE or [data_of(rich), data_of(short)]
+    check_a_mutated_run(tmp_path, draw)
+
+
+@pytest.mark.slow
+@settings(FUZZ, max_examples=5000)
+@given(st.data())
+def test_five_thousand_mutations_of_a_runs_spec(trap: None, tmp_path: Path, draw: st.DataObject) -> None:
+    BASE[:] = BASE or [data_of(rich), data_of(short)]
+    check_a_mutated_run(tmp_path, draw)
 
 
 @settings(FUZZ, max_examples=300)
@@ -664,6 +733,74 @@ def test_a_checkpoint_with_a_wrong_header_is_an_error_in_words(tmp_path: Path, t
     save_file({"a": torch.zeros(1)}, path, metadata={"crl": tree})
     with pytest.raises(CrlError, match="is no checkpoint of crl"):
         checkpoint.load(path)
+
+
+def with_mutated_header(good: bytes, draw: st.DataObject) -> bytes:
+    """A safetensors file whose header says something else: names, types, shapes, places, crl's own tree."""
+    length = int.from_bytes(good[:8], "little")
+    header = json.loads(good[8 : 8 + length])
+    tree = json.loads(header.get("__metadata__", {}).get("crl", "null"))
+    if tree is not None and draw.draw(st.booleans()):
+        header["__metadata__"]["crl"] = json.dumps(mutated(draw, tree))
+    else:
+        header = mutated(draw, header)
+    text = json.dumps(header).encode()
+    length = draw.draw(st.just(len(text)) | st.integers(0, 2**64 - 1))
+    return length.to_bytes(8, "little") + text + good[8 + int.from_bytes(good[:8], "little") :]
+
+
+def check_a_mutated_checkpoint(place: Path, draw: st.DataObject) -> None:
+    good, bad = place / "good.safetensors", place / "bad.safetensors"
+    if not good.exists():
+        state = {"step": 3, "state": {0: torch.arange(3), "x": [1.5, "y", None, torch.randn(2, 2)]}}
+        checkpoint.save(state, good)
+    bad.write_bytes(with_mutated_header(good.read_bytes(), draw))
+    found = outcome(checkpoint.load, bad)
+    assert not isinstance(found, CrlError) or str(bad) in str(found)
+
+
+def check_mutated_weights(place: Path, draw: st.DataObject) -> None:
+    """A saved pipeline with other weights than its own: it is loaded, or an error in words."""
+    good = place / "good" / export.WEIGHTS
+    if not good.exists():
+        good.parent.mkdir()
+        save_file({name: tensor for name, tensor in built().state_dict().items() if tensor.numel()}, good)
+        spec.write({"schema": spec.SCHEMA, "pipeline": BASE[1]}, place / "spec.toml")
+    (place / export.WEIGHTS).write_bytes(with_mutated_header(good.read_bytes(), draw))
+    found: list[Any] = []
+    assert modules_of(lambda: found.append(outcome(export.load, place))) <= OURS
+    assert isinstance(found[0], (Pipeline, CrlError))
+
+
+def built() -> Pipeline:
+    BASE[:] = BASE or [data_of(rich), data_of(short)]
+    return short().build(View(torch.randn(4, 5), {"instance": torch.arange(4)}))
+
+
+@settings(FUZZ, max_examples=300)
+@given(draw=st.data())
+def test_any_header_of_a_checkpoint_is_a_state_or_an_error_in_words(tmp_path: Path, draw: st.DataObject) -> None:
+    check_a_mutated_checkpoint(tmp_path, draw)
+
+
+@settings(FUZZ, max_examples=200)
+@given(draw=st.data())
+def test_any_header_of_weights_is_a_pipeline_or_an_error_in_words(tmp_path: Path, draw: st.DataObject) -> None:
+    check_mutated_weights(tmp_path, draw)
+
+
+@pytest.mark.slow
+@settings(FUZZ, max_examples=10_000)
+@given(draw=st.data())
+def test_ten_thousand_headers_of_checkpoints(tmp_path: Path, draw: st.DataObject) -> None:
+    check_a_mutated_checkpoint(tmp_path, draw)
+
+
+@pytest.mark.slow
+@settings(FUZZ, max_examples=5000)
+@given(draw=st.data())
+def test_five_thousand_headers_of_weights(tmp_path: Path, draw: st.DataObject) -> None:
+    check_mutated_weights(tmp_path, draw)
 
 
 @settings(FUZZ, max_examples=200)

@@ -9,8 +9,10 @@ from torch.autograd.function import once_differentiable
 from ...listing import Listed
 from ...pairs import Pairs
 from ...protocols import FactorisedScore, Outcome, Problem
+from .by_strips import by_strips
+from .by_tiles import by_tiles
 from .formula import LossOfScores, Unavailable, asked_by
-from .sweep import Swept, Task, by_strips, by_tiles
+from .task import Swept, Task
 
 
 class Blockwise:

@@ -1,0 +1,94 @@
+"""Reductions over tiles of scores: each has a value for every row, and says how its slope spreads over the tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .task import SAFE
+
+
+class LogSumExp:
+    """log Σ exp(scale · s), over tiles that it overwrites."""
+
+    def __init__(self, tiles: Sequence[Tensor], scale: float, highest: float) -> None:
+        self.scale, self.tiles = scale, tiles
+        if scale != 1.0:
+            for tile in tiles:
+                # A negative scale must not make +inf of what is no candidate.
+                tile.masked_fill_(tile.mul_(scale) == math.inf, -math.inf)
+        shift: Tensor | float = 0.0
+        if highest * abs(scale) > SAFE:
+            shift = torch.stack([tile.amax(1) for tile in tiles]).amax(0)
+            # A row without candidates has the maximum -inf, and -inf - -inf would be NaN.
+            shift = shift.clamp_(min=torch.finfo(shift.dtype).min)
+            for tile in tiles:
+                tile.sub_(shift.unsqueeze(1))
+        self.total = torch.stack([tile.exp_().sum(1) for tile in tiles]).sum(0)
+        self.value = self.total.log() + shift
+
+    def slopes(self, slope: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """d value / d scores, as tiles and a factor for every row."""
+        return self.tiles, self.scale * slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
+
+
+class Softplus:
+    """Σ log(1 + exp s), for scores that are safe to exponentiate: with one exponential for value and slope."""
+
+    def __init__(self, tiles: Sequence[Tensor]) -> None:
+        self.value = torch.stack([torch.log1p(tile.exp_()).sum(1) for tile in tiles]).sum(0)
+        self.tiles = tiles
+
+    def slopes(self, slope: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        return [tile.div_(tile + 1) for tile in self.tiles], slope
+
+
+class Pointwise:
+    """Σ function(s), of which the pairs that are no candidates are taken out."""
+
+    def __init__(self, tiles: Sequence[Tensor], function: Any, out: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self.tiles = []
+        self.value = tiles[0].new_zeros(len(tiles[0]))
+        for tile, place in zip(tiles, out, strict=True):
+            tile[place] = 0.0  # in place of -inf, for which a function needs no value
+            if function is None:
+                values, slopes = tile, torch.ones_like(tile)
+            else:
+                leaf = tile.detach().requires_grad_()
+                with torch.enable_grad():
+                    values = function(leaf)
+                (slopes,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
+                values = values.detach()
+            values[place] = slopes[place] = 0.0
+            self.value += values.sum(1)
+            self.tiles.append(slopes)
+
+    def slopes(self, slope: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        return self.tiles, slope
+
+
+class Maximum:
+    """The highest score; its slope goes to one candidate."""
+
+    def __init__(self, tiles: Sequence[Tensor]) -> None:
+        best, place = zip(*(tile.max(1) for tile in tiles), strict=True)
+        self.value, self.tile = torch.stack(best).max(0)
+        self.column = torch.stack(place)
+
+    def places(self) -> list[tuple[Tensor, Tensor]]:
+        """For every tile, the rows and columns of the maxima that are in it."""
+        rows = [(self.tile == number).nonzero().squeeze(1) for number in range(len(self.column))]
+        return [(row, column[row]) for row, column in zip(rows, self.column, strict=True)]
+
+
+class Count:
+    """How many candidates the tiles have; without a slope."""
+
+    def __init__(self, tiles: Sequence[Tensor], out: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self.value = tiles[0].new_full((len(tiles[0]),), float(sum(tile.shape[1] for tile in tiles)))
+        for row, _ in out:
+            self.value.index_add_(0, row, -torch.ones_like(row, dtype=self.value.dtype))
