@@ -74,6 +74,7 @@ def _contrast(contrast: Contrast, place: str, seen: dict[int, str]) -> ContrastS
         positive=contrast.positive,
         negative=contrast.negative,
         draw=contrast.draw,
+        draw_by=contrast.draw_by,
         per_query=contrast.per_query,
         symmetric=contrast.symmetric,
         weight=contrast.weight,

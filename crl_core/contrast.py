@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class Contrast(nn.Module):
         memory: where further keys come from; after the loss it takes the batch's keys, or the
             queries where there is no key branch.
         draw: contrast each query with one positive and so many drawn negatives.
+        draw_by: whether by "chance" or by "distance", so that near ones are not missed.
         per_query: the key's rows `[N, K, D]` were made for each query.
         symmetric: the keys are queries too, against the queries (CLIP): the mean over both.
         weight: of this term in the sum.
@@ -63,6 +64,7 @@ class Contrast(nn.Module):
         negative: Relation | str | None = None,
         memory: Memory | type[Memory] | str | None = None,
         draw: int | None = None,
+        draw_by: Literal["chance", "distance"] = "chance",
         per_query: bool = False,
         symmetric: bool = False,
         weight: float = 1.0,
@@ -77,7 +79,7 @@ class Contrast(nn.Module):
         self.positive = _relation(positive)
         self.negative = _others(self.positive) if negative is None else _relation(negative)
         self.memory: Memory = make("memory", memory or InBatch())
-        self.draw, self.per_query, self.symmetric = draw, per_query, symmetric
+        self.draw, self.draw_by, self.per_query, self.symmetric = draw, draw_by, per_query, symmetric
         self.weight, self.kernel = weight, kernel
         self.name = name or "-".join(dict.fromkeys(_names(query) + _names(key)))
         self._fresh: Embeddings | None = None
@@ -90,6 +92,8 @@ class Contrast(nn.Module):
             raise CrlError(f"{type(self.loss).__name__} takes positive pairs of the batch: no memory, no drawn keys")
         if self.symmetric and (self.key is None or self.per_query or self.draw or not isinstance(self.memory, InBatch)):
             raise CrlError("keys that are queries too are the batch's: no memory, none per query, none drawn")
+        if (self.draw is not None and self.draw < 1) or self.draw_by not in ("chance", "distance"):
+            raise CrlError(f'draw is 1 or more, by "chance" or "distance", not {self.draw} by {self.draw_by!r}')
         if self.key is None and isinstance(self.memory, InBatch):
             raise CrlError(f"the contrast {self.name!r} has no keys: name the key's branch, or give it a memory")
 
@@ -104,7 +108,7 @@ class Contrast(nn.Module):
         if not keys:
             return None
         pairs = Pairs(query, keys, self.positive, self.negative)
-        return pairs.draw(self.draw) if self.draw else pairs
+        return self._drawn(pairs)
 
     def _rows(
         self, table: Mapping[str, Embeddings], swapped: bool = False
@@ -150,7 +154,10 @@ class Contrast(nn.Module):
             back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)
             total, terms, ignored = (a + b for a, b in zip(self._outcome(pairs), self._outcome(back), strict=True))
             return _mean(total, terms, ignored)
-        return _mean(*self._outcome(pairs.draw(self.draw) if self.draw else pairs, self.symmetric))
+        return _mean(*self._outcome(self._drawn(pairs), self.symmetric))
+
+    def _drawn(self, pairs: Pairs) -> Pairs:
+        return pairs.draw(self.draw, self.draw_by) if self.draw else pairs
 
     def check(self, table: Mapping[str, Embeddings]) -> None:
         """Whether there is anything to contrast.

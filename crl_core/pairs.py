@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import attrs
 import torch
@@ -125,31 +125,51 @@ class Pairs:
             raise CrlError("only one block of shared keys can be queries too")
         return Pairs(self.keys[0], (self.query,), self.positive, self.negative)
 
-    def draw(self, count: int) -> Pairs:
+    def draw(self, count: int, by: Literal["chance", "distance"] = "chance") -> Pairs:
         """For every query one of its positives and `count` of its negatives, with replacement.
 
-        Uniform among those that the relations allow. A query without a positive keeps none, and a
-        query without a negative none of these.
+        Among those that the relations allow. A query without a positive keeps none, and a query
+        without a negative none of these.
+
+        Args:
+            by: "chance" draws every negative alike; "distance" draws all distances alike, which few
+                negatives that are near would else not be (Wu et al. 2017, equation 3).
         """
         if self.per_query:
             raise CrlError("draw needs shared keys; these were drawn for each query already")
         chosen, noise = [], []
         for rows in self.strips():
             positive, negative = self.masks(rows)
-            chosen.append(torch.cat([_draw(positive, 1), _draw(negative, count)], dim=1))
-            noise.append(negative.sum(1, keepdim=True).clamp(min=1).log().neg().expand(-1, count + 1))
-        index = torch.cat(chosen)
-        key = Embeddings(self.key[index], {name: column[index] for name, column in self.key_meta.items()})
+            weights = negative.float() if by == "chance" else negative * self._by_distance(rows)
+            index, probability = _draw(weights, count)
+            first, _ = _draw(positive.float(), 1)
+            chosen.append(torch.cat([first, index], dim=1))
+            # What log-probability the positive would have had as noise, no draw says: that of a uniform one.
+            alike = negative.sum(1, keepdim=True).clamp(min=1).reciprocal()
+            noise.append(torch.cat([alike, probability], dim=1).log())
+        drawn = torch.cat(chosen)
+        key = Embeddings(self.key[drawn], {name: column[drawn] for name, column in self.key_meta.items()})
         query = Embeddings(
             self.query.z.unsqueeze(1), {name: column.unsqueeze(1) for name, column in self.query.meta.items()}
         )
         return Pairs(query, (key,), self.positive, self.negative, torch.cat(noise))
 
+    @torch.no_grad()
+    def _by_distance(self, rows: slice) -> Tensor:
+        """1 / how many points of the sphere are as far away, `[n, M]`; 0 beyond 1.4, where losses are 0 anyway."""
+        width = self.key.shape[-1]
+        cosine = F.normalize(self.query.z[rows], dim=1) @ F.normalize(self.key, dim=1).T
+        square = (2 - 2 * cosine).clamp(min=0.25)  # nearer ones would be all that is drawn
+        density = (width - 2) / 2 * square.log() + (width - 3) / 2 * (1 - square.clamp(max=3.9) / 4).log()
+        weights = (density.amin(1, keepdim=True) - density).exp()
+        return weights.masked_fill(square > 1.4**2, 0.0)
 
-def _draw(mask: Tensor, count: int) -> Tensor:
-    """`[n, count]` indices, uniform where `mask` `[n, M]` allows, anywhere in a row that allows none."""
-    nothing = ~mask.any(1, keepdim=True)
-    return torch.multinomial((mask | nothing).float(), count, replacement=True)
+
+def _draw(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`[n, count]` indices by these weights `[n, M]`, anywhere in a row without any, and their probabilities."""
+    weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, 1.0)
+    index = torch.multinomial(weights, count, replacement=True)
+    return index, weights.gather(1, index) / weights.sum(1, keepdim=True)
 
 
 @attrs.frozen(eq=False)

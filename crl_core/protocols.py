@@ -4,7 +4,8 @@
 
 A part is anything that keeps one of these protocols; none asks for a base class of ours. What a
 part is configured with, it takes in `__init__`, annotated, and keeps in attributes of the same
-names: that is how a pipeline writes its spec.
+names: that is how a pipeline writes its spec. What stands here as a property is only read; a part may have
+it as an attribute of its class, as in `takes = "scores"`.
 (The names are those of Le-Khac, Healy, Smeaton 2020, section III.)
 """
 
@@ -156,8 +157,9 @@ class OrdersItself(Protocol):
 class Source(Protocol):
     """Where items come from (kind `source`)."""
 
-    splits: tuple[str, ...]
-    """The first is for training, the others for evaluation."""
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The first is for training, the others for evaluation."""
 
     def items(self, split: str) -> Items: ...
 
@@ -166,7 +168,9 @@ class Source(Protocol):
 class Sampler(Protocol):
     """Draws the views of a batch, on the device of its data (definition 1; kind `sampler`)."""
 
-    views: tuple[str, ...]
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Their names."""
 
     def __call__(self, batch: View, /) -> Views: ...
 
@@ -220,7 +224,9 @@ class Loss(Protocol):
         "embeddings": `loss(embeddings) -> scalar` of one branch: a penalty.
     """
 
-    takes: ClassVar[Literal["scores", "pairs", "batch", "embeddings"]]
+    @property
+    def takes(self) -> str:
+        """One of the words above."""
 
     def __call__(self, *inputs: Any) -> Tensor: ...
 
@@ -240,10 +246,13 @@ class Memory(Protocol):
 class Update(Protocol):
     """How a branch gets the weights that it takes from another (section III-C; kind `update`)."""
 
-    gradient: ClassVar[bool]
-    """Whether gradients flow through what follows."""
-    frozen: ClassVar[bool]
-    """Whether what follows is kept in evaluation mode."""
+    @property
+    def gradient(self) -> bool:
+        """Whether gradients flow through what follows."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether what follows is kept in evaluation mode."""
 
     def follow(self, module: nn.Module, /) -> nn.Module:
         """The module to use instead of `module`: itself, or a copy."""
@@ -256,8 +265,9 @@ class Update(Protocol):
 class Evaluator(Protocol):
     """What representations are worth (kind `evaluator`)."""
 
-    needs: ClassVar[tuple[str, ...]]
-    """The columns without which it can't be asked."""
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns without which it can't be asked."""
 
     def __call__(
         self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None, /

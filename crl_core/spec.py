@@ -63,6 +63,7 @@ class ContrastSpec:
     negative: Relation
     memory: Part | SameAs
     draw: int | None = None
+    draw_by: Literal["chance", "distance"] = "chance"
     per_query: bool = False
     symmetric: bool = False
     weight: float = 1.0

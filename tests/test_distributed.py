@@ -111,9 +111,32 @@ def without_negatives(loss: Loss) -> Pipeline:
     )
 
 
+def on_scores(loss: Loss, **options: object) -> Pipeline:
+    return Pipeline(
+        AsDrawn(),
+        branches={
+            "query": Branch("a", encoder=Perceptron(norm=False)),
+            "key": Branch("b", encoder=Perceptron(norm=False)),
+        },
+        contrasts=[
+            Contrast(
+                "query", "key", score=crl.Cosine(0.3, learned=True), loss=loss,
+                **{"positive": same("label"), **options},  # type: ignore[arg-type]
+            )
+        ],
+    )  # fmt: skip
+
+
 METHODS: dict[str, Callable[[], Pipeline]] = {
     "two branches": two_branches, "nt-xent": nt_xent, "sup-con": sup_con, "queue": queued, "regression": regression,
     "bank": banked,
+    "symmetric": lambda: on_scores(crl.InfoNCE(), positive=same("instance"), symmetric=True),
+    "each positive": lambda: on_scores(crl.InfoNCE("each")),
+    "hardest triplets": lambda: on_scores(crl.Triplet(0.5, mining="hard")),
+    "all triplets": lambda: on_scores(crl.Triplet(0.5)),
+    "sigmoid": lambda: on_scores(crl.Sigmoid(), positive=same("instance")),
+    "jensen-shannon": lambda: on_scores(crl.JensenShannon()),
+    "hard negatives": lambda: on_scores(crl.HardNegatives()),
     "barlow-twins": lambda: without_negatives(crl.BarlowTwins()),
     "vicreg": lambda: without_negatives(crl.VICReg()),
     "whitening": lambda: without_negatives(crl.Whitening(iterations=2)),

@@ -364,6 +364,23 @@ def test_drawn_keys_are_what_the_relations_allow() -> None:
     assert len(pairs.key_meta["row"][:, 1:].unique()) > 20, "the draws differ from query to query"
 
 
+def test_draws_by_distance_find_near_ones_that_chance_misses() -> None:
+    """On the sphere of 64 dimensions nearly all points are about √2 away; nearer ones are drawn far more often."""
+    z = F.normalize(torch.randn(400, 64), dim=1)
+    z[1:9] = F.normalize(z[0] + 0.6 * F.normalize(torch.randn(8, 64), dim=1), dim=1)
+    rows = table(z, label=torch.arange(400))
+    pairs = Pairs(rows, (rows,), same("row"), ~same("row"))
+    near = {}
+    for by in ("chance", "distance"):
+        drawn = pairs.draw(200, by)
+        keys = drawn.key_meta["row"][0, 1:]
+        near[by] = float(((keys >= 1) & (keys < 9)).float().mean())
+        assert drawn.log_noise is not None
+        assert (drawn.log_noise <= 0).all()
+    assert near["chance"] < 0.1
+    assert near["distance"] > 0.9
+
+
 def test_a_query_without_anything_to_draw_counts_for_nothing() -> None:
     rows = table(torch.randn(3, 2), label=torch.tensor([0, 1, 1]))
     pairs = Pairs(rows, (rows,), same("label") & ~same("row"), ~same("label")).draw(2)

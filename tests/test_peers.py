@@ -131,3 +131,97 @@ def test_metric_learnings_cross_batch_memory() -> None:
         z, label = torch.randn(16, WIDTH, dtype=torch.float64), torch.randint(0, 4, (16,))
         table = Embeddings(z, {"label": label, "row": torch.arange(16), "instance": torch.arange(16)})
         torch.testing.assert_close(ours({"z": table}).value, theirs(z, label), rtol=1e-6, atol=0)
+
+
+# -- losses on scores ------------------------------------------------------------------------------------------
+
+
+def contrasted(
+    loss: crl.InfoNCE, score: object = None, symmetric: bool = False, positive: str = "instance"
+) -> Function:
+    """Queries against keys, from different tables, or with labels all of them against all."""
+
+    def run(query: Tensor, key: Tensor) -> Tensor:
+        if positive == "label":
+            z = torch.cat([query, key])
+            rows = Embeddings(z, {"label": labels(z), "row": torch.arange(len(z))})
+            contrast = Contrast("z", "z", loss=loss, score=score, positive=same("label") & ~same("row"))
+            return contrast({"z": rows}).value
+        tables = {
+            name: Embeddings(z, {"instance": torch.arange(PAIRS)}) for name, z in zip("qk", (query, key), strict=True)
+        }
+        for i, (name, table) in enumerate(tables.items()):
+            tables[name] = Embeddings(table.z, {**table.meta, "row": torch.arange(PAIRS) + PAIRS * i})
+        return Contrast("q", "k", loss=loss, score=score, positive=same("instance"), symmetric=symmetric)(tables).value
+
+    return run
+
+
+def labels(z: Tensor) -> Tensor:
+    return torch.arange(len(z)) % 7
+
+
+def nt_xent(query: Tensor, key: Tensor) -> Tensor:
+    z = torch.cat([query, key])
+    rows = Embeddings(z, {"instance": torch.arange(len(z)) % PAIRS, "row": torch.arange(len(z))})
+    positive = same("instance") & ~same("row")
+    return Contrast("z", "z", loss=crl.InfoNCE(), score=crl.Cosine(0.2), positive=positive)({"z": rows}).value
+
+
+def unit(score: object, loss: object) -> Function:
+    """By label, on directions alone, which is what pytorch-metric-learning's distances look at."""
+    by_label = contrasted(loss, score, positive="label")  # type: ignore[arg-type]
+    return lambda query, key: by_label(F.normalize(query, dim=1), F.normalize(key, dim=1))
+
+
+def test_lightlys_nt_xent_is_ours() -> None:
+    lightly = pytest.importorskip("lightly.loss")
+    agree(nt_xent, lightly.NTXentLoss(temperature=0.2))
+
+
+def test_lightlys_dcl_has_negatives_of_both_views() -> None:
+    """Ours has them as well, where the keys are the queries."""
+    lightly = pytest.importorskip("lightly.loss")
+
+    def ours(query: Tensor, key: Tensor) -> Tensor:
+        z = torch.cat([query, key])
+        rows = Embeddings(z, {"instance": torch.arange(len(z)) % PAIRS, "row": torch.arange(len(z))})
+        positive = same("instance") & ~same("row")
+        return Contrast("z", "z", loss=crl.Decoupled(), score=crl.Cosine(0.2), positive=positive)({"z": rows}).value
+
+    agree(ours, lightly.DCLLoss(temperature=0.2))
+
+
+def test_open_clips_losses() -> None:
+    losses = pytest.importorskip("open_clip.loss")
+    scale = torch.tensor(5.0, dtype=torch.float64)
+
+    def clip(query: Tensor, key: Tensor) -> Tensor:
+        return losses.ClipLoss()(F.normalize(query, dim=1), F.normalize(key, dim=1), scale)
+
+    def siglip(query: Tensor, key: Tensor) -> Tensor:
+        return losses.SigLipLoss()(F.normalize(query, dim=1), F.normalize(key, dim=1), scale, torch.tensor(-3.0))
+
+    agree(contrasted(crl.InfoNCE(), crl.Cosine(0.2), symmetric=True), clip)
+    agree(contrasted(crl.Sigmoid(), crl.Cosine(0.2, bias=-3.0)), siglip)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ours", "name", "options"),
+    [
+        (unit(crl.Cosine(0.2), crl.InfoNCE()), "SupConLoss", {"temperature": 0.2}),
+        (unit(crl.Cosine(0.2), crl.InfoNCE("each")), "NTXentLoss", {"temperature": 0.2}),
+        (unit(crl.L2(), crl.Triplet(0.2)), "TripletMarginLoss", {"margin": 0.2}),
+        (unit(crl.L2(), crl.Lifted(1.0)), "GeneralizedLiftedStructureLoss", {"neg_margin": 1.0, "pos_margin": 0.0}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_pytorch_metric_learnings_losses(ours: Function, name: str, options: dict[str, float]) -> None:
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    theirs = getattr(losses, name)(**options)
+
+    def run(query: Tensor, key: Tensor) -> Tensor:
+        z = torch.cat([query, key])
+        return theirs(z, labels(z))
+
+    agree(ours, run)

@@ -18,11 +18,12 @@ from torch import nn
 import crl_core as crl
 from crl_core import CrlError, Embeddings, InfoNCE, Pairs, same
 from crl_core.assembly import describe, refuse_local, signature
+from crl_core.engine.folder import open_spec
 from crl_core.protocols import Problem
 from crl_core.registry import KINDS, Known, PluginError, address_of, find, get, known, load, make, register
 from crl_core.registry.kernels import choose, rank
 from crl_core.registry.plugins import namespace_of
-from crl_core.spec import SpecError, plain
+from crl_core.spec import SpecError, plain, write
 
 
 def advertised() -> list[Known]:
@@ -295,6 +296,15 @@ def test_a_plugin_that_is_left_out_is_not_called_missing(site: Path, monkeypatch
             said = f"made with crl-acme 1.0, which is installed, and left out by {name}={value}$"
             with pytest.raises(PluginError, match=said):
                 crl.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "release"), [("", "1"), ("crl-acme; rm -rf x", "1"), ("-r", "1"), ("crl-acme", "1 other")]
+)
+def test_nobody_is_told_to_run_what_is_no_installation(site: Path, name: str, release: str) -> None:
+    write({"schema": 1, "requires": {name: release}}, site / "spec.json")
+    with pytest.raises(SpecError, match="is no distribution with its version"):
+        open_spec(site / "spec.json")
 
 
 def test_a_plugin_that_has_another_part_now_is_told_by_the_parts_name(site: Path) -> None:

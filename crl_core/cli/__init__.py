@@ -60,6 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--import", dest="imports", action="store_true", help="also import every part, each in its own process"
     )
+    command = add("test", "test", "whether a plugin's parts keep their contracts: every part by every check of its kind")
+    command.add_argument("distribution", metavar="DIST", help="an installed distribution, e.g. crl-acme")
+    command.add_argument("--only", metavar="KIND_OR_PART", help="the parts of one kind, or one part")
+    command.add_argument(
+        "--examples", metavar="FILE", help="the file of tests with examples and options for conformance(…)"
+    )
+    command = add("new", "new", "begin a plugin: a whole distribution with one working part", json=False)
+    command.add_argument("what", choices=["plugin"], help="what to begin")
+    command.add_argument("name", metavar="NAME", help="of the distribution, e.g. crl-acme")
+    command.add_argument("--kind", metavar="KIND", nargs="+", default=["loss"], help="of the part; several make several")
+    command.add_argument("--out", metavar="DIR", help="the folder to make; by default one called NAME, here")
     add("methods", "explain", "the installed recipes, as the tables of the review")
     command = add(
         "explain",

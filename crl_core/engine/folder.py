@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ def open_spec(path: Path) -> dict[str, Any]:
         raise spec.SpecError(f"{path}: there is no {sorted(unknown)[0]!r} in a run's spec")
     requires: dict[str, str] = spec.convert(data.get("requires", {}), dict[str, str], f"{path}: requires")
     for distribution, release in requires.items():
+        if not all(
+            re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._+!-]*[A-Za-z0-9])?", text) for text in (distribution, release)
+        ):
+            raise spec.SpecError(f"{path}: requires: {distribution!r} {release!r} is no distribution with its version")
         if why := absent(distribution, release):
             raise PluginError(f"{path} was made with {distribution} {release}, which {why}")
     return data

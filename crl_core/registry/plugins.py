@@ -328,7 +328,8 @@ def make(kind: str, what: Any, **config: Any) -> Any:
     part = get(kind, what)(**config) if isinstance(what, str) else what(**config) if isinstance(what, type) else what
     lacking = [attribute for attribute in _NEEDS.get(kind, ()) if not hasattr(part, attribute)]
     if lacking or not (callable(part) or kind in _NEEDS):
-        raise PluginError(f"{part!r} is no {kind}: it has no {', '.join(lacking) or '__call__'}")
+        shown = repr(part) if "\n" not in repr(part) else type(part).__name__  # a module shows all that is in it
+        raise PluginError(f"{shown} is no {kind}: it has no {', '.join(lacking) or '__call__'}")
     return part
 
 

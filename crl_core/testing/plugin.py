@@ -117,11 +117,11 @@ class Case:
 
     @cached_property
     def given(self) -> Mapping[str, Any]:
-        """The options that its author gives for it; without any, those of the first recipe that uses it."""
+        """The options that its author gives for it; without any, and no example, those of the first recipe with it."""
         found = self._said(self.plugin.options)
         if found is not None:
             return found() if callable(found) else found
-        return self._options_in_recipes()
+        return {} if self._said(self.plugin.examples) else self._options_in_recipes()
 
     def make(self, seed: int = 0) -> Any:
         """A fresh instance.
