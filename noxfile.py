@@ -35,9 +35,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy: strict for crl_core, and for what the plugins hand to it."""
-    session.install(*OURS, *group("types"))
+    """mypy: strict for crl_core, and for what the plugins hand to it; and the examples of the documentation."""
+    session.install(*OURS, *group("types"), *group("tests"))
     session.run("mypy")
+    session.run("pytest", "tests/test_docs.py", "-k", "types")
 
 
 @nox.session

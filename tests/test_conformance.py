@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import points
+from synthetic import LOSS, distribution, forget, fresh_registry, write_module
+
+from crl_core.cli import main
+from crl_core.registry import KINDS
 from crl_core.testing import conformance
+from crl_core.testing.checks import CHECKS, MINIMUM
+from crl_core.testing.outcome import Outcome, Skips
+from crl_core.testing.plugin import Case, Plugin
+from crl_core.testing.run import Session, passes, promise
+
+pytest_plugins = ["pytester"]
 
 OPTIONS = {
     "core/bank": {"size": 400},
@@ -18,3 +37,312 @@ EXPECTED = {
 }
 
 test_conformance = conformance("crl-core", options=OPTIONS, expected_failures=EXPECTED)
+
+# -- the kit itself -------------------------------------------------------------------------------------------
+
+NUMBERS = {"gradient_is_right", "every_kernel_agrees", "two_processes_are_one", "works_in_bfloat16"}
+
+# Every wrong part, with the check that has to catch it; and those that may fail along with it.
+WRONG: dict[tuple[str, str], tuple[str, set[str]]] = {
+    ("loss", "Overflows"): ("finite_at_low_temperature", {"works_in_bfloat16", "every_kernel_agrees"}),
+    ("loss", "MixesRows"): ("rows_depend_on_nothing_else", NUMBERS),
+    ("loss", "WrongGradient"): ("gradient_is_right", set()),
+    ("loss", "Detached"): ("gradient_is_right", {*NUMBERS, "no_rows", "prefers_close_positives"}),
+    ("loss", "WrongSign"): ("prefers_close_positives", set()),
+    ("loss", "OwnStatistics"): ("two_processes_are_one", set()),
+    ("loss", "Unannotated"): (
+        "options_are_named_and_annotated", {"options_are_data", "keeps_its_options", "spec_round_trip"},
+    ),
+    ("loss", "OtherName"): ("keeps_its_options", {"spec_round_trip"}),
+    ("encoder", "BatchStatistics"): ("rows_alone_in_evaluation", {"one_row"}),
+    ("encoder", "DeadWeight"): ("trains", set()),
+    ("encoder", "LosesState"): ("state_through_safetensors", set()),
+    ("encoder", "Breaks"): ("compiles_without_breaks", set()),
+    ("head", "TakesACallable"): ("options_are_data", {"spec_round_trip"}),
+    ("head", "HoldsALambda"): ("arrives_in_a_worker", set()),
+    ("sampler", "LosesInstance"): ("metadata_are_complete", {"every_row_finds_its_other_view"}),
+    ("sampler", "OneDrawForAll"): ("rows_are_drawn_by_themselves", set()),
+    ("sampler", "MixesItems"): ("rows_depend_on_nothing_else", set()),
+    ("sampler", "SeedsTorch"): ("leaves_the_generators_alone", set()),
+    ("sampler", "DrawsFromPython"): (
+        "deterministic_under_a_seed", {"leaves_the_generators_alone", "rows_depend_on_nothing_else"},
+    ),
+    ("sampler", "IgnoresTheDevice"): ("makes_tensors_where_its_data_are", set()),
+    ("sampler", "WritesIntoItsInput"): ("leaves_its_inputs_alone", set()),
+    ("score", "LowerIsCloser"): ("higher_means_closer", set()),
+    ("score", "WrongFactors"): ("factors_give_the_score", set()),
+    ("score", "NotSymmetric"): ("symmetric_as_it_says", set()),
+    ("score", "OneLayout"): ("keys_per_query_agree", set()),
+    ("memory", "ForgetsMetadata"): ("keeps_the_metadata", set()),
+    ("memory", "WrongMetadata"): ("holds_what_it_took", set()),
+    ("memory", "ForgetsItsState"): ("state_through_safetensors", set()),
+    ("memory", "KeepsTheGraph"): ("holds_no_gradient", {"owns_what_it_holds", "state_through_safetensors"}),
+    ("update", "LetsGradientThrough"): ("lets_no_gradient_through", set()),
+    ("update", "MovesAway"): ("advances_towards_the_followed", {"works_in_a_branch"}),
+    ("update", "ChangesTheFollowed"): ("leaves_the_followed_alone", {"advances_towards_the_followed"}),
+    ("source", "Shuffled"): ("instance_is_the_index", set()),
+    ("kernel", "TwiceTheGradient"): ("agrees_with_the_oracle", {"agrees_in_float32", "scales_with_what_follows"}),
+}  # fmt: skip
+GOOD = {("loss", "Good"), ("source", "GoodPoints")}
+
+
+def address(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+
+
+def targets(module: str, parts: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for kind, name in parts:
+        found.setdefault(f"crl.{kind}", {})[address(name)] = f"{module}:{name}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], dict[str, Outcome]]]:
+    """What the kit says of each wrong part: all in one distribution, so that the processes start once."""
+    site = tmp_path_factory.mktemp("site")
+    distribution(site, "crl-wrong", targets("wrong_parts", [*WRONG, *GOOD]))
+    with fresh_registry(site):
+        session = Session(Plugin("crl-wrong", {}, {}, {}))
+        found: dict[tuple[str, str], dict[str, Outcome]] = {}
+        for outcome in session.outcomes()[:-1]:
+            found.setdefault((outcome.part.kind, outcome.part.name), {})[outcome.check] = outcome
+        yield found
+
+
+@pytest.mark.parametrize("part", WRONG, ids=lambda part: part[1])
+def test_a_wrong_part_is_caught_by_the_right_check(
+    part: tuple[str, str], wrong: dict[tuple[str, str], dict[str, Outcome]]
+) -> None:
+    check, others = WRONG[part]
+    outcomes = wrong[part[0], address(part[1])]
+    failed = {name for name, outcome in outcomes.items() if outcome.state == "failed"}
+    assert check in failed, outcomes[check]
+    assert failed <= {check, *others}, {name: outcomes[name].text for name in failed}
+    assert outcomes[check].text.startswith(f"{part[0]} wrong/{address(part[1])}: {check}: ")
+
+
+@pytest.mark.parametrize("part", GOOD, ids=lambda part: part[1])
+def test_a_good_part_among_wrong_ones_passes(
+    part: tuple[str, str], wrong: dict[tuple[str, str], dict[str, Outcome]]
+) -> None:
+    assert {o.check: o.text for o in wrong[part[0], address(part[1])].values() if o.state == "failed"} == {}
+
+
+def test_what_a_module_does_at_its_import_is_seen(tmp_path: Path) -> None:
+    modules = {
+        "rude.__init__": "import torch\n",
+        "rude.dtype": f"import torch\ntorch.set_default_dtype(torch.float64)\n{LOSS}",
+        "rude.seeds": f"import random, sys, warnings\nrandom.seed(0); sys.path.append('x')\n{LOSS}",
+        "rude.exits": "raise SystemExit(3)",
+        "rude.dies": "import os\nos._exit(3)",
+        "rude.fine": f"import sklearn.linear_model\n{LOSS}",  # which adds a filter of warnings, and isn't the plugin's
+    }
+    points = {name: f"rude.{name}:Loss" for name in ("dtype", "seeds", "exits", "dies", "fine")}
+    distribution(tmp_path, "crl-rude", {"crl.loss": points}, modules=modules)
+    with fresh_registry(tmp_path):
+        imported = Plugin("crl-rude", {}, {}, {}).imported
+    by_name = {label.rpartition("/")[2]: found for label, found in imported.items()}
+    assert all(found.heavy for name, found in by_name.items() if name not in ("dies", "exits"))
+    assert by_name["dtype"].changed == ["torch's default dtype"]
+    assert set(by_name["seeds"].changed) == {"Python's random numbers", "sys.path"}
+    assert by_name["exits"].error == "SystemExit: 3"
+    assert "the process that imports it ends at once" in str(by_name["dies"].error)
+    assert by_name["fine"] == (None, [], True)
+    assert torch.get_default_dtype() == torch.float32, "it was done in a process of its own"
+
+
+def session(site: Path, parts: Mapping[str, Mapping[str, str]], **said: Any) -> Session:
+    """A session with a distribution of these parts, in a registry that knows it."""
+    distribution(site, "crl-acme", parts)
+    forget()
+    given = {"options": {}, "examples": {}, "expected_failures": {}, **said}
+    return Session(Plugin("crl-acme", **given))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Path]:
+    with fresh_registry(tmp_path):
+        yield tmp_path
+
+
+ONE_LOSS = {"crl.loss": {"good": "wrong_parts:Good"}}
+ONE_SAMPLER = {"crl.sampler": {"noisy": "small:Noisy"}}
+
+
+def test_advertising_nothing_is_a_failure(site: Path) -> None:
+    found = session(site, {"console_scripts": {"acme": "acme:main"}})
+    (counted,) = found.outcomes()
+    assert counted.state == "failed"
+    assert counted.text.startswith("crl-acme advertises no part: is it installed")
+    assert "Run: crl doctor crl-acme" in counted.text
+
+
+def test_too_few_checks_are_a_failure(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def needs_more(case: Case) -> None:
+        """It has what a check needs."""
+        raise Skips("no such device")
+
+    monkeypatch.setitem(CHECKS, "loss", (needs_more, *CHECKS["loss"][:3]))
+    *outcomes, counted = session(site, ONE_LOSS).outcomes()
+    assert [outcome.state for outcome in outcomes] == ["skipped", "passed", "passed", "passed"]
+    assert "loss acme/good: only 3 checks ran, and for this kind it takes" in counted.text
+    assert "needs_more: no such device" in counted.text
+
+
+def test_a_part_that_does_not_load_is_told_once_and_counted(site: Path) -> None:
+    *outcomes, counted = session(site, {"crl.loss": {"gone": "no_such_module:Loss"}}).outcomes()
+    assert [outcome.check for outcome in outcomes if outcome.state == "failed"] == ["loads"]
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in outcomes[0].text
+    assert "only 3 checks ran" in counted.text
+
+
+def test_without_data_the_text_says_how_to_give_some(site: Path) -> None:
+    found = {outcome.check: outcome for outcome in session(site, ONE_SAMPLER).outcomes()}
+    assert found["metadata_are_complete"].state == "failed"
+    assert "examples={'acme/noisy': make_batch}" in found["metadata_are_complete"].text
+
+
+@pytest.mark.parametrize("name", ["acme/noisy", "sampler acme/noisy"])
+def test_examples_are_taken(site: Path, name: str) -> None:
+    outcomes = session(site, ONE_SAMPLER, examples={name: lambda: points(8)}).outcomes()
+    assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
+
+
+def test_the_distributions_own_source_gives_data(site: Path) -> None:
+    outcomes = session(site, {**ONE_SAMPLER, "crl.source": {"points": "small:Points"}}).outcomes()
+    assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
+
+
+def test_options_without_a_default_are_asked_for_and_taken(site: Path) -> None:
+    parts = {"crl.memory": {"bank": "crl_core.parts.memories.bank:Bank"}}
+    asked = [outcome for outcome in session(site, parts).outcomes() if outcome.check == "empty_at_first"]
+    assert "options={'acme/bank': {…}}" in asked[0].text
+    plugin = Plugin("crl-acme", {"acme/bank": lambda: {"size": 400}}, {}, {})
+    assert {o.check: o.text for o in Session(plugin).outcomes() if o.state == "failed"} == {}
+
+
+@pytest.mark.parametrize("key", ["trains", ("acme/dead", "trains"), ("encoder acme/dead", "trains")])
+def test_an_expected_failure_is_none(site: Path, key: Any) -> None:
+    parts = {"crl.encoder": {"dead": "wrong_parts:DeadWeight"}}
+    found = session(site, parts, examples={"acme/dead": lambda: points(8)}, expected_failures={key: "known"})
+    outcomes = {outcome.check: outcome for outcome in found.outcomes()}
+    assert (outcomes["trains"].state, outcomes["trains"].text) == ("expected", "known")
+    assert passes(found)
+
+
+def test_an_expected_failure_that_does_not_come_is_one(site: Path) -> None:
+    found = session(site, ONE_LOSS, expected_failures={("acme/good", "one_row"): "once it did"})
+    outcomes = {outcome.check: outcome for outcome in found.outcomes()}
+    assert outcomes["one_row"].state == "failed"
+    assert "it passes, and is expected to fail (once it did)" in outcomes["one_row"].text
+
+
+def test_names_that_nobody_has_are_told(site: Path) -> None:
+    said = {
+        "options": {"acme/goood": {}},
+        "examples": {"acme/other": points},
+        "expected_failures": {("acme/good", "one_rwo"): "x"},
+    }
+    counted = session(site, ONE_LOSS, **said).outcomes()[-1]
+    for told in ("'acme/goood'", "Did you mean 'acme/good'", "'acme/other'", "'one_rwo'", "Did you mean 'one_row'"):
+        assert told in counted.text
+
+
+def test_checks_have_no_network(site: Path) -> None:
+    source = """
+        import urllib.request
+
+        class Source:
+            splits = ("train",)
+
+            def items(self, split: str):
+                return urllib.request.urlopen("http://example.invalid")
+    """
+    write_module(site, "acme_remote", source)
+    outcomes = {o.check: o for o in session(site, {"crl.source": {"remote": "acme_remote:Source"}}).outcomes()}
+    assert outcomes["instance_is_the_index"].text == "it needs the network, which checks don't have"
+    assert "only" in outcomes["counts"].text
+
+
+def test_every_check_promises_something_in_one_line() -> None:
+    for kind, checks in CHECKS.items():
+        names = [check.__name__ for check in checks]
+        assert len(set(names)) == len(names)
+        assert all(promise(check).endswith(".") for check in checks), kind
+        assert MINIMUM[kind] <= len(checks)
+    assert set(CHECKS) == set(MINIMUM) == set(KINDS)
+
+
+def test_the_function_for_pytest_has_a_test_for_every_part_and_check(site: Path, pytester: pytest.Pytester) -> None:
+    distribution(site, "crl-acme", {"crl.encoder": {"dead": "wrong_parts:DeadWeight"}})
+    forget()
+    pytester.makepyfile(
+        """
+        from small import points
+        from crl_core.testing import conformance
+
+        test_conformance = conformance("crl-acme", examples={"acme/dead": lambda: points(8)})
+        """
+    )
+    result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=len(CHECKS["encoder"]), failed=1)
+    result.stdout.fnmatch_lines(["*no gradient reaches unused*", "FAILED *encoder/dead:trains*"])
+
+
+# -- crl test -------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_table_and_what_failed(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    distribution(site, "crl-acme", {"crl.update": {"away": "wrong_parts:MovesAway", "past": "crl_core:Momentum"}})
+    forget()
+    assert main(["test", "crl-acme", "--only", "update"]) == 1
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0].split() == ["update", "away", "past"]
+    assert [line.split() for line in lines if line.startswith("advances")] == [
+        ["advances_towards_the_followed", "✗", "✓"]
+    ]
+    assert "✗ update acme/away: advances_towards_the_followed: " in printed
+    assert "crl-acme: 2 parts, " in lines[-1]
+
+
+def test_the_command_writes_json(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    distribution(site, "crl-acme", {"crl.update": {"past": "crl_core.parts.updates.past:Past"}})
+    forget()
+    assert main(["test", "crl-acme", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["passes"] is True
+    assert found["count"]["passed"] == len(found["outcomes"]) == len(CHECKS["update"])
+    assert {"kind": "update", "address": "acme/past", "check": "loads", "state": "passed", "text": ""} in found[
+        "outcomes"
+    ]
+
+
+def test_the_command_takes_examples_from_a_file_of_tests(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    distribution(site, "crl-acme", ONE_SAMPLER)
+    forget()
+    file = site / "their_tests.py"
+    file.write_text(
+        "from small import points\nfrom crl_core.testing import conformance\n"
+        "test_conformance = conformance('crl-acme', examples={'acme/noisy': lambda: points(8)})\n"
+    )
+    assert main(["test", "crl-acme", "--examples", str(file)]) == 0
+    assert main(["test", "crl-other", "--examples", str(file)]) == 1
+    assert "has no test = conformance('crl-other', …)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["crl-acme", "--only", "updat"], "has no kind and no part 'updat'. Did you mean 'update'?"),
+        (["crl-acme", "--examples", "nowhere.py"], "there is no file nowhere.py"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_a_call(
+    site: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distribution(site, "crl-acme", {"crl.update": {"past": "crl_core.parts.updates.past:Past"}})
+    forget()
+    assert main(["test", *arguments]) == 1
+    assert told in capsys.readouterr().err

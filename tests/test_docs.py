@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,30 @@ def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pyt
     namespace: dict[str, object] = {"__name__": page.stem}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), namespace)
+
+
+def code_of(page: Path) -> str:
+    """The Python of a page, each line at its number in the page; also what has the title of a file."""
+    lines, inside = [], False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        begins = re.match(r"```python( title=.*)?$", line) is not None
+        inside = begins if not inside else line != "```"
+        lines.append(line if inside and not begins else "")
+    return "\n".join(lines)
+
+
+@pytest.mark.slow
+def test_examples_have_the_types_that_editors_complete(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    for page in PAGES:
+        if code_of(page).strip():
+            # One name each, of which mypy makes a module.
+            name = re.sub(r"\W", "_", str(page.relative_to(ROOT).with_suffix("")))
+            (tmp_path / f"{name}.py").write_text(code_of(page), encoding="utf-8")
+    (tmp_path / "mypy.ini").write_text("[mypy]\nallow_redefinition = true\nignore_missing_imports = true\n")
+    command = ["-m", "mypy", "--config-file", "mypy.ini", "--check-untyped-defs", "--cache-dir", ".cache", "."]
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

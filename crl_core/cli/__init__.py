@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import CrlError
 
@@ -60,17 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--import", dest="imports", action="store_true", help="also import every part, each in its own process"
     )
-    command = add("test", "test", "whether a plugin's parts keep their contracts: every part by every check of its kind")
-    command.add_argument("distribution", metavar="DIST", help="an installed distribution, e.g. crl-acme")
-    command.add_argument("--only", metavar="KIND_OR_PART", help="the parts of one kind, or one part")
-    command.add_argument(
-        "--examples", metavar="FILE", help="the file of tests with examples and options for conformance(…)"
-    )
-    command = add("new", "new", "begin a plugin: a whole distribution with one working part", json=False)
-    command.add_argument("what", choices=["plugin"], help="what to begin")
-    command.add_argument("name", metavar="NAME", help="of the distribution, e.g. crl-acme")
-    command.add_argument("--kind", metavar="KIND", nargs="+", default=["loss"], help="of the part; several make several")
-    command.add_argument("--out", metavar="DIR", help="the folder to make; by default one called NAME, here")
+    _for_authors(add)
     add("methods", "explain", "the installed recipes, as the tables of the review")
     command = add(
         "explain",
@@ -109,6 +99,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run", metavar="RUN")
     command.add_argument("--out", metavar="DIR", help="by default `export` in the run's folder")
     return parser
+
+
+def _for_authors(add: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add("new", "new", "begin a plugin: a whole distribution with a working part", json=False)
+    command.add_argument("what", choices=["plugin"], help="what to begin")
+    command.add_argument("name", metavar="NAME", help="of the distribution, e.g. crl-acme")
+    command.add_argument(
+        "--kind", metavar="KIND", nargs="+", default=["loss"], help="of the part, loss by default; a part for each"
+    )
+    command.add_argument("--out", metavar="DIR", help="the folder to make; by default one called NAME, here")
+    command = add("test", "test", "whether the parts of a plugin keep their contracts")
+    command.add_argument("distribution", metavar="DIST", help="an installed distribution, e.g. crl-acme")
+    command.add_argument("--only", metavar="KIND_OR_PART", help="the parts of one kind, or one part")
+    command.add_argument(
+        "--examples", metavar="FILE", help="the file of tests with examples and options for conformance(…)"
+    )
 
 
 def _settings(command: argparse.ArgumentParser, whose: str = "") -> None:

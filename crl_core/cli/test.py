@@ -25,7 +25,7 @@ def run_test(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(as_data(session), indent=1, ensure_ascii=False))
     else:
-        for line in report(session, shutil.get_terminal_size().columns):
+        for line in report(session, shutil.get_terminal_size().columns, options.verbose):
             print(line)
     return 0 if passes(session) else 1
 
@@ -51,18 +51,27 @@ def _written(path: Path, distribution: str) -> Plugin:
     raise CrlError(f"{path} has no test = conformance({distribution!r}, …)")
 
 
-def report(session: Session, width: int) -> Iterator[str]:
-    """A table of checks by parts for every kind, the texts of what failed, and the count."""
+def report(session: Session, width: int, reasons: bool = False) -> Iterator[str]:
+    """A table of checks by parts for every kind, the texts of what failed, and the count.
+
+    Args:
+        reasons: also why checks were skipped, and failures expected.
+    """
     *outcomes, counted = session.outcomes()
     for kind in dict.fromkeys(outcome.part.kind for outcome in outcomes):
         yield from _table(kind, [outcome for outcome in outcomes if outcome.part.kind == kind], width)
+    if reasons:
+        told = (outcome for outcome in outcomes if outcome.state in ("skipped", "expected"))
+        yield from (f"{_SIGNS[o.state]} {o.part.kind} {o.part.address}: {o.check}: {o.text}" for o in told)
     failed = [outcome for outcome in [*outcomes, counted] if outcome.state == "failed"]
     for outcome in failed:
         yield f"✗ {outcome.text}\n"
     states = [outcome.state for outcome in outcomes]
     parts = len({(outcome.part.kind, outcome.part.address) for outcome in outcomes})
-    told = ", ".join(f"{states.count(state)} {state}" for state in _SIGNS if state in states) or "no checks"
-    yield f"{session.plugin.distribution}: {parts} parts, {told}" + (", too few ran" if counted.text else "")
+    counts = ", ".join(f"{states.count(state)} {state}" for state in _SIGNS if state in states) or "no checks"
+    yield f"{session.plugin.distribution}: {parts} {'part' if parts == 1 else 'parts'}, {counts}" + (
+        ", too few ran" if counted.text else ""
+    )
 
 
 def _table(kind: str, outcomes: Sequence[Outcome], width: int) -> Iterator[str]:

@@ -326,7 +326,8 @@ class _Clock:
 
 
 def _last(record: Record) -> dict[str, float]:
-    return record.lines[-1] if record.lines else {}
+    """The last figures: those of the last logged step, and those that an epoch's end adds on a line of their own."""
+    return {name: value for line in record.lines[-2:] for name, value in line.items()}
 
 
 def _detached(table: Embeddings) -> Embeddings:

@@ -16,7 +16,7 @@ class State:
     """What a listener is told during training.
 
     Attributes:
-        metrics: of the last logged step, by name.
+        metrics: of the last logged step, and of the last epoch's end, by name.
         folder: of the run, if it has one.
     """
 

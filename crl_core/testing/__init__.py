@@ -57,5 +57,6 @@ def conformance(
                 raise outcome.error
             pytest.fail(outcome.text, pytrace=False)
 
-    test_conformance.plugin = session.plugin  # type: ignore[attr-defined]
-    return test_conformance  # type: ignore[no-any-return]
+    setattr(test_conformance, "plugin", session.plugin)  # noqa: B010
+    found: Callable[..., None] = test_conformance
+    return found

@@ -20,9 +20,7 @@ _MAKERS = frozenset(
     }
 )  # fmt: skip
 # What brings a tensor of the CPU to where another is, and looking up rows by an index from the CPU.
-_BRINGS = frozenset(
-    {Tensor.to, Tensor.copy_, Tensor.type_as, Tensor.__getitem__, Tensor.__setitem__}
-)
+_BRINGS = frozenset({Tensor.to, Tensor.copy_, Tensor.type_as, Tensor.__getitem__, Tensor.__setitem__})
 
 
 class Elsewhere(Tensor):

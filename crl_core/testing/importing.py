@@ -6,15 +6,21 @@ Run as a program, it is that process. Until the packages have been imported it m
 from __future__ import annotations
 
 import builtins
-import importlib
+import importlib.util
 import json
+import locale
 import os
+import random
+import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ..registry.plugins import resolve
 
 SECONDS = 120.0
 
@@ -73,21 +79,29 @@ def last_line(text: str) -> str:
 
 
 def main(file: str, targets: Mapping[str, str]) -> None:
-    packages = {label: target.partition(":")[0].partition(".")[0] for label, target in targets.items()}
-    heavy = {package: _imports_torch(package) for package in dict.fromkeys(packages.values())}
+    package_of = {label: target.partition(":")[0].partition(".")[0] for label, target in targets.items()}
+    packages = {package: _look_at(package, set(package_of.values())) for package in dict.fromkeys(package_of.values())}
+    import numpy  # noqa: F401
+    import torch  # noqa: F401
+
     with open(file, "a", encoding="utf-8") as out:
         for label, target in targets.items():
-            error, changed = _import(target, set(heavy))
-            print(json.dumps([label, error, changed, heavy[packages[label]]]), file=out, flush=True)
+            heavy, before = packages[package_of[label]]
+            error, changed = _import(target, set(packages))
+            print(json.dumps([label, error, [*before, *changed], heavy]), file=out, flush=True)
 
 
-def _imports_torch(package: str) -> bool:
-    before = "torch" in sys.modules
+def _look_at(package: str, own: set[str]) -> tuple[bool, list[str]]:
+    """Whether a package, without its parts, imports torch, and what importing it changes."""
     try:
-        importlib.import_module(package)
-    except BaseException:  # told when its parts are imported
-        return False
-    return "torch" in sys.modules and not before
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or found.submodule_search_locations is None:
+        return False, []  # a single module, or one that is missing: told when the part is imported
+    light = "torch" not in sys.modules
+    _, changed = _import(package, own)
+    return light and "torch" in sys.modules, changed
 
 
 def _import(target: str, own: set[str]) -> tuple[str | None, list[str]]:
@@ -97,16 +111,18 @@ def _import(target: str, own: set[str]) -> tuple[str | None, list[str]]:
     usual = builtins.__import__
     builtins.__import__ = _watched(usual, own, forgiven)
     try:
-        from ..registry.plugins import resolve
-
         resolve(target)
         error = None
     except BaseException as raised:  # also SystemExit
         error = f"{type(raised).__name__}: {raised}"
     finally:
         builtins.__import__ = usual
+    return error, [name for name in _changed(before) if name not in forgiven]
+
+
+def _changed(before: Mapping[str, str]) -> list[str]:
     after = state()
-    return error, [name for name in before if before[name] != after[name] and name not in forgiven]
+    return [name for name, value in before.items() if after[name] != value]
 
 
 def _watched(usual: Callable[..., Any], own: set[str], forgiven: set[str]) -> Callable[..., Any]:
@@ -119,33 +135,24 @@ def _watched(usual: Callable[..., Any], own: set[str], forgiven: set[str]) -> Ca
             return usual(name, space, *rest, **more)
         before = state()
         found = usual(name, space, *rest, **more)
-        after = state()
-        forgiven.update(key for key in before if before[key] != after[key])
+        forgiven.update(_changed(before))
         return found
 
     return watched
 
 
 def state() -> dict[str, str]:
-    """What all parts of a program share, as text to compare."""
-    import locale
-    import random
-    import signal
-    import warnings
-
-    import numpy
-    import torch
-
-    torch_random = torch.get_rng_state().numpy().tobytes()
+    """What all parts of a program share, as text to compare; of torch and NumPy once they are imported."""
     return {
-        "torch's random numbers": str(hash(torch_random)),
+        **_of_python(),
+        **(_of_numpy() if "numpy" in sys.modules else {}),
+        **(_of_torch() if "torch" in sys.modules else {}),
+    }
+
+
+def _of_python() -> dict[str, str]:
+    return {
         "Python's random numbers": str(hash(random.getstate())),
-        "NumPy's random numbers": repr(numpy.random.get_state()),
-        "torch's default dtype": str(torch.get_default_dtype()),
-        "torch's default device": str(torch.get_default_device()),
-        "torch's threads": str((torch.get_num_threads(), torch.get_num_interop_threads())),
-        "whether gradients are recorded": str(torch.is_grad_enabled()),
-        "torch's precision": str((torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())),
         "sys.path": repr(sys.path),
         "sys.excepthook": repr(sys.excepthook),
         "the filters of warnings": repr(warnings.filters),
@@ -153,6 +160,25 @@ def state() -> dict[str, str]:
         "the folder": os.getcwd(),
         "the locale": locale.setlocale(locale.LC_ALL),
         "the handlers of signals": repr([signal.getsignal(number) for number in sorted(signal.valid_signals())]),
+    }
+
+
+def _of_numpy() -> dict[str, str]:
+    import numpy
+
+    return {"NumPy's random numbers": repr(numpy.random.get_state())}
+
+
+def _of_torch() -> dict[str, str]:
+    import torch
+
+    return {
+        "torch's random numbers": str(hash(torch.get_rng_state().numpy().tobytes())),
+        "torch's default dtype": str(torch.get_default_dtype()),
+        "torch's default device": str(torch.get_default_device()),
+        "torch's threads": str((torch.get_num_threads(), torch.get_num_interop_threads())),
+        "whether gradients are recorded": str(torch.is_grad_enabled()),
+        "torch's precision": str((torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled())),
     }
 
 

@@ -83,7 +83,7 @@ def positives(queries: int = QUERIES, keys: int = KEYS, like: Tensor | None = No
 
 def scores(values: Tensor, positive: Tensor | None = None) -> Scores:
     """A matrix of scores as a loss sees it, with the noise of keys that were drawn alike."""
-    positive = positives(*values.shape, like=values) if positive is None else positive
+    positive = positives(values.shape[0], values.shape[1], values) if positive is None else positive
     noise = values.new_full(values.shape, -math.log(max(1, values.shape[1])))
     return Scores(Candidates(values, positive), Candidates(values, ~positive), noise)
 

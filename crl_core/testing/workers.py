@@ -114,7 +114,7 @@ def _gradients(folder: Path, i: int) -> tuple[Tensors, Tensors] | str:
         return "a process ended before it was done"
 
 
-def loss_and_gradients(loss: nn.Module, share: tuple[int, int]) -> Tensors:
+def loss_and_gradients(module: nn.Module, share: tuple[int, int]) -> Tensors:
     """Of a contrast between these of forty rows and their keys: the loss and the gradients of rows and weights."""
     generator = torch.Generator().manual_seed(7)
     whole = [torch.randn(SHARES[-1][-1], 8, generator=generator, dtype=torch.float64) for _ in range(2)]
@@ -122,14 +122,14 @@ def loss_and_gradients(loss: nn.Module, share: tuple[int, int]) -> Tensors:
     leaves = [table[rows].clone().requires_grad_() for table in whole]
     number = torch.arange(SHARES[-1][-1])
     columns = {"instance": number[rows], "label": number[rows] % 16, "row": number[rows]}
-    loss = loss.double()
+    loss: Any = module.double()
     # Several positives for each query; as few for a loss of pairs, of which there is one for each row.
     positive = same("label") if loss.takes == "scores" else same("instance")
     contrast = Contrast("query", "key", score=Cosine(0.3), loss=loss, positive=positive)
     torch.manual_seed(0)
     term = contrast({name: Embeddings(z, columns) for name, z in zip(("query", "key"), leaves, strict=True)})
     weights = dict(loss.named_parameters())
-    term.value.backward()  # type: ignore[no-untyped-call]
+    term.value.backward()
     named = {"query": leaves[0], "key": leaves[1], **weights}
     found = {name: torch.zeros_like(x) if x.grad is None else x.grad for name, x in named.items()}
     return {"loss": term.value.detach(), **found}

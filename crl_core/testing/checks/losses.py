@@ -206,4 +206,5 @@ def two_processes_are_one(case: Case) -> None:
 
 
 def _values(found: Any) -> Tensor:
-    return found.value if isinstance(found, Summed) else found  # type: ignore[no-any-return]
+    values: Tensor = found.value if isinstance(found, Summed) else found
+    return values

@@ -33,7 +33,7 @@ def holds_what_it_took(case: Case) -> None:
         expect(column.shape == held.z.shape[:1], f"its column {name!r} is {list(column.shape)} for {len(held)} rows")
     for row, source in _taken(held, given):
         for name in set(held.meta) & set(given.meta):
-            expect(held.meta[name][row] == given.meta[name][source], f"its column {name!r} belongs to other rows")
+            expect(bool(held.meta[name][row] == given.meta[name][source]), f"its column {name!r} belongs to other rows")
 
 
 def keeps_the_metadata(case: Case) -> None:

@@ -62,7 +62,7 @@ def problems(loss: nn.Module) -> Iterator[Given]:
         def make(dtype: torch.dtype, leaves: list[Tensor]) -> Problem:
             query = _table(queries, 0, dtype, leaves)
             keys = tuple(_table(size, 1 + i, dtype, leaves) for i, size in enumerate(blocks)) or (query,)
-            return Problem(Pairs(query, keys, positive, negative), by, loss, symmetric)  # type: ignore[arg-type]
+            return Problem(Pairs(query, keys, positive, negative), by, loss, symmetric)
 
         return make
 
@@ -86,7 +86,7 @@ def _per_query(score: nn.Module, loss: nn.Module) -> Callable[[torch.dtype, list
         one = Embeddings(query.z.unsqueeze(1), {"slot": torch.zeros(6, 1, dtype=torch.int64)})
         many = Embeddings(keys.z.view(6, 5, -1), {"slot": slot})
         noise = torch.full((6, 5), -1.5, dtype=dtype)
-        return Problem(Pairs(one, (many,), same("slot"), ~same("slot"), noise), score, loss)  # type: ignore[arg-type]
+        return Problem(Pairs(one, (many,), same("slot"), ~same("slot"), noise), score, loss)
 
     return make
 

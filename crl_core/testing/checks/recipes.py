@@ -74,7 +74,7 @@ def deterministic_under_a_seed(case: Case) -> None:
         torch.manual_seed(5)
         pipeline = made.pipeline.build(batch_of(made))
         found.append([pipeline.loss(batch_of(made)).total.detach()])
-    all_same(*found, "the loss, the second time with the same seed", rtol=0, atol=0)
+    all_same(found[1], found[0], "the loss, the second time with the same seed", rtol=0, atol=0)
 
 
 def positives_and_negatives_are_disjoint(case: Case) -> None:

@@ -74,15 +74,14 @@ def any_order(case: Case) -> None:
 def orders_itself_by_a_seed(case: Case) -> None:
     """Where it orders its own batches, these hold its items, and the same generator gives the same order."""
     items: Any = _items(case)
+    count = len(items)
     if not isinstance(items, OrdersItself):
         raise Skips("it leaves the order to others")
     first, again = (items.batches(4, torch.Generator().manual_seed(1)) for _ in range(2))
     expect(first == again, "the same generator gives other batches")
     every = [index for batch in first for index in batch]
     expect(bool(every), "there is no batch")
-    expect(
-        all(0 <= index < len(items) for index in every), f"a batch has an index that is not from 0 to {len(items) - 1}"
-    )
+    expect(all(0 <= index < count for index in every), f"a batch has an index that is not from 0 to {count - 1}")
 
 
 def _items(case: Case) -> Items:

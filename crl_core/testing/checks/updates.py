@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -129,4 +131,4 @@ def _weights(module: nn.Module) -> list[Tensor]:
 
 def _distance(one: nn.Module, other: nn.Module) -> float:
     pairs = zip(_weights(one), _weights(other), strict=True)
-    return sum(float((a - b).pow(2).sum()) for a, b in pairs) ** 0.5
+    return math.sqrt(sum(float((a - b).pow(2).sum()) for a, b in pairs))

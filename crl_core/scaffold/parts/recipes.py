@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from crl_core.engine.training import Training
+from crl_core.parts.heads.mlp import MLP
+from crl_core.parts.losses.info_nce import InfoNCE
+from crl_core.parts.scores.cosine import Cosine
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Source
+from crl_core.recipe import Recipe
+from crl_core.relation import same
+
+from .encoders import Convolutions
+from .samplers import Jittered
+from .sources import Waves
+
+
+def series_simclr(source: Source | None = None, temperature: float = 0.2) -> Recipe:
+    """SimCLR for series: two views of each, every view of another series in the batch a negative.
+
+    Paper: Chen, Kornblith, Norouzi, Hinton 2020, A Simple Framework for Contrastive Learning of
+    Visual Representations
+
+    Checked against: cosine scores, a head of two layers, and all 2N - 2 other views as negatives (equation 1).
+
+    Args:
+        source: of series; waves made up on the spot by default.
+    """
+    pipeline = Pipeline(
+        sampler=Jittered(),
+        encoder=Convolutions(),
+        head=MLP(32),
+        score=Cosine(temperature),
+        loss=InfoNCE(),
+        positive=same("instance") & ~same("row"),
+    )
+    return Recipe(pipeline, source or Waves(), Training(epochs=20, batch_size=64, learning_rate=3e-3, warmup=1.0))

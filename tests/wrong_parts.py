@@ -1,0 +1,373 @@
+"""Parts that each break one promise, for the conformance kit to catch."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from small import Noisy, Perceptron, Points
+from torch import Tensor, nn
+
+from crl_core import MLP, Cosine, Embeddings, InfoNCE, Momentum, Progress, Queue, Scores, View
+from crl_core.parts.kernels.dense import Dense
+from crl_core.protocols import Outcome, Problem
+
+# -- losses --------------------------------------------------------------------------------------------------
+
+
+class Overflows(nn.Module):
+    """InfoNCE with exp written out: infinite at low temperatures."""
+
+    takes = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        positive = scores.positive.max().exp()
+        return -(positive / (positive + scores.negative.sum(torch.exp))).log()
+
+
+class MixesRows(nn.Module):
+    """Divides by the mean over the batch."""
+
+    takes = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        loss = F.softplus(scores.negative.logsumexp() - scores.positive.max())
+        return loss / loss.detach().mean()
+
+
+class _Halved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] / 2
+
+
+class WrongGradient(nn.Module):
+    """A backward of its own, with half the gradient."""
+
+    takes = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        return _Halved.apply(F.softplus(scores.negative.logsumexp() - scores.positive.max()))  # type: ignore[no-any-return]
+
+
+class Detached(nn.Module):
+    """Returns a value without a gradient."""
+
+    takes = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        return F.softplus(scores.negative.logsumexp() - scores.positive.max()).detach()
+
+
+class WrongSign(nn.Module):
+    """Pushes positives away."""
+
+    takes = "scores"
+
+    def forward(self, scores: Scores) -> Tensor:
+        return F.softplus(scores.positive.logsumexp() - scores.negative.max())
+
+
+class OwnStatistics(nn.Module):
+    """Pairs compared after a centring by the rows of its own process."""
+
+    takes = "pairs"
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        return (query - query.mean(0) - key + key.mean(0)).square().sum(-1)
+
+
+class Unannotated(nn.Module):
+    """Has an option without a type."""
+
+    takes = "scores"
+
+    def __init__(self, margin=0.0) -> None:  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, scores: Scores) -> Tensor:
+        return F.softplus(scores.negative.logsumexp() - scores.positive.max() + self.margin)
+
+
+class OtherName(nn.Module):
+    """Keeps an option under another name."""
+
+    takes = "scores"
+
+    def __init__(self, margin: float = 0.0) -> None:
+        super().__init__()
+        self._margin = margin
+
+    def forward(self, scores: Scores) -> Tensor:
+        return F.softplus(scores.negative.logsumexp() - scores.positive.max() + self._margin)
+
+
+# -- encoders and heads ---------------------------------------------------------------------------------------
+
+
+class BatchStatistics(Perceptron):
+    """Centres by the batch in evaluation mode too."""
+
+    def forward(self, data: Tensor) -> Tensor:
+        return super().forward(data - data.mean(0))
+
+
+class DeadWeight(Perceptron):
+    """Has a weight that it doesn't use."""
+
+    def __init__(self, width: int = 8, norm: bool = True) -> None:
+        super().__init__(width, norm)
+        self.unused = nn.Parameter(torch.zeros(3))
+
+
+class LosesState(Perceptron):
+    """Counts in an attribute that no state holds."""
+
+    def __init__(self, width: int = 8, norm: bool = True) -> None:
+        super().__init__(width, norm)
+        self.seen = 1.0
+
+    def forward(self, data: Tensor) -> Tensor:
+        self.seen = self.seen + 1.0 if self.training else self.seen
+        return super().forward(data) * self.seen
+
+
+class Breaks(Perceptron):
+    """Looks at a number in the middle, where a compiler has to stop."""
+
+    def forward(self, data: Tensor) -> Tensor:
+        found = super().forward(data)
+        return found * 2 if found.sum().item() > 1e9 else found
+
+
+class TakesACallable(nn.Module):
+    """A head that is configured with code."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor] = torch.tanh) -> None:
+        super().__init__()
+        self.activation = activation
+        self.layer = nn.Linear(16, 4)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.activation(self.layer(features))
+
+
+class HoldsALambda(MLP):
+    """A head that can't be sent to another process."""
+
+    def __init__(self, size: int = 4, hidden: int | None = None, depth: int = 2, norm: bool = True) -> None:
+        super().__init__(size, hidden, depth, norm)
+        self.then = lambda values: values
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.then(super().forward(features))
+
+
+# -- samplers -------------------------------------------------------------------------------------------------
+
+
+class LosesInstance(Noisy):
+    """Gives views without metadata."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        label = {"label": batch.meta["label"]}
+        return {name: View(view.data, label) for name, view in super().__call__(batch).items()}
+
+
+class OneDrawForAll(Noisy):
+    """Scales the whole batch by one random number."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        return {name: View(batch.data * torch.rand(()), batch.meta) for name in self.views}
+
+
+class MixesItems(Noisy):
+    """Puts a little of another row into each."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        mixed = View(batch.data + 0.1 * batch.data.roll(1, 0), batch.meta)
+        return super().__call__(mixed)
+
+
+class SeedsTorch(Noisy):
+    """Seeds everybody's random numbers."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        torch.manual_seed(0)
+        return super().__call__(batch)
+
+
+class DrawsFromPython(Noisy):
+    """Draws what no run seeds."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        noise = torch.tensor([[random.random()] for _ in range(len(batch))], device=batch.data.device)
+        return {name: View(batch.data + noise, batch.meta) for name in self.views}
+
+
+class IgnoresTheDevice(Noisy):
+    """Makes its noise on the CPU."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        return {name: View(batch.data + torch.randn(batch.data.shape), batch.meta) for name in self.views}
+
+
+class WritesIntoItsInput(Noisy):
+    """Changes the batch that it is handed."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        batch.data.add_(1.0)
+        return super().__call__(batch)
+
+
+# -- scores ---------------------------------------------------------------------------------------------------
+
+
+class LowerIsCloser(nn.Module):
+    """A distance."""
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        if query.dim() == 2:
+            return torch.cdist(query, key)
+        return (query - key).norm(dim=-1)
+
+
+class WrongFactors(Cosine):
+    """Its factors forget the temperature."""
+
+    def factors(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        return F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        return Cosine(self.temperature)(query, key)
+
+
+class NotSymmetric(nn.Module):
+    """Says that it is symmetric, and weighs the query's dimensions."""
+
+    symmetric: ClassVar[bool] = True
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        weighted = F.normalize(query, dim=-1) - 0.1 * query
+        return weighted @ key.T if query.dim() == 2 else (weighted * key).sum(-1)
+
+
+class OneLayout(nn.Module):
+    """Knows no keys per query."""
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        return F.normalize(query, dim=-1) @ key.mT
+
+
+# -- memories -------------------------------------------------------------------------------------------------
+
+
+class ForgetsMetadata(Queue):
+    """Holds keys without the columns that say whose they are."""
+
+    def keys(self) -> Embeddings | None:
+        held = super().keys()
+        return None if held is None else Embeddings(held.z, {"batch": held.meta["batch"]})
+
+
+class WrongMetadata(Queue):
+    """Gives each key the columns of another."""
+
+    def keys(self) -> Embeddings | None:
+        held = super().keys()
+        return None if held is None else Embeddings(held.z, {n: c.roll(1, 0) for n, c in held.meta.items()})
+
+
+class ForgetsItsState(nn.Module):
+    """Holds the last keys where no state finds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: Embeddings | None = None
+
+    def keys(self) -> Embeddings | None:
+        return self.held
+
+    def update(self, keys: Embeddings) -> None:
+        self.held = Embeddings(keys.z.detach().clone(), dict(keys.meta))
+
+
+class KeepsTheGraph(nn.Module):
+    """Holds the last keys with their gradient."""
+
+    held: Embeddings | None = None
+
+    def keys(self) -> Embeddings | None:
+        return self.held
+
+    def update(self, keys: Embeddings) -> None:
+        self.held = keys
+
+
+# -- updates, sources, kernels ----------------------------------------------------------------------------------
+
+
+class LetsGradientThrough(Momentum):
+    """Makes a copy that an optimiser would train."""
+
+    def follow(self, module: nn.Module) -> nn.Module:
+        return copy.deepcopy(module)
+
+
+class MovesAway(Momentum):
+    """Has its average the wrong way round."""
+
+    @torch.no_grad()
+    def advance(self, module: nn.Module, follower: nn.Module, progress: Progress) -> None:
+        for own, other in zip(follower.parameters(), module.parameters(), strict=True):
+            own.add_(own - other, alpha=0.5)
+
+
+class ChangesTheFollowed(Momentum):
+    """Moves the module instead of the copy."""
+
+    def advance(self, module: nn.Module, follower: nn.Module, progress: Progress) -> None:
+        with torch.no_grad():
+            for weight in module.parameters():
+                weight.mul_(0.9)
+
+
+class Shuffled(Points):
+    """Numbers its items by their place in the batch."""
+
+    def items(self, split: str) -> Any:
+        found = super().items(split)
+        usual = found.columns["instance"]
+        found.columns = {**found.columns, "instance": usual.flip(0)}
+        return found
+
+
+class TwiceTheGradient:
+    """The plain body, whose total leads twice as far as it should."""
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        return []
+
+    def preference(self, problem: Problem) -> float:
+        return -1.0
+
+    def __call__(self, problem: Problem) -> Outcome:
+        found = Dense()(problem)
+        return found._replace(total=2 * found.total - found.total.detach())
+
+
+class Good(InfoNCE):
+    """A loss that keeps all promises."""
+
+
+class GoodPoints(Points):
+    """A source that keeps all promises."""
