@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -107,7 +108,7 @@ class Pairs:
         """The queries in strips, each with about that many scores."""
         count, width = self.shape
         size = max(1, scores // max(1, width))
-        for start in range(0, count, size):
+        for start in range(0, max(1, count), size):  # one that is empty where there are no queries
             yield slice(start, min(start + size, count))
 
     def positive_indices(self) -> tuple[Tensor, Tensor]:
@@ -172,7 +173,7 @@ def _draw(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return index, weights.gather(1, index) / weights.sum(1, keepdim=True)
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False)  # as torch.compile can follow it
 class Candidates:
     """The scores `[N, M]` of some candidates of each query: its positives, or its negatives.
 
@@ -232,7 +233,7 @@ class Summed(NamedTuple):
     terms: Tensor
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """The scores of N queries with their positives and negatives: what a loss is a formula of.
 

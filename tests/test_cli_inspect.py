@@ -28,7 +28,8 @@ def site(tmp_path: Path) -> Iterator[Path]:
 def test_list_shows_every_part_with_whose_it_is(capsys: Captured) -> None:
     assert main(["list"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines == [[part.kind, part.address, part.distribution, part.version] for part in known()]
+    told = [f"{part.kind} {part.address} {part.distribution} {part.version}".split() for part in known()]
+    assert lines == told
     assert ["loss", "core/info-nce"] in [line[:2] for line in lines]
 
 
@@ -49,11 +50,11 @@ def test_list_of_an_unknown_kind_suggests_the_right_one(capsys: Captured) -> Non
 
 
 def test_list_shows_a_broken_plugin_like_any_other(site: Path, capsys: Captured) -> None:
-    distribution(site, "crl-acme", {"crl.loss": {"decoupled": "nowhere_at_all:Loss"}})
+    distribution(site, "crl-acme", {"crl.loss": {"lagged": "nowhere_at_all:Loss"}})
     forget()
     assert main(["list", "loss"]) == 0
-    assert "acme/decoupled" in capsys.readouterr().out
-    assert main(["info", "acme/decoupled"]) == 1
+    assert "acme/lagged" in capsys.readouterr().out
+    assert main(["info", "acme/lagged"]) == 1
     assert "crl-acme 1.0" in capsys.readouterr().err
 
 
@@ -63,7 +64,7 @@ def test_info_shows_options_file_and_text(capsys: Captured) -> None:
     for told in (
         "loss core/info-nce  (crl-core ",
         "info_nce.py:",
-        "  positives: Literal['outside', 'inside'] = 'outside'",
+        "  positives: Literal['outside', 'inside'",
     ):
         assert told in out
     assert main(["info", "core/info-nce", "--json"]) == 0

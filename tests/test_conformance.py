@@ -17,9 +17,12 @@ from crl_core.cli import main
 from crl_core.registry import KINDS
 from crl_core.testing import conformance
 from crl_core.testing.checks import CHECKS, MINIMUM
+from crl_core.testing.checks.losses import two_processes_are_one
+from crl_core.testing.importing import Imported
 from crl_core.testing.outcome import Outcome, Skips
 from crl_core.testing.plugin import Case, Plugin
 from crl_core.testing.run import Session, passes, promise
+from crl_core.testing.workers import Worked
 
 pytest_plugins = ["pytester"]
 
@@ -81,6 +84,7 @@ WRONG: dict[tuple[str, str], tuple[str, set[str]]] = {
     ("update", "MovesAway"): ("advances_towards_the_followed", {"works_in_a_branch"}),
     ("update", "ChangesTheFollowed"): ("leaves_the_followed_alone", {"advances_towards_the_followed"}),
     ("source", "Shuffled"): ("instance_is_the_index", set()),
+    ("source", "TakesAnySplit"): ("refuses_other_splits", set()),
     ("kernel", "TwiceTheGradient"): ("agrees_with_the_oracle", {"agrees_in_float32", "scales_with_what_follows"}),
 }  # fmt: skip
 GOOD = {("loss", "Good"), ("source", "GoodPoints")}
@@ -129,6 +133,9 @@ def test_a_good_part_among_wrong_ones_passes(
     assert {o.check: o.text for o in wrong[part[0], address(part[1])].values() if o.state == "failed"} == {}
 
 
+CAUGHT_AT_THE_IMPORT = ("loads", "importing_changes_nothing", "package_is_light")
+
+
 def test_what_a_module_does_at_its_import_is_seen(tmp_path: Path) -> None:
     modules = {
         "rude.__init__": "import torch\n",
@@ -141,14 +148,15 @@ def test_what_a_module_does_at_its_import_is_seen(tmp_path: Path) -> None:
     points = {name: f"rude.{name}:Loss" for name in ("dtype", "seeds", "exits", "dies", "fine")}
     distribution(tmp_path, "crl-rude", {"crl.loss": points}, modules=modules)
     with fresh_registry(tmp_path):
-        imported = Plugin("crl-rude", {}, {}, {}).imported
-    by_name = {label.rpartition("/")[2]: found for label, found in imported.items()}
-    assert all(found.heavy for name, found in by_name.items() if name not in ("dies", "exits"))
-    assert by_name["dtype"].changed == ["torch's default dtype"]
-    assert set(by_name["seeds"].changed) == {"Python's random numbers", "sys.path"}
-    assert by_name["exits"].error == "SystemExit: 3"
-    assert "the process that imports it ends at once" in str(by_name["dies"].error)
-    assert by_name["fine"] == (None, [], True)
+        session = Session(Plugin("crl-rude", {}, {}, {}))
+        tasks = [task for task in session.tasks() if task.id.partition(":")[2] in CAUGHT_AT_THE_IMPORT]
+        said = {task.id.removeprefix("loss/"): session.outcome(task).text for task in tasks}
+    assert "changes torch's default dtype: do at its use" in said["dtype:importing_changes_nothing"]
+    assert "changes Python's random numbers, sys.path: do" in said["seeds:importing_changes_nothing"]
+    assert "SystemExit: 3" in said["exits:loads"]
+    assert "the process that imports it ends at once" in said["dies:loads"]
+    assert said["fine:loads"] == said["fine:importing_changes_nothing"] == ""
+    assert "`import rude` imports torch: keep its __init__.py empty" in said["fine:package_is_light"]
     assert torch.get_default_dtype() == torch.float32, "it was done in a process of its own"
 
 
@@ -166,6 +174,14 @@ def site(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No processes: imports and journeys to workers are taken to have gone well."""
+    monkeypatch.setattr("crl_core.testing.plugin.import_all", lambda all: dict.fromkeys(all, Imported(None, [], False)))
+    monkeypatch.setattr("crl_core.testing.plugin.work", lambda all: dict.fromkeys(all, Worked()))
+    monkeypatch.setitem(CHECKS, "loss", tuple(check for check in CHECKS["loss"] if check is not two_processes_are_one))
+
+
 ONE_LOSS = {"crl.loss": {"good": "wrong_parts:Good"}}
 ONE_SAMPLER = {"crl.sampler": {"noisy": "small:Noisy"}}
 
@@ -178,6 +194,7 @@ def test_advertising_nothing_is_a_failure(site: Path) -> None:
     assert "Run: crl doctor crl-acme" in counted.text
 
 
+@pytest.mark.usefixtures("quick")
 def test_too_few_checks_are_a_failure(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def needs_more(case: Case) -> None:
         """It has what a check needs."""
@@ -197,6 +214,7 @@ def test_a_part_that_does_not_load_is_told_once_and_counted(site: Path) -> None:
     assert "only 3 checks ran" in counted.text
 
 
+@pytest.mark.usefixtures("quick")
 def test_without_data_the_text_says_how_to_give_some(site: Path) -> None:
     found = {outcome.check: outcome for outcome in session(site, ONE_SAMPLER).outcomes()}
     assert found["metadata_are_complete"].state == "failed"
@@ -204,16 +222,19 @@ def test_without_data_the_text_says_how_to_give_some(site: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["acme/noisy", "sampler acme/noisy"])
+@pytest.mark.usefixtures("quick")
 def test_examples_are_taken(site: Path, name: str) -> None:
     outcomes = session(site, ONE_SAMPLER, examples={name: lambda: points(8)}).outcomes()
     assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_distributions_own_source_gives_data(site: Path) -> None:
-    outcomes = session(site, {**ONE_SAMPLER, "crl.source": {"points": "small:Points"}}).outcomes()
+    outcomes = session(site, {**ONE_SAMPLER, "crl.source": {"points": "wrong_parts:GoodPoints"}}).outcomes()
     assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
 
 
+@pytest.mark.usefixtures("quick")
 def test_options_without_a_default_are_asked_for_and_taken(site: Path) -> None:
     parts = {"crl.memory": {"bank": "crl_core.parts.memories.bank:Bank"}}
     asked = [outcome for outcome in session(site, parts).outcomes() if outcome.check == "empty_at_first"]
@@ -223,6 +244,7 @@ def test_options_without_a_default_are_asked_for_and_taken(site: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["trains", ("acme/dead", "trains"), ("encoder acme/dead", "trains")])
+@pytest.mark.usefixtures("quick")
 def test_an_expected_failure_is_none(site: Path, key: Any) -> None:
     parts = {"crl.encoder": {"dead": "wrong_parts:DeadWeight"}}
     found = session(site, parts, examples={"acme/dead": lambda: points(8)}, expected_failures={key: "known"})
@@ -231,6 +253,7 @@ def test_an_expected_failure_is_none(site: Path, key: Any) -> None:
     assert passes(found)
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_expected_failure_that_does_not_come_is_one(site: Path) -> None:
     found = session(site, ONE_LOSS, expected_failures={("acme/good", "one_row"): "once it did"})
     outcomes = {outcome.check: outcome for outcome in found.outcomes()}
@@ -238,6 +261,7 @@ def test_an_expected_failure_that_does_not_come_is_one(site: Path) -> None:
     assert "it passes, and is expected to fail (once it did)" in outcomes["one_row"].text
 
 
+@pytest.mark.usefixtures("quick")
 def test_names_that_nobody_has_are_told(site: Path) -> None:
     said = {
         "options": {"acme/goood": {}},
@@ -249,6 +273,7 @@ def test_names_that_nobody_has_are_told(site: Path) -> None:
         assert told in counted.text
 
 
+@pytest.mark.usefixtures("quick")
 def test_checks_have_no_network(site: Path) -> None:
     source = """
         import urllib.request
@@ -274,6 +299,7 @@ def test_every_check_promises_something_in_one_line() -> None:
     assert set(CHECKS) == set(MINIMUM) == set(KINDS)
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_function_for_pytest_has_a_test_for_every_part_and_check(site: Path, pytester: pytest.Pytester) -> None:
     distribution(site, "crl-acme", {"crl.encoder": {"dead": "wrong_parts:DeadWeight"}})
     forget()
@@ -293,6 +319,7 @@ def test_the_function_for_pytest_has_a_test_for_every_part_and_check(site: Path,
 # -- crl test -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_prints_a_table_and_what_failed(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     distribution(site, "crl-acme", {"crl.update": {"away": "wrong_parts:MovesAway", "past": "crl_core:Momentum"}})
     forget()
@@ -307,6 +334,7 @@ def test_the_command_prints_a_table_and_what_failed(site: Path, capsys: pytest.C
     assert "crl-acme: 2 parts, " in lines[-1]
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_writes_json(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     distribution(site, "crl-acme", {"crl.update": {"past": "crl_core.parts.updates.past:Past"}})
     forget()
@@ -319,6 +347,7 @@ def test_the_command_writes_json(site: Path, capsys: pytest.CaptureFixture[str])
     ]
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_takes_examples_from_a_file_of_tests(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     distribution(site, "crl-acme", ONE_SAMPLER)
     forget()
@@ -335,10 +364,11 @@ def test_the_command_takes_examples_from_a_file_of_tests(site: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["crl-acme", "--only", "updat"], "has no kind and no part 'updat'. Did you mean 'update'?"),
+        (["crl-acme", "--only", "updat"], "has no kind and no part 'updat'. Did you mean 'update'"),
         (["crl-acme", "--examples", "nowhere.py"], "there is no file nowhere.py"),
     ],
 )
+@pytest.mark.usefixtures("quick")
 def test_the_command_says_what_is_wrong_with_a_call(
     site: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from synthetic import LOSS, distribution, forget, fresh_registry, write_module
 
+import crl_core as crl
 from crl_core.cli import main
 from crl_core.registry import probe
 from crl_core.registry.doctor import Finding, examination, examine
@@ -38,6 +39,11 @@ def the_one(findings: list[Finding], distribution_name: str, *told: str) -> None
 
 
 def test_nothing_is_wrong_here() -> None:
+    assert found() == []
+
+
+def test_what_is_registered_in_this_process_is_nobodys_distribution() -> None:
+    crl.register("loss", "mine", crl.InfoNCE)
     assert found() == []
 
 

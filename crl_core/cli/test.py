@@ -6,6 +6,7 @@ import argparse
 import json
 import runpy
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def _written(path: Path, distribution: str) -> Plugin:
     """
     if not path.is_file():
         raise CrlError(f"there is no file {path}: --examples takes a file of tests that calls conformance(…)")
+    sys.path.insert(0, str(path.parent))  # for its neighbours, as pytest finds them
     for value in runpy.run_path(str(path)).values():
         plugin = getattr(value, "plugin", None)
         if isinstance(plugin, Plugin) and canonicalize_name(plugin.distribution) == canonicalize_name(distribution):

@@ -35,8 +35,11 @@ def effective_rank(x: Tensor) -> Tensor:
 
     About as many directions as carry something: from 1 to min(N - 1, D).
     """
-    x = F.normalize(x, dim=1)
-    values = torch.linalg.svdvals((x - x.mean(0)).float())
+    x = F.normalize(x, dim=1).detach().cpu().double()
+    x = x - x.mean(0)
+    # Singular values by the smaller of the two products: of thousands of images in a fraction of the time.
+    square = x.T @ x if x.shape[0] > x.shape[1] else x @ x.T
+    values = torch.linalg.eigvalsh(square).clamp(min=0).sqrt()
     share = values / values.sum().clamp(min=1e-12)
     rank: Tensor = torch.special.entr(share).sum().exp()
     return rank

@@ -21,7 +21,7 @@ from urllib.request import url2pathname
 from packaging.utils import canonicalize_name
 
 from ..errors import nearest
-from .plugins import CORE, HOOKS, KINDS, Known, absent, advertised_hooks, core_version, identity_of, known, unmet
+from .plugins import CORE, HOOKS, KINDS, Known, absent, advertised_hooks, core_version, identity_of, installed, unmet
 from .probe import Imported, probe
 
 GROUPS = (*(f"crl.{kind}" for kind in KINDS), HOOKS)
@@ -59,7 +59,9 @@ def examine(distribution: str | None = None, *, imports: bool = False) -> list[F
 
 def examination(distribution: str | None = None, *, imports: bool = False) -> Examination:
     """What is wrong, and what was looked at. See `examine`."""
-    parts, hooks = ([part for part in found if _is_of(distribution, part)] for found in (known(), advertised_hooks()))
+    parts, hooks = (
+        [part for part in found if _is_of(distribution, part)] for found in (installed(), advertised_hooks())
+    )
     tried = _tried([*parts, *hooks]) if imports else []
     findings = [
         *_doubled(), *_stale(), *_unreadable(), *_unknown_groups(), *_unnameable(), *_unmet([*parts, *hooks]),
@@ -79,7 +81,7 @@ def _nothing_of(distribution: str) -> str:
     try:
         return f"it {absent(distribution, version(distribution))}"
     except PackageNotFoundError:
-        names = {part.distribution for part in [*known(), *advertised_hooks()]}
+        names = {part.distribution for part in [*installed(), *advertised_hooks()]}
         return f"it is not installed.{nearest(distribution, names)}"
 
 
@@ -198,7 +200,7 @@ def _unmet(parts: list[Known]) -> Iterator[Finding]:
 
 
 def _unnameable() -> Iterator[Finding]:
-    for part in known():
+    for part in installed():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", part.name):
             text = f"the {part.kind} {part.name!r} can't be named: letters, digits, dots and dashes make a name"
             yield Finding(part.distribution, text)
@@ -208,7 +210,7 @@ def _unnameable() -> Iterator[Finding]:
 
 
 def _shared_names() -> Iterator[Finding]:
-    everything = known()
+    everything = installed()
     for part in everything:
         same = [other for other in everything if (other.kind, other.name) == (part.kind, part.name) and other != part]
         if any(other.address == part.address for other in same):

@@ -95,9 +95,9 @@ def _check_name(plugin: Plugin) -> None:
     else:
         raise CrlError(f"{name!r} is installed already (version {taken}): choose another name, or uninstall it")
     namespace = namespace_of(name)
-    owners = {part.distribution for part in known() if part.namespace == namespace}
+    owners = sorted({part.distribution for part in known() if part.namespace == namespace})
     if owners or namespace in (CORE, LOCAL):
-        whose = f"that of {', '.join(sorted(owners))}" if owners else "crl's own"
+        whose = "crl's own" if namespace in (CORE, LOCAL) else f"that of {', '.join(owners)}"
         raise CrlError(f"{name!r} would have the namespace {namespace!r}, which is {whose}: choose another name")
     if module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
         raise CrlError(f"{name!r} would be imported as {module!r}, and there is such a module: try 'crl-{name}'")

@@ -40,8 +40,9 @@ def expect(holds: bool, text: str) -> None:
 def same_numbers(found: Tensor, wanted: Tensor, what: str, rtol: float = 1e-5, atol: float = 1e-6) -> None:
     """Raises Fails if two tensors differ by more than rounding."""
     expect(found.shape == wanted.shape, f"{what}: shape {list(found.shape)}, expected {list(wanted.shape)}")
-    if not torch.allclose(found.double(), wanted.double(), rtol, atol, equal_nan=True):
-        difference = (found.double() - wanted.double()).abs()
+    found, wanted = found.detach().cpu().double(), wanted.detach().cpu().double()
+    if not torch.allclose(found, wanted, rtol, atol, equal_nan=True):
+        difference = (found - wanted).abs()
         place = [int(i) for i in torch.unravel_index(difference.nan_to_num(torch.inf).argmax(), found.shape)]
         raise Fails(f"{what}: {found[tuple(place)].item():.6g} at {place}, expected {wanted[tuple(place)].item():.6g}")
 

@@ -61,7 +61,9 @@ class Pointwise:
                 leaf = tile.detach().requires_grad_()
                 with torch.enable_grad():
                     values = function(leaf)
-                (slopes,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
+                slopes = torch.zeros_like(leaf)  # of a count, say, there is none
+                if values.requires_grad:
+                    (slopes,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
                 values = values.detach()
             values[place] = slopes[place] = 0.0
             self.value += values.sum(1)

@@ -19,17 +19,22 @@ _COUNT = tl.constexpr(int(Kind.COUNT))
 _SOFTPLUS = tl.constexpr(int(Kind.SOFTPLUS))
 _LOGSUMEXP = tl.constexpr(int(Kind.LOGSUMEXP))
 _AND, _OR, _NOT = tl.constexpr(AND), tl.constexpr(OR), tl.constexpr(NOT)
+_COUNTS = ["n", "m", "span"]  # which change from batch to batch, and are nothing to compile a kernel for
 _LOWEST = tl.constexpr(-3.0e38)  # finite, since -inf - -inf would be NaN
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_COUNTS)
 def reduce(
     mine, other, low, high, rank, out, n, m, span,
     width: tl.constexpr, atoms: tl.constexpr, positive: tl.constexpr, negative: tl.constexpr,
     of_positive: tl.constexpr, of_negative: tl.constexpr,
-    rows_size: tl.constexpr, columns_size: tl.constexpr, chunk: tl.constexpr, precision: tl.constexpr,
+    rows_size: tl.constexpr, columns_size: tl.constexpr, chunk: tl.constexpr, whole: tl.constexpr,
+    precision: tl.constexpr,
 ):  # fmt: skip
-    """Every reduction of each row's candidates among `span` of the others, `out` `[splits, reductions, n]`."""
+    """Every reduction of each row's candidates among `span` of the others, `out` `[splits, reductions, n]`.
+
+    Rows are held and read `whole`, or `chunk` by `chunk`.
+    """
     rows = tl.program_id(0) * rows_size + tl.arange(0, rows_size)
     first = tl.program_id(1) * span
     intervals = _intervals(low, high, rows, n, atoms)
@@ -38,7 +43,7 @@ def reduce(
     rest = _nothing(of_negative, rows_size)
     for start in range(0, span, columns_size):
         columns = first + start + tl.arange(0, columns_size)
-        if width <= chunk:
+        if whole:
             scores = tl.dot(near, _tile(other, columns, m, 0, width, chunk).T, input_precision=precision)
         else:
             scores = _products(mine, other, rows, columns, n, m, width, chunk, precision)
@@ -54,28 +59,30 @@ def reduce(
     _store(out, rest, of_negative, rows, n, len(of_positive))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_COUNTS)
 def push(
     mine, other, low, high, rank, my_values, my_slopes, other_values, other_slopes, out, n, m, span,
     width: tl.constexpr, atoms: tl.constexpr, positive: tl.constexpr, negative: tl.constexpr,
     of_positive: tl.constexpr, of_negative: tl.constexpr, by_mine: tl.constexpr, by_other: tl.constexpr,
-    rows_size: tl.constexpr, columns_size: tl.constexpr, chunk: tl.constexpr, precision: tl.constexpr,
+    rows_size: tl.constexpr, columns_size: tl.constexpr, part: tl.constexpr, chunk: tl.constexpr, whole: tl.constexpr,
+    precision: tl.constexpr,
 ):  # fmt: skip
     """The gradient of each row by its scores with `span` of the others, `out` `[splits, n, width]`.
 
     A score has a slope `by_mine` if the rows are queries, `by_other` if the others are, or both. Values and slopes
-    are those of all reductions, `[reductions, n]` and `[reductions, m]`.
+    are those of all reductions, `[reductions, n]` and `[reductions, m]`. Each program makes one `part` of the width;
+    that is all of it where rows are read `whole`.
     """
     rows = tl.program_id(0) * rows_size + tl.arange(0, rows_size)
-    place = tl.program_id(1) * chunk
+    place = tl.program_id(1) * part
     first = tl.program_id(2) * span
     intervals = _intervals(low, high, rows, n, atoms)
-    near = _tile(mine, rows, n, 0, width, chunk)
-    gradient = tl.zeros([rows_size, chunk], tl.float32)
+    near = _tile(mine, rows, n, 0, width, part)
+    gradient = tl.zeros([rows_size, part], tl.float32)
     for start in range(0, span, columns_size):
         columns = first + start + tl.arange(0, columns_size)
-        far = _tile(other, columns, m, place, width, chunk)
-        if width <= chunk:
+        far = _tile(other, columns, m, place, width, part)
+        if whole:
             scores = tl.dot(near, far.T, input_precision=precision)
         else:
             scores = _products(mine, other, rows, columns, n, m, width, chunk, precision)
@@ -96,7 +103,7 @@ def push(
             if by_other:
                 weights += _weights(scores, is_positive, of_positive, other_values, other_slopes, columns, m, 0, 0)
         gradient = tl.dot(weights.to(far.dtype), far, gradient, input_precision=precision)
-    at = place + tl.arange(0, chunk)
+    at = place + tl.arange(0, part)
     there = (rows < n)[:, None] & (at < width)[None, :]
     base = (tl.program_id(2).to(tl.int64) * n + rows.to(tl.int64)) * width
     tl.store(out + base[:, None] + at[None, :], gradient, mask=there)

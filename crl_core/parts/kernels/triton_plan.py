@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, NoReturn, cast
 
@@ -43,15 +43,12 @@ class Plan(NamedTuple):
     def all(self) -> Side:
         return self.positive + self.negative
 
-    def merged(self, parts: Tensor) -> Tensor:
-        """The reductions over all candidates, from those over parts of them, `[parts, reductions, N]`."""
-        logarithmic = torch.tensor([r.kind == Kind.LOGSUMEXP for r in self.all], device=parts.device)
-        return torch.where(logarithmic.unsqueeze(1), parts.logsumexp(0), parts.sum(0))
-
-    def of_nothing(self, like: Tensor) -> Tensor:
-        """The reductions over no candidates, `[reductions, N]`."""
-        values = [-math.inf if r.kind == Kind.LOGSUMEXP else 0.0 for r in self.all]
-        return torch.tensor(values, device=like.device).unsqueeze(1).repeat(1, len(like))
+    def merged(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
+        """The reductions over all candidates, from those over parts of them, each `[parts, reductions, N]`."""
+        logarithmic = torch.tensor([r.kind == Kind.LOGSUMEXP for r in self.all], device=like.device).unsqueeze(1)
+        nothing = torch.where(logarithmic, -math.inf, 0.0).expand(1, -1, len(like))
+        found = torch.cat([nothing, *parts])
+        return torch.where(logarithmic, found.logsumexp(0), found.sum(0))
 
 
 def plan_of(loss: LossOfScores, like: Tensor) -> Plan:
@@ -96,7 +93,7 @@ def evaluate(loss: LossOfScores, plan: Plan, reduced: Tensor) -> Evaluated:
         values = torch.where(counted, values, 0.0)
     slopes = torch.zeros_like(leaf)
     if values.requires_grad:
-        (slopes,) = torch.autograd.grad(values.sum(), leaf)
+        (slopes,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
     return Evaluated(
         values.detach(), torch.where(counted, terms.detach(), 0.0), counted, slopes.masked_fill(~counted, 0.0)
     )
@@ -124,7 +121,9 @@ class _Side:
     def mean(self) -> Tensor:
         return self._get(_SUM) / self._get(_COUNT).clamp(min=1)
 
-    def logsumexp(self, scale: float = 1.0) -> Tensor:
+    def logsumexp(self, scale: float | Tensor = 1.0) -> Tensor:
+        if isinstance(scale, Tensor):
+            raise Unavailable(f"{self.name}.logsumexp with a scale that is a tensor")
         return self._get(Reduction(Kind.LOGSUMEXP, float(scale)))
 
     def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor) -> Tensor:
@@ -143,10 +142,17 @@ def _softplus(function: Callable[..., Tensor], name: str) -> Reduction:
     """The reduction that sums this function, recognised by its values, since it may be a lambda."""
     if function is F.softplus:
         return Reduction(Kind.SOFTPLUS, 1.0)
-    with torch.enable_grad():
-        values = function(_PROBES.clone())
     for scale in (1.0, -1.0):
-        # What a gradient flows into besides the scores, this body would leave without one.
-        if not values.requires_grad and torch.allclose(values, F.softplus(scale * _PROBES), rtol=1e-12, atol=0.0):
+        if _agree(function, lambda s, scale=scale: F.softplus(scale * s)):
             return Reduction(Kind.SOFTPLUS, scale)
     raise Unavailable(f"{name}.sum of a function other than softplus(s) and softplus(-s)")
+
+
+def _agree(one: Callable[..., Tensor], other: Callable[..., Tensor]) -> bool:
+    with torch.enable_grad():
+        try:
+            values = one(_PROBES.clone())
+        except RuntimeError:  # it knows tensors of other shapes or devices
+            return False
+    # What a gradient flows into besides the scores would be left without one.
+    return not values.requires_grad and torch.allclose(values, other(_PROBES), rtol=1e-12, atol=0.0)

@@ -88,7 +88,7 @@ def _number(atom: Relation, atoms: dict[Relation, int]) -> int:
 
 
 class Ordered(NamedTuple):
-    """For every atom: the interval of each row, `low` and `high` `[atoms, n]`, and the ranks of the others `[atoms, m]`."""
+    """For every atom, the interval of each row `[atoms, n]` and the rank of each of the others `[atoms, m]`."""
 
     low: Tensor
     high: Tensor

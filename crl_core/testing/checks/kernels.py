@@ -58,7 +58,13 @@ def _all() -> Iterator[tuple[nn.Module, Given]]:
 
 
 def _try(kernel: Kernel, dtype: torch.dtype, off: float, scale: float = 1.0) -> None:
-    tried = [agree(kernel, given, type(loss).__name__, dtype, scale, off) for loss, given in _all()]
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    tried = [
+        agree(kernel, given, type(loss).__name__, dtype, scale, off, device)
+        for device in devices
+        for loss, given in _all()
+    ]
     if not any(tried):
-        reasons = {reason for _, given in _all() for reason in kernel.unsupported(given.problem())}
+        problems = [given.problem(dtype, device=device) for device in devices for _, given in _all()]
+        reasons = {reason for problem in problems for reason in kernel.unsupported(problem)}
         raise Skips(f"it can't run here: {'; '.join(sorted(reasons))}")

@@ -14,6 +14,7 @@ from ...parts.scores.cosine import Cosine
 from ...pipeline import Penalty
 from ...protocols import Embeddings
 from ...registry import known, make
+from ...registry.plugins import CORE
 from ..outcome import Fails, Skips, expect, finite, same_numbers
 from ..plugin import Case
 from ..subject import KEYS, PAIRS, QUERIES, WIDTH, arguments, built, in_double, inputs_of, outputs, positives, scores
@@ -171,7 +172,7 @@ def one_row(case: Case) -> None:
 
 
 def every_kernel_agrees(case: Case) -> None:
-    """Every kernel that can compute it gives the values and gradients of the plain body, in float64."""
+    """Every kernel of the core that can compute it gives the plain body's values and gradients, in float64."""
     if case.cls.takes != "scores":
         raise Skips(f"a loss that takes {case.cls.takes} needs no kernel")
     loss = built(case).double()
@@ -180,7 +181,7 @@ def every_kernel_agrees(case: Case) -> None:
     else:
         tried = list(problems(loss))
     for part in known("kernel"):
-        if part.namespace in ("core", case.part.namespace):
+        if part.namespace == CORE:
             kernel = make("kernel", part.address)
             for given in tried:
                 agree(kernel, given, f"kernel {part.address}")

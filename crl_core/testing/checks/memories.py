@@ -77,11 +77,11 @@ def state_through_safetensors(case: Case) -> None:
     _held(memory, _keys(6))
     state: dict[str, Tensor] = {name: x.clone().contiguous() for name, x in memory.state_dict().items()}  # type: ignore[attr-defined]
     fresh.load_state_dict(load(save(state)))  # type: ignore[attr-defined]
-    for rows in (0, 4):
-        for each in (memory, fresh):
-            each.update(_keys(rows, start=20))
+    for later in (False, True):
+        for each in (memory, fresh) if later else ():
+            each.update(_keys(4, start=20))
         wanted, found = _keys_of(memory), _keys_of(fresh)
-        what = "its keys from the loaded state" + (", an update later" if rows else "")
+        what = "its keys from the loaded state" + (", an update later" if later else "")
         same_numbers(found.z, wanted.z, what, rtol=0, atol=0)
         for name, column in wanted.meta.items():
             expect(name in found.meta, f"the column {name!r} is lost on the way through a file")

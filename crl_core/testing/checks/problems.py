@@ -45,10 +45,12 @@ class Given(NamedTuple):
     """A problem that can be made again and again, each time with leaves of its own."""
 
     name: str
-    make: Callable[[torch.dtype, list[Tensor]], Problem]
+    make: Callable[[Tensor, list[Tensor]], Problem]
 
-    def problem(self, dtype: torch.dtype = torch.float64, leaves: list[Tensor] | None = None) -> Problem:
-        return self.make(dtype, [] if leaves is None else leaves)
+    def problem(
+        self, dtype: torch.dtype = torch.float64, leaves: list[Tensor] | None = None, device: str = "cpu"
+    ) -> Problem:
+        return self.make(torch.empty(0, dtype=dtype, device=device), [] if leaves is None else leaves)
 
 
 def problems(loss: nn.Module) -> Iterator[Given]:
@@ -59,9 +61,9 @@ def problems(loss: nn.Module) -> Iterator[Given]:
         queries: int, blocks: tuple[int, ...], positive: Relation, negative: Relation, symmetric: bool = False,
         by: nn.Module = score,
     ) -> Any:  # fmt: skip
-        def make(dtype: torch.dtype, leaves: list[Tensor]) -> Problem:
-            query = _table(queries, 0, dtype, leaves)
-            keys = tuple(_table(size, 1 + i, dtype, leaves) for i, size in enumerate(blocks)) or (query,)
+        def make(like: Tensor, leaves: list[Tensor]) -> Problem:
+            query = _table(queries, 0, like, leaves)
+            keys = tuple(_table(size, 1 + i, like, leaves) for i, size in enumerate(blocks)) or (query,)
             return Problem(Pairs(query, keys, positive, negative), by, loss, symmetric)
 
         return make
@@ -79,32 +81,34 @@ def problems(loss: nn.Module) -> Iterator[Given]:
     yield Given("keys per query", _per_query(score, loss))
 
 
-def _per_query(score: nn.Module, loss: nn.Module) -> Callable[[torch.dtype, list[Tensor]], Problem]:
-    def make(dtype: torch.dtype, leaves: list[Tensor]) -> Problem:
-        query, keys = _table(6, 0, dtype, leaves), _table(6 * 5, 1, dtype, leaves)
-        slot = torch.arange(5).expand(6, 5)
-        one = Embeddings(query.z.unsqueeze(1), {"slot": torch.zeros(6, 1, dtype=torch.int64)})
+def _per_query(score: nn.Module, loss: nn.Module) -> Callable[[Tensor, list[Tensor]], Problem]:
+    def make(like: Tensor, leaves: list[Tensor]) -> Problem:
+        query, keys = _table(6, 0, like, leaves), _table(6 * 5, 1, like, leaves)
+        slot = torch.arange(5, device=like.device).expand(6, 5)
+        one = Embeddings(query.z.unsqueeze(1), {"slot": slot[:, :1]})
         many = Embeddings(keys.z.view(6, 5, -1), {"slot": slot})
-        noise = torch.full((6, 5), -1.5, dtype=dtype)
+        noise = like.new_full((6, 5), -1.5)
         return Problem(Pairs(one, (many,), same("slot"), ~same("slot"), noise), score, loss)
 
     return make
 
 
-def _table(rows: int, number: int, dtype: torch.dtype, leaves: list[Tensor]) -> Embeddings:
+def _table(rows: int, number: int, like: Tensor, leaves: list[Tensor]) -> Embeddings:
     """Rows with their columns; every fourth has no known label."""
     generator = torch.Generator().manual_seed(number)
-    z = torch.randn(rows, 6, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    z = torch.randn(rows, 6, generator=generator, dtype=torch.float64).to(like).requires_grad_()
     leaves.append(z)
-    index = torch.arange(rows)
+    index = torch.arange(rows, device=like.device)
     label = torch.where(index % 4 == 3, -1, index % 3)
     return Embeddings(z, {"instance": index, "label": label, "row": index + 1000 * number})
 
 
-def solve(kernel: Kernel, given: Given, dtype: torch.dtype, scale: float = 1.0) -> tuple[Outcome, list[Tensor]] | None:
+def solve(
+    kernel: Kernel, given: Given, dtype: torch.dtype, scale: float = 1.0, device: str = "cpu"
+) -> tuple[Outcome, list[Tensor]] | None:
     """What a kernel makes of a problem, and the gradients by queries and keys; None where it can't."""
     leaves: list[Tensor] = []
-    problem = given.problem(dtype, leaves)
+    problem = given.problem(dtype, leaves, device)
     if kernel.unsupported(problem):
         return None
     try:
@@ -117,22 +121,28 @@ def solve(kernel: Kernel, given: Given, dtype: torch.dtype, scale: float = 1.0) 
 
 
 def agree(
-    kernel: Kernel, given: Given, who: str, dtype: torch.dtype = torch.float64, scale: float = 1.0, off: float = 1e-9
+    kernel: Kernel,
+    given: Given,
+    who: str,
+    dtype: torch.dtype = torch.float64,
+    scale: float = 1.0,
+    off: float = 1e-9,
+    device: str = "cpu",
 ) -> bool:
     """Compares a kernel with the plain body in float64; False where it can't compute this.
 
     Raises:
         Fails: they differ.
     """
-    found, wanted = solve(kernel, given, dtype, scale), solve(Dense(), given, torch.float64, scale)
+    found, wanted = solve(kernel, given, dtype, scale, device), solve(Dense(), given, torch.float64, scale)
     if found is None or wanted is None:
         return False
     (outcome, gradients), (oracle, theirs) = found, wanted
-    where = f"{who}, {given.name}"
+    where = f"{who}, {given.name}, on {device}"
     same_numbers(outcome.total, oracle.total, f"{where}: total", rtol=off, atol=off)
     same_numbers(outcome.values, oracle.values, f"{where}: values", rtol=off, atol=off)
     same_numbers(outcome.terms, oracle.terms, f"{where}: terms", rtol=off, atol=off)
-    expect(torch.equal(outcome.counted, oracle.counted), f"{where}: it counts other queries")
+    expect(torch.equal(outcome.counted.cpu(), oracle.counted), f"{where}: it counts other queries")
     expect(not outcome.values.requires_grad, f"{where}: its values carry a gradient; only the total does")
     all_same(gradients, theirs, f"{where}: gradient", rtol=off, atol=off)
     return True

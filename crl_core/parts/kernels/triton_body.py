@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any, cast
+
+import torch
+
+from ...protocols import FactorisedScore, Outcome, Problem
+from .formula import Unavailable
+from .triton_plan import plan_of
+from .triton_relations import Unprogrammable, programs
+from .triton_sweep import Sweep
+
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Triton:
+    """Two kernels on CUDA, which keep scores in registers: for losses made of log-sum-exp, means, counts and softplus.
+
+    Memory grows with N + M; who is positive is decided in the tile, so relations of any size do. Products are of
+    bfloat16, or of TF32: one where torch may round to that (`torch.set_float32_matmul_precision`), otherwise three,
+    which are about as good as float32. Sums are in float32. A loss may ask for `logsumexp`, with any scale, `mean`,
+    `count`, `sum()`, and `sum` of softplus(s) or softplus(-s), of positives and of negatives.
+    """
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        return list(_of_device(problem)) or list(_of_problem(problem))
+
+    def preference(self, problem: Problem) -> float:
+        return 3.0
+
+    def __call__(self, problem: Problem) -> Outcome:
+        pairs = problem.pairs
+        score = cast(FactorisedScore, problem.score)
+        query = score.factors(pairs.query.z, pairs.keys[0].z[:0])[0]
+        keys = [score.factors(pairs.query.z[:0], block.z)[1] for block in pairs.keys]
+        return Outcome(*Sweep.apply(pairs, problem.loss, problem.symmetric, query, *keys))
+
+
+def _of_device(problem: Problem) -> Iterator[str]:
+    if find_spec("triton") is None:
+        yield "triton is not installed"
+    device = problem.pairs.query.z.device
+    if device.type != "cuda":
+        # Triton's interpreter takes tensors on the CPU; slowly, for tests.
+        if device.type != "cpu" or os.environ.get("TRITON_INTERPRET") != "1":
+            yield f"the tensors are on {device.type}"
+    elif torch.cuda.get_device_capability(device) < (8, 0):
+        yield "the device has no bfloat16 and TF32 (compute capability 8.0)"
+
+
+def _of_problem(problem: Problem) -> Iterator[str]:
+    pairs, score, loss = problem.pairs, problem.score, problem.loss
+    if pairs.per_query:
+        yield "the keys are per query, so their scores are no matrix product"
+    if not isinstance(score, FactorisedScore):
+        yield f"the score {type(score).__name__} is no matrix product (it has no `factors`)"
+    types = {block.z.dtype for block in (pairs.query, *pairs.keys)} - set(_TYPES)
+    if types:
+        yield f"the embeddings are {', '.join(map(_name, types))}, and sums would be in float32"
+    state: dict[str, Any] = getattr(loss, "state_dict", dict)()
+    if state:
+        yield f"the loss {type(loss).__name__} has state ({', '.join(state)})"
+    else:
+        # Only a loss without state may be tried out, to see of what it is a formula.
+        yield from _of_formula(problem)
+    if not pairs.per_query:
+        yield from _of_relations(problem)
+
+
+def _of_formula(problem: Problem) -> Iterator[str]:
+    try:
+        plan_of(problem.loss, problem.pairs.query.z)
+    except Unavailable as reduction:
+        yield f"the loss asks for {reduction}"
+
+
+def _of_relations(problem: Problem) -> Iterator[str]:
+    pairs = problem.pairs
+    try:
+        for block in pairs.keys:
+            programs(pairs.positive, pairs.negative, pairs.query.meta, block.meta)
+    except Unprogrammable as reason:
+        yield str(reason)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
