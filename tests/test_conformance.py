@@ -87,7 +87,7 @@ WRONG: dict[tuple[str, str], tuple[str, set[str]]] = {
     ("source", "TakesAnySplit"): ("refuses_other_splits", set()),
     ("kernel", "TwiceTheGradient"): ("agrees_with_the_oracle", {"agrees_in_float32", "scales_with_what_follows"}),
 }  # fmt: skip
-GOOD = {("loss", "Good"), ("source", "GoodPoints")}
+GOOD = [("loss", "Good"), ("source", "GoodPoints")]
 
 
 def address(name: str) -> str:
