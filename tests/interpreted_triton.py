@@ -37,9 +37,9 @@ Loss = Callable[[Scores], Tensor | Summed]
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So small that there are several of each, and that the width is read in chunks."""
-    monkeypatch.setattr(triton_block, "reduce_sizes", lambda width, _: Sizes(32, 16, 16, width <= 16, 4, 2))
-    monkeypatch.setattr(triton_block, "push_sizes", lambda width, *_: (Sizes(16, 32, 16, width <= 16, 4, 2), 16))
+    """So small that there are several of each, and that wide rows are read in chunks, of which the last isn't full."""
+    monkeypatch.setattr(triton_block, "reduce_sizes", lambda width, _: Sizes(32, 16, 32, width <= 32, 4, 2))
+    monkeypatch.setattr(triton_block, "push_sizes", lambda width, *_: (Sizes(16, 32, 16, width <= 32, 4, 2), 32))
 
 
 def rows(count: int, first: int = 0, width: int = 7, dtype: torch.dtype = torch.float32) -> Embeddings:

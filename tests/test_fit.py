@@ -138,7 +138,7 @@ def test_bfloat16_is_for_encoders_and_heads_and_the_loss_stays_in_float32(monkey
     monkeypatch.setattr(
         Pipeline,
         "forward",
-        lambda self, batch: (seen["total"].add((found := before(self, batch)).total.dtype), found)[1],
+        lambda self, batch, chunk: (seen["total"].add((found := before(self, batch, chunk)).total.dtype), found)[1],
     )
     fitted = run(pipeline, attrs.evolve(TRAINING, precision="bf16-mixed"))
     assert seen["encoder"] == {torch.float32, torch.bfloat16}, "float32 when it was built, bfloat16 from then on"
@@ -471,14 +471,14 @@ def test_the_second_ctrl_c_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     before = Pipeline.loss
     steps = 0
 
-    def loss(self: Pipeline, batch: View) -> Any:
+    def loss(self: Pipeline, batch: View, chunk: int | None = None) -> Any:
         nonlocal steps
         steps += 1
         if steps == 2:
             ctrl_c()
             ctrl_c()
             time.sleep(1)
-        return before(self, batch)
+        return before(self, batch, chunk)
 
     monkeypatch.setattr(Pipeline, "forward", loss)
     with pytest.raises(KeyboardInterrupt):

@@ -38,10 +38,10 @@ def test_a_plugin_is_six_files_and_its_test_is_two_statements(
     assert len(ast.parse((folder / "tests/test_conformance.py").read_text()).body) == 2
     project = tomllib.loads((folder / "pyproject.toml").read_text())
     assert project["project"]["dependencies"] == ["crl-core>=0.1,<0.2"]
-    assert project["project"]["entry-points"] == {"crl.loss": {"decoupled": "crl_acme.losses:Decoupled"}}
+    assert project["project"]["entry-points"] == {"crl.loss": {"weighted": "crl_acme.losses:Weighted"}}
     assert project["build-system"]["build-backend"] == "hatchling.build"
     printed = capsys.readouterr().out
-    for told in (f"cd {folder}", "pip install -e . --group tests", "pytest", "crl test crl-acme", "acme/decoupled"):
+    for told in (f"cd {folder}", "pip install -e . --group tests", "pytest", "crl test crl-acme", "acme/weighted"):
         assert told in printed
     for path in folder.rglob("*.*"):
         assert "$name" not in path.read_text() if path.is_file() else True
@@ -131,7 +131,7 @@ class TwoViews:
         return batch
 
 torch.manual_seed(0)
-pipeline = crl.Pipeline(TwoViews(), encoder=torch.nn.Linear(6, 4), score=crl.Cosine(0.2), loss="acme/decoupled")
+pipeline = crl.Pipeline(TwoViews(), encoder=torch.nn.Linear(6, 4), score=crl.Cosine(0.2), loss="acme/weighted")
 batch = crl.View(torch.randn(32, 6), {"instance": torch.arange(32)})
 optimiser = torch.optim.Adam(pipeline.parameters(), lr=0.05)
 losses = []

@@ -38,7 +38,9 @@ _BEGINNINGS = {
         Began("encoder", "encoders", "convolutions", "Convolutions", "convolutions over time"),
         Began("head", "heads", "residual", "Residual", "a linear map that a hidden layer corrects"),
         Began("score", "scores", "gaussian", "Gaussian", "the logarithm of a Gaussian around the key"),
-        Began("loss", "losses", "decoupled", "Decoupled", "InfoNCE whose positive has left the denominator"),
+        Began(
+            "loss", "losses", "weighted", "Weighted", "InfoNCE whose positives have left the denominator, and a weight"
+        ),
         Began("memory", "memories", "previous", "Previous", "the keys of the step before"),
         Began("update", "updates", "periodic", "Periodic", "a copy that catches up every so many steps"),
         Began("source", "sources", "waves", "Waves", "series of three shapes, made up on the spot"),

@@ -142,7 +142,11 @@ def _power(width: int) -> int:
 
 def _room(device: torch.device) -> int:
     """Bytes that the tiles of one program may take."""
-    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin if device.type == "cuda" else 1 << 18
+    if device.type != "cuda":
+        return 1 << 18
+    found = torch.cuda.get_device_properties(device)
+    # From compute capability 10 on, products keep another copy of a tile.
+    return int(found.shared_memory_per_block_optin) - ((1 << 16) if found.major >= 10 else 0)
 
 
 def _programs(device: torch.device) -> int:

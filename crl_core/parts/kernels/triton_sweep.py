@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -20,7 +21,7 @@ class Sweep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, pairs: Pairs, loss: LossOfScores, symmetric: bool, *tables: Tensor) -> tuple[Tensor, ...]:
-        ctx.types = [table.dtype for table in tables]
+        ctx.types, ctx.width = [table.dtype for table in tables], tables[0].shape[1]
         query, *keys = _as_kernels_take_them(tables)
         plan, precision = plan_of(loss, query), _precision(tables)
         blocks = [Block(pairs, block, plan, precision) for block in pairs.keys]
@@ -53,15 +54,23 @@ class Sweep(torch.autograd.Function):
                 gradients[0] = pushed[0].add_(more)
         for block, key, wanted in sides:
             gradients.append(block.push(key, query, of_keys, there, turned=True) if wanted else None)
-        found = [None if d is None else d.mul_(total).to(t) for d, t in zip(gradients, ctx.types, strict=True)]
+        found = [
+            None if d is None else d[:, : ctx.width].mul_(total).to(t)
+            for d, t in zip(gradients, ctx.types, strict=True)
+        ]
         return (None, None, None, *found)
 
 
 def _as_kernels_take_them(tables: Sequence[Tensor]) -> list[Tensor]:
-    """All in bfloat16, or all in float32: in float16 the slopes of many keys would be too small."""
+    """All in bfloat16, or all in float32: in float16 the slopes of many keys would be too small.
+
+    Rows begin at multiples of 16 numbers, so that they are read at full speed.
+    """
     # Triton's interpreter, on the CPU, has no products of bfloat16.
     half = all(table.dtype == torch.bfloat16 and table.is_cuda for table in tables)
-    return [table.to(torch.bfloat16 if half else torch.float32).contiguous() for table in tables]
+    more = -tables[0].shape[1] % 16
+    wide = [table.to(torch.bfloat16 if half else torch.float32) for table in tables]
+    return [F.pad(table, (0, more)) if more else table.contiguous() for table in wide]
 
 
 def _precision(tables: Sequence[Tensor]) -> str:

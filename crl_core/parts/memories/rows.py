@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -52,6 +53,12 @@ class Rows(Stored):
             )
         if keys.z.shape[1:] != self.z.shape[1:]:
             raise CrlError(f"the {self._noun} holds keys of {self.z.shape[1]} dimensions; these have {keys.z.shape[1]}")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        held = state_dict.get(f"{prefix}z")
+        if held is not None and len(held) != self.size:
+            raise ValueError(f"the {self._noun} has room for {self.size} keys, and the state holds {len(held)}")
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _unknown(column: Tensor, size: int) -> Tensor:

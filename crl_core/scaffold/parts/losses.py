@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from crl_core.pairs import Scores
 
 
-class Decoupled(nn.Module):
-    """The positive leaves the denominator of InfoNCE: log Σ exp s⁻ - s⁺ (Yeh et al. 2022, equation 6).
+class Weighted(nn.Module):
+    """The positives leave the denominator of InfoNCE, and weigh more or less: log Σ exp s⁻ - w s⁺ (after Yeh et al. 2022).
 
     Args:
         weight: of the positives.
