@@ -8,7 +8,7 @@ from crl_core.pairs import Scores
 
 
 class Weighted(nn.Module):
-    """The positives leave the denominator of InfoNCE, and weigh more or less: log Σ exp s⁻ - w s⁺ (after Yeh et al. 2022).
+    """The positives leave the denominator of InfoNCE, with a weight: log Σ exp s⁻ - w s⁺ (after Yeh et al. 2022).
 
     Args:
         weight: of the positives.
