@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = [
-        measure("ConvNet, grey 16×16", ConvNet(channels=1), batch_of(128, 1, 16), rounds=60),
+        measure("ConvNet, grey 16×16", ConvNet(channels=1), batch_of(128, 1, 16), rounds=120),
         measure("ConvNet, colour 32×32", ConvNet(), batch_of(256, 3, 32), rounds=15),
         measure("ResNet-18, colour 32×32", ResNet(18, stem="small"), batch_of(64, 3, 32), rounds=7),
     ]

@@ -62,13 +62,14 @@ class Lister:
         return None if found is None else found.negated()
 
     def _both(self, left: Relation, right: Relation) -> Listed | None:
-        first, second = self.list(left), self.list(right)
-        for few, other in ((first, right), (second, left)):
-            if few is not None and not few.but:
-                return few.keep(self._holds(other, few)) if len(few.row) else few
-        if first is None or second is None:
-            return None
-        return self._union(first, second)
+        all_but = []
+        for one, other in ((left, right), (right, left)):
+            found = self.list(one)
+            if found is not None and not found.but:
+                return found.keep(self._holds(other, found)) if len(found.row) else found
+            all_but.append(found)
+        first, second = all_but
+        return None if first is None or second is None else self._union(first, second)
 
     def _holds(self, relation: Relation, pairs: Listed) -> Tensor:
         names = relation.columns()

@@ -256,9 +256,10 @@ class Scores:
 
         By sorting the negatives and searching each positive's place among them: N·M log M, not N·P·M.
         """
-        ordered, edge = self._ordered(), self.positive.values - margin
+        ordered, (positive, some) = self._ordered(), self._positives()
+        edge = positive - margin
         passed = torch.searchsorted(ordered, edge)
-        active = (ordered.shape[-1] - passed).masked_fill(~self.positive.mask, 0)
+        active = (ordered.shape[-1] - passed).masked_fill(~some, 0)
         # In float64, since what is left of long sums is a difference of two.
         sums = F.pad(ordered.double().masked_fill(ordered.isinf(), 0.0).cumsum(-1), (1, 0))
         above = sums[..., -1:] - sums.gather(-1, passed)
@@ -267,12 +268,21 @@ class Scores:
 
     def semi_hard_hinges(self, margin: float) -> Summed:
         """Σ over positives of max(0, margin + s⁻ - s⁺) with the highest s⁻ below s⁺, and how many have one."""
-        ordered, edge = self._ordered(), self.positive.values
-        place = torch.searchsorted(ordered, edge) - 1
+        ordered, (positive, some) = self._ordered(), self._positives()
+        place = torch.searchsorted(ordered, positive) - 1
         below = ordered.gather(-1, place.clamp(min=0))
-        some = self.positive.mask & (place >= 0) & below.isfinite()
-        value = F.relu(margin + torch.where(some, below - edge, -margin))
-        return Summed(value.sum(-1), some.sum(-1).to(edge.dtype))
+        some = some & (place >= 0) & below.isfinite()
+        value = F.relu(margin + torch.where(some, below - positive, -margin))
+        return Summed(value.sum(-1), some.sum(-1).to(positive.dtype))
+
+    def _positives(self) -> tuple[Tensor, Tensor]:
+        """The positives' scores side by side, `[N, P]` for at most P of them, and which of these there are."""
+        values, mask = self.positive.values, self.positive.mask
+        # Their number is not known to a compiler, which takes all M.
+        known = mask.numel() > 0 and not torch.compiler.is_compiling()
+        most = int(mask.sum(-1).max()) if known else mask.shape[-1]
+        some, place = mask.to(values.dtype).topk(most)
+        return values.gather(-1, place), some > 0
 
     def _ordered(self) -> Tensor:
         """The negatives' scores `[N, M]` in rising order, -inf for what is none."""

@@ -120,7 +120,7 @@ def test_all_bodies_agree(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_strips, "_STRIP", 3 * tile)
         patch.setattr(by_strips, "_FEWEST", 1)
-        patch.setattr(by_tiles, "_TILE", 1 + tile % 8)
+        patch.setattr(by_tiles, "TILE", 1 + tile % 8)
         patch.setattr(Pairs, "strips", lambda self, scores=tile, strips=Pairs.strips: strips(self, scores))
         for kernel in (Blockwise(), Strips()):
             if kernel.unsupported(problem):

@@ -186,7 +186,7 @@ def test_blockwise_equals_dense(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(by_strips, "_STRIP", tile)
             patch.setattr(by_strips, "_FEWEST", 1)
-            patch.setattr(by_tiles, "_TILE", 1 + tile % 7)
+            patch.setattr(by_tiles, "TILE", 1 + tile % 7)
             patch.setattr(Pairs, "strips", lambda self, scores=tile, strips=Pairs.strips: strips(self, scores))
             problem = Problem(pairs, Cosine(0.3), InfoNCE(form))
             assert kernel.unsupported(problem) == []

@@ -10,7 +10,7 @@ from ...listing import Listed
 from ...pairs import Pairs
 from ...protocols import FactorisedScore, Outcome, Problem
 from .by_strips import by_strips
-from .by_tiles import by_tiles
+from .by_tiles import by_tiles, one_tile
 from .formula import LossOfScores, Unavailable, asked_by
 from .task import Swept, Task
 
@@ -94,7 +94,7 @@ class _Sweep(torch.autograd.Function):
 def _swept(task: Task, wanted: list[bool], symmetric: bool, same: bool) -> Swept:
     one_sum = [(a.name, a.argument) for a in task.asked] == [("logsumexp", 1.0)]
     tiled = one_sum and len(task.keys) == 1 and task.lists[0][1].but
-    if tiled and (symmetric or same):
+    if tiled and (symmetric or (same and not one_tile(task))):
         return by_tiles(task, wanted, same and not symmetric)
     if not symmetric:
         return by_strips(task, wanted)

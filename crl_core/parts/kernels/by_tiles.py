@@ -13,7 +13,12 @@ from ...listing import Listed
 from .formula import Few, evaluate
 from .task import SAFE, Swept, Task, highest, push_pairs
 
-_TILE = 1024  # rows and columns of a tile
+TILE = 1024  # rows and columns of a tile
+
+
+def one_tile(task: Task) -> bool:
+    """Whether all scores are a single tile, for which the two sweeps would be one too many."""
+    return max(len(task.query), len(task.keys[0])) <= TILE
 
 
 def by_tiles(task: Task, wanted: Sequence[bool], same: bool) -> Swept:
@@ -32,10 +37,10 @@ class _Tiles:
     def __init__(self, task: Task, wanted: Sequence[bool], same: bool) -> None:
         self.task, self.wanted, self.same = task, wanted, same
         self.query, self.key = task.query, task.keys[0]
-        self.rows = _cuts(len(self.query), _TILE)
-        self.columns = _cuts(len(self.key), _TILE)
+        self.rows = _cuts(len(self.query), TILE)
+        self.columns = _cuts(len(self.key), TILE)
         self.first = 0 if same else len(self.query)  # where the columns' vectors begin
-        self.room = self.query.new_empty(_TILE * _TILE)
+        self.room = self.query.new_empty(TILE * TILE)
         self.safe = highest(self.query, task.keys) <= SAFE
 
     def run(self) -> Swept:
