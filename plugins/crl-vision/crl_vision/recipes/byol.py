@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import attrs
+
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
 from crl_core.parts.heads.mlp import MLP
@@ -50,4 +52,8 @@ def byol(
         },
         contrasts=[Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))],
     )
-    return Recipe(pipeline, source, training_for(shape))
+    training = training_for(shape)
+    if shape.few:
+        # The target comes along step by step, and few images make few steps: half the batch makes twice as many.
+        training = attrs.evolve(training, batch_size=training.batch_size // 2)
+    return Recipe(pipeline, source, training)

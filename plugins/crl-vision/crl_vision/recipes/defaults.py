@@ -26,6 +26,11 @@ class Shape:
         """Handwriting or drawings: grey and small."""
         return self.channels == 1 and self.size <= 32
 
+    @property
+    def few(self) -> bool:
+        """So few images that an epoch is over in seconds."""
+        return self.count < 10_000
+
 
 def encoder_for(shape: Shape) -> Encoder:
     """A small network for small images, so that a first run is done in minutes on any machine."""
@@ -38,7 +43,10 @@ def encoder_for(shape: Shape) -> Encoder:
 
 def training_for(shape: Shape) -> Training:
     """AdamW for batches that a CPU holds; 80 epochs of few items, 20 of many."""
-    few = shape.count < 10_000
     return Training(
-        epochs=80 if few else 20, batch_size=128 if few else 256, learning_rate=3e-3, weight_decay=1e-4, warmup=2.0
+        epochs=80 if shape.few else 20,
+        batch_size=128 if shape.few else 256,
+        learning_rate=3e-3,
+        weight_decay=1e-4,
+        warmup=2.0,
     )
