@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import LargestTensor
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Scores, parse, same
 from crl_core.listing import Lister
@@ -155,17 +155,6 @@ def test_a_list_is_the_relation(seed: int, count: int, width: int, relation: str
 
 
 # -- memory --------------------------------------------------------------------------------------------------
-
-
-class LargestTensor(TorchDispatchMode):
-    numel = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        found = function(*args, **(kwargs or {}))
-        for tensor in found if isinstance(found, (tuple, list)) else (found,):
-            if isinstance(tensor, Tensor):
-                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
-        return found
 
 
 def classes(count: int) -> Problem:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import LargestTensor
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from crl_core import L2, Cosine, Dot, Embeddings, InfoNCE, Pairs, Regression, Scores, beyond, same, within
 from crl_core.parts.kernels import by_strips, by_tiles
@@ -296,17 +296,6 @@ def test_per_query_keys_run_dense() -> None:
 
 
 # -- memory and numbers ------------------------------------------------------------------------------------
-
-
-class LargestTensor(TorchDispatchMode):
-    numel = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        found = function(*args, **(kwargs or {}))
-        for tensor in found if isinstance(found, (tuple, list)) else (found,):
-            if isinstance(tensor, Tensor):
-                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
-        return found
 
 
 def test_blockwise_never_holds_all_scores() -> None:

@@ -8,9 +8,10 @@ from torch.autograd.function import once_differentiable
 
 from ...listing import Listed
 from ...pairs import Pairs
-from ...protocols import FactorisedScore, Outcome, Problem
+from ...protocols import Outcome, Problem
 from .by_strips import by_strips
 from .by_tiles import by_tiles, one_tile
+from .factors import factors, no_product, state_of
 from .formula import LossOfScores, Unavailable, asked_by
 from .task import Swept, Task
 
@@ -24,27 +25,16 @@ class Blockwise:
     """
 
     def unsupported(self, problem: Problem) -> list[str]:
-        pairs, score, loss = problem.pairs, problem.score, problem.loss
-        reasons = []
-        if pairs.per_query:
-            reasons.append("the keys are per query, so their scores are no matrix product")
-        if not isinstance(score, FactorisedScore):
-            reasons.append(f"the score {type(score).__name__} is no matrix product (it has no `factors`)")
-        state: dict[str, Any] = getattr(loss, "state_dict", dict)()
-        if state:
-            reasons.append(f"the loss {type(loss).__name__} has state ({', '.join(state)})")
-        # Only a loss without state may be tried out, to see of what it is a formula.
-        return reasons or _beyond(problem) or _unlisted(pairs)
+        reasons = [*no_product(problem), *state_of(problem)]
+        return reasons or _beyond(problem) or _unlisted(problem.pairs)
 
     def preference(self, problem: Problem) -> float:
         return 2.0
 
     def __call__(self, problem: Problem) -> Outcome:
         pairs = problem.pairs
-        score = cast(FactorisedScore, problem.score)
-        query = score.factors(pairs.query.z, pairs.keys[0].z[:0])[0]
-        keys = [score.factors(pairs.query.z[:0], block.z)[1] for block in pairs.keys]
-        same = len(keys) == 1 and pairs.keys[0].z is pairs.query.z and getattr(score, "symmetric", False)
+        query, keys = factors(problem)
+        same = len(keys) == 1 and pairs.keys[0].z is pairs.query.z and getattr(problem.score, "symmetric", False)
         return Outcome(*_Sweep.apply(pairs, problem.loss, problem.symmetric, same, query, *keys))
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any, cast
 
 import torch
 
-from ...protocols import FactorisedScore, Outcome, Problem
+from ...protocols import Outcome, Problem
+from .factors import factors, no_product, state_of
 from .formula import Unavailable
 from .triton_plan import plan_of
 from .triton_relations import Unprogrammable, programs
@@ -32,11 +32,8 @@ class Triton:
         return 3.0
 
     def __call__(self, problem: Problem) -> Outcome:
-        pairs = problem.pairs
-        score = cast(FactorisedScore, problem.score)
-        query = score.factors(pairs.query.z, pairs.keys[0].z[:0])[0]
-        keys = [score.factors(pairs.query.z[:0], block.z)[1] for block in pairs.keys]
-        return Outcome(*Sweep.apply(pairs, problem.loss, problem.symmetric, query, *keys))
+        query, keys = factors(problem)
+        return Outcome(*Sweep.apply(problem.pairs, problem.loss, problem.symmetric, query, *keys))
 
 
 def _of_device(problem: Problem) -> Iterator[str]:
@@ -52,20 +49,12 @@ def _of_device(problem: Problem) -> Iterator[str]:
 
 
 def _of_problem(problem: Problem) -> Iterator[str]:
-    pairs, score, loss = problem.pairs, problem.score, problem.loss
-    if pairs.per_query:
-        yield "the keys are per query, so their scores are no matrix product"
-    if not isinstance(score, FactorisedScore):
-        yield f"the score {type(score).__name__} is no matrix product (it has no `factors`)"
+    pairs = problem.pairs
+    yield from no_product(problem)
     types = {block.z.dtype for block in (pairs.query, *pairs.keys)} - set(_TYPES)
     if types:
         yield f"the embeddings are {', '.join(map(_name, types))}, and sums would be in float32"
-    state: dict[str, Any] = getattr(loss, "state_dict", dict)()
-    if state:
-        yield f"the loss {type(loss).__name__} has state ({', '.join(state)})"
-    else:
-        # Only a loss without state may be tried out, to see of what it is a formula.
-        yield from _of_formula(problem)
+    yield from list(state_of(problem)) or _of_formula(problem)
     if not pairs.per_query:
         yield from _of_relations(problem)
 

@@ -4,11 +4,11 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import CrlError
 from ...pairs import Scores
+from .negative_sampling import logistic
 
 
 class NCE(nn.Module):
@@ -37,7 +37,7 @@ class NCE(nn.Module):
         if self.normaliser == "first-batch" and bool(self.log_z.isnan()):
             self.log_z.copy_(self._estimate(scores).detach())
         corrected = scores.minus(scores.log_noise + noise.log().unsqueeze(-1) + self.log_z)
-        return corrected.positive.sum(lambda s: F.softplus(-s)) + corrected.negative.sum(F.softplus)
+        return logistic(corrected)
 
     @staticmethod
     def _estimate(scores: Scores) -> Tensor:

@@ -14,4 +14,9 @@ class NegativeSampling(nn.Module):
     takes: ClassVar[Literal["scores"]] = "scores"
 
     def forward(self, scores: Scores) -> Tensor:
-        return scores.positive.sum(lambda s: F.softplus(-s)) + scores.negative.sum(F.softplus)
+        return logistic(scores)
+
+
+def logistic(scores: Scores) -> Tensor:
+    """Σ log(1 + exp(-s⁺)) + Σ log(1 + exp s⁻): is this pair positive?"""
+    return scores.positive.sum(lambda s: F.softplus(-s)) + scores.negative.sum(F.softplus)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...pairs import Scores
+from .negative_sampling import logistic
 
 
 class Sigmoid(nn.Module):
@@ -17,4 +17,4 @@ class Sigmoid(nn.Module):
     takes: ClassVar[Literal["scores"]] = "scores"
 
     def forward(self, scores: Scores) -> Tensor:
-        return scores.positive.sum(lambda s: F.softplus(-s)) + scores.negative.sum(F.softplus)
+        return logistic(scores)

@@ -1,0 +1,32 @@
+"""Scores that are a product of two tables: what the blockwise and the Triton body compute with, and why they can't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from torch import Tensor
+
+from ...protocols import FactorisedScore, Problem
+
+
+def factors(problem: Problem) -> tuple[Tensor, list[Tensor]]:
+    """The queries, and each block of keys, such that `query @ key.T` are their scores."""
+    pairs, score = problem.pairs, cast(FactorisedScore, problem.score)
+    query = score.factors(pairs.query.z, pairs.keys[0].z[:0])[0]
+    return query, [score.factors(pairs.query.z[:0], block.z)[1] for block in pairs.keys]
+
+
+def no_product(problem: Problem) -> Iterator[str]:
+    """Why the scores are no product of two tables."""
+    if problem.pairs.per_query:
+        yield "the keys are per query, so their scores are no matrix product"
+    if not isinstance(problem.score, FactorisedScore):
+        yield f"the score {type(problem.score).__name__} is no matrix product (it has no `factors`)"
+
+
+def state_of(problem: Problem) -> Iterator[str]:
+    """Why the loss can't be tried out, to see of what it is a formula: only one without state may be."""
+    state: dict[str, Any] = getattr(problem.loss, "state_dict", dict)()
+    if state:
+        yield f"the loss {type(problem.loss).__name__} has state ({', '.join(state)})"
