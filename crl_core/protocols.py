@@ -155,7 +155,10 @@ class OrdersItself(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """Where items come from (kind `source`)."""
+    """Where items come from (kind `source`).
+
+    One whose data ask for evaluators of their own names them in the attribute `evaluators`.
+    """
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -263,16 +266,21 @@ class Update(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """What representations are worth (kind `evaluator`)."""
+    """What representations are worth (kind `evaluator`).
+
+    `evaluator(train, test, views)` gives figures by name, from flat tables `Embeddings` of the two
+    splits, and of two views of the test items (`None` where the sampler doesn't draw two).
+
+    With the attribute `takes = "pipeline"` it is `evaluator(pipeline, source, split)`, of the whole
+    pipeline, in evaluation mode and without gradients, and the source whose `split` is the test:
+    for what no table can answer. It leaves the pipeline as it was.
+    """
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The columns without which it can't be asked."""
 
-    def __call__(
-        self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None, /
-    ) -> Mapping[str, float]:
-        """Figures by name, from flat tables of the two splits, and of two views of the test items."""
+    def __call__(self, *inputs: Any) -> Mapping[str, float]: ...
 
 
 @runtime_checkable

@@ -424,3 +424,46 @@ def test_raw_flattens_whatever_is_a_tensor() -> None:
     assert raw(View(torch.zeros(4, 3, 2, dtype=torch.uint8))).shape == (4, 6)
     with pytest.raises(CrlError, match="raw input of type dict is no table of numbers"):
         raw(View({"x": torch.zeros(4)}, {"instance": torch.arange(4)}))
+
+
+# -- evaluators of pipelines ---------------------------------------------------------------------------------------
+
+
+class Losses:
+    """The mean loss of the items of the split, which no table of representations tells."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[str] = "pipeline"
+
+    def __call__(self, pipeline: Pipeline, source: crl.Source, split: str) -> dict[str, float]:
+        assert not pipeline.training
+        items = source.items(split)
+        return {"loss": float(pipeline.loss(items.__getitems__(list(range(len(items))))).total)}
+
+
+def test_an_evaluator_of_pipelines_is_asked_of_the_untrained_and_the_trained() -> None:
+    pipeline = trained(simclr())
+    found = crl.evaluate(pipeline, Points(), evaluators=[Losses()]).figures["loss"]["test"]
+    assert set(found) == {"untrained", "trained"}
+    assert found["trained"] < found["untrained"]
+    assert crl.evaluate(pipeline, Points(), evaluators=[Losses()]).figures["loss"]["test"] == found, "the same draws"
+    both = crl.evaluate(pipeline, Points(), evaluators=[Losses(), KNN(3)])
+    assert both.figures["loss"]["test"] == found
+    assert set(both.figures["knn"]["test"]) == {"raw", "untrained", "trained"}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_evaluator_of_pipelines_changes_neither_the_mode_nor_the_generators(training: bool) -> None:
+    pipeline = trained(simclr()).train(training)
+    state = torch.get_rng_state()
+    crl.evaluate(pipeline, Points(), evaluators=[Losses()])
+    assert torch.equal(state, torch.get_rng_state())
+    assert pipeline.training is training
+
+
+def test_a_source_names_the_evaluators_that_suit_it() -> None:
+    class Asked(Points):
+        evaluators = ("effective-rank",)
+
+    assert set(crl.evaluate(simclr(), Asked()).figures) == {"effective_rank"}
+    assert set(crl.evaluate(simclr(), Asked(), evaluators=["knn"]).figures) == {"knn"}

@@ -14,7 +14,7 @@ from ..engine import folder
 from ..engine.fit import fit
 from ..errors import CrlError, nearest
 from ..evaluation.embed import check_path, embed, write
-from ..evaluation.evaluate import EVALUATORS, Evaluation, batches, device_of, evaluate
+from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate
 from ..pipeline import Pipeline
 from ..protocols import Source
 from ..recipe import Recipe, parse_settings
@@ -44,7 +44,7 @@ def run_train(options: argparse.Namespace) -> int:
         return 130
     if rank() == 0 and not options.no_report:
         trained = time.perf_counter()
-        evaluation = _evaluate(fitted.pipeline, recipe, list(EVALUATORS))
+        evaluation = _evaluate(fitted.pipeline, recipe, None)
         (path / EVALUATION).write_text(json.dumps(evaluation.figures, indent=1) + "\n")
         print(evaluation)
         page = write_report(path, fitted.pipeline, from_seed(recipe), recipe.source, evaluation)
@@ -62,7 +62,7 @@ def _next_folder(what: str) -> str:
     return f"runs/{name}-{number}"
 
 
-def _evaluate(pipeline: Pipeline, recipe: Recipe, evaluators: list[str]) -> Evaluation:
+def _evaluate(pipeline: Pipeline, recipe: Recipe, evaluators: list[str] | None) -> Evaluation:
     return evaluate(pipeline, recipe.source, evaluators=evaluators, untrained=from_seed(recipe))
 
 
@@ -79,7 +79,7 @@ def _run(path: str) -> tuple[Pipeline, Recipe]:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     pipeline, recipe = _run(options.run)
-    evaluation = _evaluate(pipeline, recipe, options.only or list(EVALUATORS))
+    evaluation = _evaluate(pipeline, recipe, options.only)
     print(json.dumps(evaluation.figures, indent=1) if options.json else evaluation)
 
 

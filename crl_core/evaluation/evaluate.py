@@ -45,7 +45,7 @@ def evaluate(
     pipeline: Pipeline,
     source: Source | type[Source] | str,
     *,
-    evaluators: Sequence[Evaluator | type[Evaluator] | str] = EVALUATORS,
+    evaluators: Sequence[Evaluator | type[Evaluator] | str] | None = None,
     untrained: Pipeline | None = None,
     branch: str | None = None,
     batch_size: int = 512,
@@ -53,33 +53,75 @@ def evaluate(
     """Measures the representations of every split of the source but the first, which is for training.
 
     Args:
+        evaluators: by default those that the source names, or else the general ones.
         untrained: the same pipeline with fresh weights; by default it is made from the spec.
-        branch: whose encoder; the first branch's by default.
+        branch: whose encoder, for evaluators of tables; the first branch's by default.
     """
     data: Source = make("source", source)
-    chosen: list[Evaluator] = [make("evaluator", evaluator) for evaluator in evaluators]
+    names = suitable(data) if evaluators is None else evaluators
+    chosen: list[Evaluator] = [make("evaluator", evaluator) for evaluator in names]
+    of_pipelines = [evaluator for evaluator in chosen if takes_pipeline(evaluator)]
+    of_tables = [evaluator for evaluator in chosen if evaluator not in of_pipelines]
     notes: list[str] = []
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        pipelines = {"raw": None, "untrained": untrained or fresh(pipeline, notes), "trained": pipeline}
-    first, *others = data.splits
-    if not others:
-        return Evaluation({}, [f"the source has one split, {first!r}, and nothing to test on"])
+        pipelines = {"untrained": untrained or fresh(pipeline, notes), "trained": pipeline}
+    if len(data.splits) == 1:
+        return Evaluation({}, [f"the source has one split, {data.splits[0]!r}, and nothing to test on"])
     figures: dict[str, dict[str, dict[str, float]]] = {}
-    for of, encoder in pipelines.items():
-        if of == "untrained" and encoder is None:
+    for of in OF:
+        encoder = pipelines.get(of)
+        if encoder is None and of != "raw":
             continue
         look = _Look(pipeline, encoder, branch, batch_size)
-        try:
-            train, _ = look.at(data.items(first), views=False)
-        except NoTable as error:
-            notes.append(f"no raw figures: {error}")
-            continue
-        for split in others:
-            test, views = look.at(data.items(split), views=True)
-            for name, value in _measure(chosen, train, test, views, split, notes):
-                figures.setdefault(name, {}).setdefault(split, {})[of] = value
+        for split, name, value in (
+            *(_by_tables(of_tables, look, data, notes) if of_tables else ()),
+            *(_by_pipelines(of_pipelines, encoder, data) if encoder is not None else ()),
+        ):
+            figures.setdefault(name, {}).setdefault(split, {})[of] = value
     return Evaluation(figures, list(dict.fromkeys(notes)))
+
+
+def suitable(source: Source) -> Sequence[str]:
+    """The evaluators that suit a source's data: those that it names, or else the general ones."""
+    return getattr(source, "evaluators", EVALUATORS)
+
+
+def takes_pipeline(evaluator: Evaluator | type[Evaluator]) -> bool:
+    return getattr(evaluator, "takes", "tables") == "pipeline"
+
+
+def _by_tables(
+    evaluators: Sequence[Evaluator], look: _Look, source: Source, notes: list[str]
+) -> Iterator[tuple[str, str, float]]:
+    """Split, name and value of what tables of representations show."""
+    first, *others = source.splits
+    try:
+        train, _ = look.at(source.items(first), views=False)
+    except NoTable as error:
+        notes.append(f"no raw figures: {error}")
+        return
+    for split in others:
+        test, views = look.at(source.items(split), views=True)
+        for name, value in _measure(evaluators, train, test, views, split, notes):
+            yield split, name, value
+
+
+def _by_pipelines(
+    evaluators: Sequence[Evaluator], pipeline: Pipeline, source: Source
+) -> Iterator[tuple[str, str, float]]:
+    """Split, name and value of what the pipeline itself shows; it is left as it was."""
+    training, device = pipeline.training, device_of(pipeline)
+    pipeline.eval()
+    try:
+        for split in source.splits[1:]:
+            for evaluator in evaluators:
+                with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                    torch.manual_seed(0)  # the same draws for untrained and trained
+                    for name, value in evaluator(pipeline, source, split).items():
+                        yield split, name, value
+    finally:
+        pipeline.train(training)
 
 
 def _measure(

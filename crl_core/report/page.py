@@ -18,6 +18,7 @@ from .. import spec
 from ..engine import folder
 from ..engine.loading import without_broken
 from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, raw
+from ..named import Named
 from ..pipeline import Pipeline
 from ..protocols import Depicts, Source, View
 from . import figures
@@ -61,6 +62,8 @@ def _pictures(
         if name in evaluation.figures:
             text = "Share of test items classified right from raw input, by the untrained encoder, by the trained one."
             yield name, text, figures.bars(evaluation.figures[name], name)
+    if isinstance(next(iter(pipeline.branches.values())).encoder, Named):
+        return  # several encoders make a query together: items have no representation of their own
     items = source.items(source.splits[-1])
     chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:_MAPPED].tolist()
     test = without_broken(items.__getitems__(chosen)).to(device_of(pipeline))

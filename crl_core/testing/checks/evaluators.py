@@ -1,4 +1,4 @@
-"""What an evaluator says of two tables."""
+"""What an evaluator says of two tables, or of a pipeline and its source."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...evaluation.evaluate import suitable, takes_pipeline
 from ...protocols import Embeddings
-from ..outcome import all_same, expect
+from ..outcome import Skips, all_same, expect
 from ..plugin import Case
 from ..trees import cut, tensors_in
 
@@ -26,7 +27,7 @@ def gives_figures(case: Case) -> None:
         isinstance(evaluator.needs, tuple) and all(isinstance(name, str) for name in evaluator.needs),
         f"needs is a tuple of columns, not {evaluator.needs!r}",
     )
-    found = evaluator(*_tables(case))
+    found = evaluator(*_inputs(case))
     expect(isinstance(found, Mapping) and bool(found), f"it returns figures by name, not {found!r}")
     for name, value in found.items():
         expect(isinstance(name, str) and isinstance(value, float), f"{name!r}: {value!r} is no figure")
@@ -34,11 +35,11 @@ def gives_figures(case: Case) -> None:
 
 
 def same_figures_every_time(case: Case) -> None:
-    """The same tables have the same figures."""
+    """The same tables have the same figures; or the same pipeline, under the seed that evaluation sets."""
     found = []
     for seed in (1, 2):
-        torch.manual_seed(seed)
-        found.append(case.make()(*_tables(case)))
+        torch.manual_seed(0 if takes_pipeline(case.cls) else seed)
+        found.append(case.make()(*_inputs(case)))
     expect(found[0] == found[1], f"first {found[0]}, then {found[1]}")
 
 
@@ -53,11 +54,17 @@ def order_does_not_matter(case: Case) -> None:
 
 
 def leaves_its_tables_alone(case: Case) -> None:
-    """The tables are not changed."""
-    tables = _tables(case)
-    before = [tensor.clone() for tensor in tensors_in(tables)]
-    case.make()(*tables)
-    all_same(tensors_in(tables), before, "the tables, afterwards", rtol=0, atol=0)
+    """The tables are not changed; nor is the pipeline."""
+    inputs = _inputs(case)
+
+    def state() -> list[Tensor]:
+        first = inputs[0]
+        held = inputs if isinstance(first, Embeddings) else first.state_dict()
+        return [tensor.clone() for tensor in tensors_in(held)]
+
+    before = state()
+    case.make()(*inputs)
+    all_same(state(), before, "what it was given, afterwards", rtol=0, atol=0)
 
 
 def works_without_views(case: Case) -> None:
@@ -69,6 +76,8 @@ def works_without_views(case: Case) -> None:
 
 def leaves_the_generators_alone(case: Case) -> None:
     """Measuring doesn't change the training: random numbers after it are those before it."""
+    if takes_pipeline(case.cls):
+        raise Skips("evaluation itself sets back what an evaluator of pipelines draws")
     tables = _tables(case)
     before = _generators()
     case.make()(*tables)
@@ -79,8 +88,27 @@ def _generators() -> str:
     return repr((torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()))
 
 
+def _inputs(case: Case) -> tuple[Any, ...]:
+    """Tables, or the pipeline and the source of the first recipe whose source asks for it."""
+    if not takes_pipeline(case.cls):
+        return _tables(case)
+
+    def made() -> tuple[Any, ...]:
+        for recipe in case.plugin.recipes:
+            if case.part.address in suitable(recipe.source):
+                items = recipe.source.items(recipe.source.splits[0])
+                pipeline = recipe.pipeline.build(items.__getitems__(list(range(min(len(items), 16))))).eval()
+                return pipeline, recipe.source, recipe.source.splits[-1]
+        raise Skips("no recipe has a source that asks for it: give an example, a pipeline with its source and a split")
+
+    inputs: tuple[Any, ...] = case.example(made)
+    return inputs
+
+
 def _tables(case: Case) -> Tables:
     """Three clusters, known by every column that it needs."""
+    if takes_pipeline(case.cls):
+        raise Skips("it is asked of a pipeline, not of tables")
 
     def made() -> Tables:
         generator = torch.Generator().manual_seed(0)
