@@ -113,7 +113,7 @@ def test_the_command_compares_recipes_files_and_runs(tmp_path: Path, capsys: pyt
     recipe = get("recipe", "simclr")()
     spec.write(folder.spec_of(recipe.pipeline, recipe.source, recipe.training), tmp_path / folder.SPEC)
     assert main(["diff", str(tmp_path), "simclr"]) == 0
-    assert main(["diff", str(tmp_path / folder.SPEC), "simcl"]) == 1
+    assert main(["diff", str(tmp_path / folder.SPEC), "simcl"]) == 2, "1 is for a difference"
     assert "Did you mean 'simclr'" in capsys.readouterr().err
 
 

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status or 0
     except CrlError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return int(options.trouble)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, module: str, text: str, *, json: bool = True) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(module=module)
+        command.set_defaults(module=module, trouble=1)
         if json:
             command.add_argument("--json", action="store_true", help="print JSON")
         return command
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--query", type=int, default=0, help="which query to explain")
     _settings(command)
     command = add("diff", "explain", "where two recipes, specs or runs differ; exits with 1 where they do")
+    command.set_defaults(trouble=2)  # as of diff and grep
     command.add_argument("what", metavar="A", help="a recipe's name, a spec file, or a run's folder")
     command.add_argument("other", metavar="B", help="another, or the same with --set")
     _settings(command, " of B")
