@@ -14,22 +14,25 @@ import numpy as np
 from PIL import Image
 
 
-def sheet(path: Path) -> np.ndarray:
-    """`[10000, 32, 32, 3]`."""
+def read(folder: Path, split: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The first images `[count, 32, 32, 3]` of "train" or "test" with their labels; only the sheets that hold them."""
+    folder = next(folder.rglob("test_batch.png")).parent
+    names = ["test_batch.png"] if split == "test" else [f"data_batch_{i}.png" for i in range(1, 6)]
+    count = 10_000 * len(names) if count is None else count
+    images = np.concatenate([_sheet(folder / name) for name in names[: -(-count // 10_000)]])
+    labels = json.loads((folder / f"{split}_lables.json").read_text())
+    return images[:count], np.array(labels[:count])
+
+
+def _sheet(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).reshape(-1, 32, 32, 3)
 
 
 def main(folder: Path, out: Path) -> None:
-    folder = next(folder.rglob("test_batch.png")).parent
-    train = np.concatenate([sheet(folder / f"data_batch_{i}.png") for i in range(1, 6)])
-    labels = {split: np.array(json.loads((folder / f"{split}_lables.json").read_text())) for split in ("train", "test")}
-    np.savez(
-        out,
-        train_images=train,
-        train_labels=labels["train"],
-        test_images=sheet(folder / "test_batch.png"),
-        test_labels=labels["test"],
-    )
+    arrays = {}
+    for split in ("train", "test"):
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = read(folder, split)
+    np.savez(out, **arrays)
 
 
 if __name__ == "__main__":

@@ -28,22 +28,29 @@ if TYPE_CHECKING:
     from .pairs import Pairs as Pairs
     from .pairs import Scores as Scores
     from .pairs import Summed as Summed
+    from .parts.heads.hidden_layer import HiddenLayer as HiddenLayer
     from .parts.heads.linear import Linear as Linear
     from .parts.heads.mlp import MLP as MLP
+    from .parts.heads.nearest_neighbour import NearestNeighbour as NearestNeighbour
     from .parts.heads.prediction import Prediction as Prediction
+    from .parts.heads.unit import Unit as Unit
     from .parts.losses.alignment_uniformity import AlignmentUniformity as AlignmentUniformity
     from .parts.losses.barlow_twins import BarlowTwins as BarlowTwins
     from .parts.losses.decoupled import Decoupled as Decoupled
     from .parts.losses.donsker_varadhan import DonskerVaradhan as DonskerVaradhan
     from .parts.losses.hard_negatives import HardNegatives as HardNegatives
     from .parts.losses.info_nce import InfoNCE as InfoNCE
+    from .parts.losses.invariant_spreading import InvariantSpreading as InvariantSpreading
     from .parts.losses.jensen_shannon import JensenShannon as JensenShannon
     from .parts.losses.lifted import Lifted as Lifted
+    from .parts.losses.local_aggregation import LocalAggregation as LocalAggregation
     from .parts.losses.margin import Margin as Margin
+    from .parts.losses.margin_nce import MarginNCE as MarginNCE
     from .parts.losses.nce import NCE as NCE
     from .parts.losses.negative_sampling import NegativeSampling as NegativeSampling
     from .parts.losses.nwj import NWJ as NWJ
     from .parts.losses.pair import Pair as Pair
+    from .parts.losses.proximal import Proximal as Proximal
     from .parts.losses.ranking_nce import RankingNCE as RankingNCE
     from .parts.losses.regression import Regression as Regression
     from .parts.losses.rince import RINCE as RINCE
@@ -53,6 +60,7 @@ if TYPE_CHECKING:
     from .parts.losses.vicreg import VICReg as VICReg
     from .parts.losses.whitening import Whitening as Whitening
     from .parts.memories.bank import Bank as Bank
+    from .parts.memories.clustered_bank import ClusteredBank as ClusteredBank
     from .parts.memories.in_batch import InBatch as InBatch
     from .parts.memories.prototypes import Prototypes as Prototypes
     from .parts.memories.queue import Queue as Queue
@@ -99,22 +107,29 @@ _HOMES = {
     "contrast": ("Contrast",),
     "errors": ("CrlError",),
     "pairs": ("Candidates", "Pairs", "Scores", "Summed"),
+    "parts.heads.hidden_layer": ("HiddenLayer",),
     "parts.heads.linear": ("Linear",),
     "parts.heads.mlp": ("MLP",),
+    "parts.heads.nearest_neighbour": ("NearestNeighbour",),
     "parts.heads.prediction": ("Prediction",),
+    "parts.heads.unit": ("Unit",),
     "parts.losses.alignment_uniformity": ("AlignmentUniformity",),
     "parts.losses.barlow_twins": ("BarlowTwins",),
     "parts.losses.decoupled": ("Decoupled",),
     "parts.losses.donsker_varadhan": ("DonskerVaradhan",),
     "parts.losses.hard_negatives": ("HardNegatives",),
     "parts.losses.info_nce": ("InfoNCE",),
+    "parts.losses.invariant_spreading": ("InvariantSpreading",),
     "parts.losses.jensen_shannon": ("JensenShannon",),
     "parts.losses.lifted": ("Lifted",),
+    "parts.losses.local_aggregation": ("LocalAggregation",),
     "parts.losses.margin": ("Margin",),
+    "parts.losses.margin_nce": ("MarginNCE",),
     "parts.losses.nce": ("NCE",),
     "parts.losses.negative_sampling": ("NegativeSampling",),
     "parts.losses.nwj": ("NWJ",),
     "parts.losses.pair": ("Pair",),
+    "parts.losses.proximal": ("Proximal",),
     "parts.losses.ranking_nce": ("RankingNCE",),
     "parts.losses.regression": ("Regression",),
     "parts.losses.rince": ("RINCE",),
@@ -124,6 +139,7 @@ _HOMES = {
     "parts.losses.vicreg": ("VICReg",),
     "parts.losses.whitening": ("Whitening",),
     "parts.memories.bank": ("Bank",),
+    "parts.memories.clustered_bank": ("ClusteredBank",),
     "parts.memories.in_batch": ("InBatch",),
     "parts.memories.prototypes": ("Prototypes",),
     "parts.memories.queue": ("Queue",),

@@ -13,7 +13,7 @@ from .errors import CrlError
 from .pairs import Pairs
 from .parts.memories.in_batch import InBatch
 from .parts.scores.dot import Dot
-from .protocols import Annotates, Embeddings, Loss, Memory, Problem, Score
+from .protocols import Embeddings, Loss, Memory, Problem, Score
 from .registry import make
 from .registry.kernels import choose
 from .relation import And, Relation, parse, same
@@ -132,7 +132,9 @@ class Contrast(nn.Module):
     def _annotated(self, table: Embeddings) -> Embeddings:
         # Encoders and heads may have computed in bfloat16; scores and losses don't.
         z = table.z.float() if table.z.dtype in (torch.bfloat16, torch.float16) else table.z
-        more = self.memory.annotate(table.meta) if isinstance(self.memory, Annotates) else {}
+        # By name, which at every step is ten times quicker than asking for the protocol Annotates.
+        annotate = getattr(self.memory, "annotate", None)
+        more = annotate(table.meta) if annotate is not None else {}
         return Embeddings(z, {**table.meta, **more})
 
     def forward(self, table: Mapping[str, Embeddings]) -> Term:

@@ -13,6 +13,7 @@ import torch
 from small import points
 from synthetic import LOSS, distribution, forget, fresh_registry, write_module
 
+import crl_core as crl
 from crl_core.cli import main
 from crl_core.registry import KINDS
 from crl_core.testing import conformance
@@ -28,8 +29,11 @@ pytest_plugins = ["pytester"]
 
 OPTIONS = {
     "core/bank": {"size": 400},
+    "core/clustered-bank": {"size": 400},
     "core/prototypes": {"clusters": 3},
+    "core/proximal": lambda: {"loss": crl.InfoNCE()},
     "core/swapped-assignment": {"prototypes": 6, "width": 8},
+    "core/unit": lambda: {"head": crl.Linear(8)},
 }
 
 EXPECTED = {

@@ -210,6 +210,8 @@ def raw(view: View) -> Tensor:
     """
     if not isinstance(view.data, Tensor):
         raise NoTable(f"raw input of type {type(view.data).__name__} is no table of numbers")
+    if view.data.dim() < 2:
+        raise NoTable("raw input is one number for each item, the name of a row in a table")
     return view.data.flatten(1).float()
 
 

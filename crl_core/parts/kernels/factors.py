@@ -21,7 +21,7 @@ def no_product(problem: Problem) -> Iterator[str]:
     """Why the scores are no product of two tables."""
     if problem.pairs.per_query:
         yield "the keys are per query, so their scores are no matrix product"
-    if not isinstance(problem.score, FactorisedScore):
+    if not hasattr(problem.score, "factors"):
         yield f"the score {type(problem.score).__name__} is no matrix product (it has no `factors`)"
 
 

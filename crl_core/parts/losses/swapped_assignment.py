@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ... import distributed
 from ...errors import CrlError
-from ...protocols import Embed, Progress
+from ...protocols import Embed, Embeddings, Progress
+from ..memories.queue import Queue
 from .aligned import aligned
 
 
@@ -29,10 +30,13 @@ class SwappedAssignment(nn.Module):
         temperature: τ.
         epsilon, iterations: of the assignment: its entropy, and how often shares are evened out.
         frozen: epochs at the start in which the prototypes stay as they are.
+        queue, queue_from: so many earlier keys share the prototypes with those of the batch, once there are as
+            many, beginning with this epoch: for batches that are small beside the number of prototypes.
     """
 
     takes: ClassVar[Literal["pairs"]] = "pairs"
     held: Tensor
+    late: Tensor
 
     def __init__(
         self,
@@ -42,6 +46,8 @@ class SwappedAssignment(nn.Module):
         epsilon: float = 0.05,
         iterations: int = 3,
         frozen: int = 1,
+        queue: int = 0,
+        queue_from: int = 15,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -49,6 +55,8 @@ class SwappedAssignment(nn.Module):
             ("width", width, 1),
             ("iterations", iterations, 1),
             ("frozen", frozen, 0),
+            ("queue", queue, 0),
+            ("queue_from", queue_from, 0),
             # exp(-2 / epsilon), the share of what lies opposite, must not be 0 in float32.
             ("epsilon", epsilon, 0.025),
         ):
@@ -59,7 +67,11 @@ class SwappedAssignment(nn.Module):
         self.prototypes, self.width, self.temperature = prototypes, width, temperature
         self.epsilon, self.iterations, self.frozen = epsilon, iterations, frozen
         self.table = nn.Parameter(F.normalize(torch.randn(prototypes, width), dim=1))
+        self.queue, self.queue_from = queue, queue_from
+        self.earlier = Queue(queue) if queue else None
         self.register_buffer("held", torch.tensor(False))
+        self.register_buffer("late", torch.tensor(False))
+        self._fresh: Tensor | None = None
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         query, key = aligned(self, query, key, least=0)
@@ -73,14 +85,29 @@ class SwappedAssignment(nn.Module):
     @torch.no_grad()
     def assign(self, key: Tensor) -> Tensor:
         """The keys' shares in the prototypes, `[P, K]`."""
+        if self.earlier is None or not self.late:
+            return self._shares(key)
+        # A key that stands in several pairs is one key beside the earlier ones.
+        keys, place = torch.unique(key, dim=0, return_inverse=True)
+        if self.training:
+            self._fresh = keys
+        held = self.earlier.keys()
+        full = held is not None and len(held) == self.queue
+        return self._shares(torch.cat([keys, held.z.to(keys.dtype)]) if full else keys)[place]
+
+    def _shares(self, key: Tensor) -> Tensor:
         cosine = F.normalize(key, dim=1) @ F.normalize(self.table, dim=1).T
         return sinkhorn(cosine, self.epsilon, self.iterations)
 
     def on_epoch(self, progress: Progress, embed: Embed) -> None:
         self.held.fill_(progress.epoch < self.frozen)
+        self.late.fill_(progress.epoch >= self.queue_from)
 
     @torch.no_grad()
     def on_step(self, progress: Progress) -> None:
+        if self.earlier is not None and self._fresh is not None:
+            self.earlier.update(Embeddings(self._fresh))
+            self._fresh = None
         self.table.copy_(F.normalize(self.table, dim=1))
 
 

@@ -7,6 +7,7 @@ one image is what torchvision's transform of that name does to it, up to roundin
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +94,15 @@ def crop_resize(
     return map_axes(images, rows, columns)
 
 
+def cut(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
+    """Squares of `size` pixels with these corners `[N, L]` out of each image: `[N, L, C, size, size]`."""
+    side = torch.arange(size, device=images.device)
+    rows, columns = (start.unsqueeze(-1) + side for start in (top, left))
+    image = torch.arange(len(images), device=images.device).view(-1, 1, 1, 1)
+    found = images[image, :, rows.unsqueeze(-1), columns.unsqueeze(-2)]
+    return found.permute(0, 1, 4, 2, 3).contiguous()
+
+
 def blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     """Gaussian blur with mirrored borders; `sigma` 0 leaves an image as it is."""
     rows, columns = (_gaussian(sigma, radius, size) for size in images.shape[2:])
@@ -162,33 +172,62 @@ def shift_hue(images: Tensor, turn: Tensor) -> Tensor:
     return turned
 
 
-def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and hue by these factors, in an order of its own for every image.
+class Order(NamedTuple):
+    """In which order each image's colours are changed.
 
-    A factor of 1 (for hue, a turn of 0) changes nothing.
+    Attributes:
+        slots: `[N, 4]`, what comes first, second, …: 0 brightness, 1 contrast, 2 saturation, 3 hue.
+        hue: which images' hue comes first, second, …
     """
-    count = len(images)
+
+    slots: Tensor
+    hue: list[Tensor]
+
+
+def draw_order(count: int, like: Tensor) -> Order:
+    """A random order for each image."""
     # The three blends keep a random order around the hue, whose place is dealt out evenly: so the
     # sizes of the four groups are known beforehand, and nothing waits for the device.
-    blends = torch.rand(count, 3, device=images.device).argsort(1)
-    dealt = torch.randperm(count, device=images.device)
+    blends = torch.rand(count, 3, device=like.device).argsort(1)
+    dealt = torch.randperm(count, device=like.device)
     hue_slot = torch.empty_like(dealt)
     begin = int(torch.randint(4, ()))  # else the image left over from four by four would always start with hue
-    hue_slot[dealt] = (torch.arange(count, device=images.device) + begin) % 4
+    hue_slot[dealt] = (torch.arange(count, device=like.device) + begin) % 4
+    slot, hue = torch.arange(4, device=like.device), hue_slot.unsqueeze(1)
+    blend = blends.gather(1, (slot - (hue < slot).long()).clamp(max=2))
+    return Order(torch.where(hue == slot, 3, blend), [dealt[(slot - begin) % 4 :: 4] for slot in range(4)])
+
+
+def write_order(order: Order) -> Tensor:
+    """Each image's order as a number, `[N]`, two bits for each of the four."""
+    return (order.slots << torch.arange(0, 8, 2, device=order.slots.device)).sum(1)
+
+
+def read_order(number: Tensor) -> Order:
+    """The order that `write_order` has written."""
+    slots = (number.unsqueeze(1) >> torch.arange(0, 8, 2, device=number.device)) & 3
+    return Order(slots, [(slots[:, slot] == 3).nonzero().squeeze(1) for slot in range(4)])
+
+
+def jitter(
+    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor, order: Order | None = None
+) -> Tensor:
+    """Brightness, contrast, saturation and hue by these factors, in an order of its own for every image.
+
+    A factor of 1 (for hue, a turn of 0) changes nothing. The order is random unless it is given.
+    """
+    slots, groups = draw_order(len(images), images) if order is None else order
     factors = torch.stack([brightness, contrast, saturation], 1)
-    for slot in range(4):
-        which = blends.gather(1, (slot - (hue_slot < slot).long()).clamp(max=2).unsqueeze(1)).squeeze(1)
-        which = torch.where(hue_slot == slot, -1, which)
+    for which, group in zip(slots.unbind(1), groups, strict=True):
         images = _blend(images, which, factors)  # a new tensor, so the hue may be written into it
-        group = dealt[(slot - begin) % 4 :: 4]
         if images.shape[1] == 3 and len(group):
             images.index_copy_(0, group, shift_hue(images[group], hue[group]))
     return images
 
 
 def _blend(images: Tensor, which: Tensor, factors: Tensor) -> Tensor:
-    """Image n blended with black (which = 0), its mean luminance (1) or its luminance (2); unchanged for -1."""
-    factor = torch.where(which < 0, 1.0, factors.gather(1, which.clamp(min=0).unsqueeze(1)).squeeze(1))
+    """Image n blended with black (which = 0), its mean luminance (1) or its luminance (2); unchanged for 3."""
+    factor = torch.where(which == 3, 1.0, factors.gather(1, which.clamp(max=2).unsqueeze(1)).squeeze(1))
     factor, which = factor.view(-1, 1, 1, 1), which.view(-1, 1, 1, 1)
     luminance = grey(images)
     other = luminance * (which == 2) + luminance.mean((2, 3), keepdim=True) * (which == 1)

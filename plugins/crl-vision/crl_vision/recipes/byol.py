@@ -15,7 +15,7 @@ from crl_core.relation import same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, training_for
+from .defaults import Shape, encoder_for, setting_for, training_for
 
 
 def byol(
@@ -38,13 +38,12 @@ def byol(
     """
     source = source or Digits()
     shape = Shape(source)
-    many = shape.count >= 1_000_000
-    hidden = 4_096 if many else 1_024
+    hidden = 4_096 if shape.many else 1_024
     if momentum is None:
-        momentum = 0.996 if many else 0.99
+        momentum = 0.996 if shape.many else 0.99
     views = ("a", "b")
     pipeline = Pipeline(
-        sampler=Augmented("strokes" if shape.drawn else "byol", size=size),
+        sampler=Augmented(setting_for(shape, "byol"), size=size),
         branches={
             "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256, hidden=hidden)),
             "online": Branch(tap="projection", head=Prediction(hidden=hidden)),

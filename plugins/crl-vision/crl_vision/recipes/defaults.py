@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from torch import Tensor
 
 from crl_core.engine.training import Training
@@ -9,6 +12,7 @@ from crl_core.errors import CrlError
 from crl_core.protocols import Encoder, Source
 
 from ..encoders.conv_net import ConvNet
+from ..encoders.multi_scale import MultiScale
 
 
 class Shape:
@@ -27,9 +31,27 @@ class Shape:
         return self.channels == 1 and self.size <= 32
 
     @property
+    def many(self) -> bool:
+        """As many images as the papers' figures are of."""
+        return self.count >= 1_000_000
+
+    @property
     def few(self) -> bool:
         """So few images that an epoch is over in seconds."""
         return self.count < 10_000
+
+    def warmup(self, published: int, told: int | None) -> int:
+        """Epochs before clusters are worth anything: as told, or as published for a million images, or 5."""
+        if told is not None:
+            return told
+        return published if self.many else 5
+
+
+def setting_for(shape: Shape, published: str = "simclr") -> str:
+    """The published setting of the views; SimCLR has one for small images, and drawings have one of their own."""
+    if shape.drawn:
+        return "strokes"
+    return "simclr-small" if published == "simclr" and shape.size <= 64 else published
 
 
 def encoder_for(shape: Shape) -> Encoder:
@@ -50,3 +72,21 @@ def training_for(shape: Shape) -> Training:
         weight_decay=1e-4,
         warmup=2.0,
     )
+
+
+def maps_for(shape: Shape, size: int | None) -> MultiScale:
+    """The encoder with maps for images of `size`, or of the size nearest to the source's that there is."""
+    sizes = (16, 32, 64, 128)
+    near = min(sizes, key=lambda side: abs(math.log(side / (size or shape.size))))
+    if size is not None and near != size:
+        raise CrlError(f"maps are made of images of 16, 32, 64 or 128 pixels, not {size}")
+    return MultiScale(near, width=32 if near <= 32 else 64, channels=shape.channels)
+
+
+def patch_encoder_for(shape: Shape, norm: Literal["none", "layer"]) -> Encoder:
+    """A small network for patches of small images; nothing in it lets one patch into another."""
+    if shape.size <= 64:
+        return ConvNet(width=16, channels=shape.channels, norm=norm)
+    from ..encoders.resnet import ResNet
+
+    return ResNet(stem="small", channels=shape.channels, norm=norm)

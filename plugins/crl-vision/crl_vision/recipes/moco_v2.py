@@ -1,20 +1,14 @@
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
 from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.memories.queue import Queue
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.parts.updates.momentum import Momentum
 from crl_core.pipeline import Pipeline
 from crl_core.protocols import Encoder, Source
 from crl_core.recipe import Recipe
-from crl_core.relation import same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, training_for
+from .defaults import Shape, encoder_for, setting_for, training_for
+from .momentum_contrast import against_the_queue, query_and_key
 
 
 def moco_v2(
@@ -44,27 +38,9 @@ def moco_v2(
     """
     source = source or Digits()
     shape = Shape(source)
-    many = shape.count >= 1_000_000
-    if momentum is None:
-        momentum = 0.999 if many else 0.99
-    if queue is None:
-        queue = 65_536 if many else 4_096
     pipeline = Pipeline(
-        sampler=Augmented("strokes" if shape.drawn else "moco-v2", size=size),
-        branches={
-            "query": Branch("a", encoder=encoder or encoder_for(shape), head=MLP(128, norm=False)),
-            "key": Branch("b", tracks="query", update=Momentum(momentum)),
-        },
-        contrasts=[
-            Contrast(
-                "query",
-                "key",
-                score=Cosine(temperature),
-                loss=InfoNCE(),
-                positive=same("instance") & same("batch"),
-                negative=~same("instance") & ~same("batch"),
-                memory=Queue(queue),
-            )
-        ],
+        sampler=Augmented(setting_for(shape, "moco-v2"), size=size),
+        branches=query_and_key(shape, encoder or encoder_for(shape), MLP(128, norm=False), momentum),
+        contrasts=[against_the_queue(shape, temperature, queue)],
     )
     return Recipe(pipeline, source, training_for(shape))

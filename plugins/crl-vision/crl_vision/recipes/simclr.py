@@ -10,7 +10,7 @@ from crl_core.relation import same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, training_for
+from .defaults import Shape, encoder_for, setting_for, training_for
 
 
 def simclr(
@@ -32,9 +32,8 @@ def simclr(
     """
     source = source or Digits()
     shape = Shape(source)
-    settings = "strokes" if shape.drawn else "simclr-small" if shape.size <= 64 else "simclr"
     pipeline = Pipeline(
-        sampler=Augmented(settings, size=size),
+        sampler=Augmented(setting_for(shape), size=size),
         encoder=encoder or encoder_for(shape),
         head=MLP(128),
         score=Cosine(temperature),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from itertools import cycle, islice
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from crl_core.errors import CrlError, nearest
 from crl_core.protocols import View, Views
 
-from .. import augmentation as batch
+from .parameters import Drawn, apply, columns_of, draw
 from .settings import SETTINGS, Augmentation
 
 _CACHED = 400_000  # numbers; twice as many, or half, cost up to a third more time
@@ -23,53 +23,109 @@ class Augmented:
         settings: the name of a published setting, or one augmentation for each view, in turn.
         size: height and width of the views, in pixels; None keeps those of the source.
         count: views of each image; they are called a, b, c, …
+        shared: what all views of an image have in common with the first, of "move", "crop", "flip",
+            "colour", "grey", "blur" and "solarise".
+        record: every view has the columns `drawn_…`, which tell how it was made: `replay` reads them.
 
     Raises:
-        CrlError: there is no such setting.
+        CrlError: there is no such setting, or nothing of such a name to share.
         ValueError: a number is out of its range, or there are more augmentations than views.
     """
 
-    def __init__(self, settings: str | list[Augmentation] = "simclr", size: int | None = None, count: int = 2) -> None:
+    def __init__(
+        self,
+        settings: str | list[Augmentation] = "simclr",
+        size: int | None = None,
+        count: int = 2,
+        shared: list[str] | None = None,
+        record: bool = False,
+    ) -> None:
         if not 1 <= count <= 26:
             raise ValueError(f"count is from 1 to 26, not {count}")
-        if isinstance(settings, str) and settings not in SETTINGS:
-            raise CrlError(f"no setting {settings!r}; there are {', '.join(SETTINGS)}.{nearest(settings, SETTINGS)}")
         if size is not None and size < 1:
             raise ValueError(f"size is at least 1 pixel, not {size}")
         if not isinstance(settings, str) and not 1 <= len(settings) <= count:
             raise ValueError(f"{len(settings)} augmentations for {count} views: give 1 for all, or one for each")
-        self.settings, self.size, self.count = settings, size, count
+        self.settings, self.size, self.count, self.record = settings, size, count, record
+        self.shared = shared
         self.views = tuple(map(chr, range(ord("a"), ord("a") + count)))
-        chosen = SETTINGS[settings] if isinstance(settings, str) else settings
-        self.augmentations = list(islice(cycle(chosen), count))
+        self.augmentations = list(islice(cycle(chosen(settings)), count))
+        self._shared = columns_of(shared or [])
 
     @torch.no_grad()
     def __call__(self, images: View) -> Views:
         data = unit(images.data)
-        size = self.size or (data.shape[2], data.shape[3])
-        with torch.autocast(data.device.type, enabled=False):  # pixels keep their precision in anybody's loop
-            return {
-                name: View(torch.cat([augment(some, how, size) for some in _at_once(data)]), images.meta)
-                for name, how in zip(self.views, self.augmentations, strict=True)
-            }
+        parts = at_once(data)
+        views: dict[str, View] = {}
+        first: list[Drawn] = []
+        for name, how in zip(self.views, self.augmentations, strict=True):
+            drawn = [draw(how, part) for part in parts]
+            first = first or drawn
+            if self._shared:
+                drawn = [own.sharing(other, self._shared) for own, other in zip(drawn, first, strict=True)]
+            views[name] = self._made(images, parts, drawn)
+        return views
+
+    @torch.no_grad()
+    def replay(self, images: View, recorded: Views) -> Views:
+        """Views of these images made as those were, row by row.
+
+        Raises:
+            CrlError: they were not recorded, are another number, or a crop lies outside these images.
+        """
+        data = unit(images.data)
+        parts = at_once(data)
+        found = {}
+        for name in self.views:
+            drawn = Drawn.read(recorded[name].meta)
+            drawn.check(data)
+            found[name] = self._made(images, parts, drawn.split(len(parts[0])))
+        return found
+
+    def _made(self, images: View, parts: Sequence[Tensor], drawn: Sequence[Drawn]) -> View:
+        size = (self.size, self.size) if self.size else (parts[0].shape[2], parts[0].shape[3])
+        with torch.autocast(parts[0].device.type, enabled=False):  # pixels keep their precision in anybody's loop
+            data = torch.cat([apply(some, one, size) for some, one in zip(parts, drawn, strict=True)])
+        return View(data, {**images.meta, **(Drawn.joined(drawn).columns() if self.record else {})})
 
     @torch.no_grad()
     def clean(self, images: View) -> View:
         """Resized so that the short side is `size`, and cut to the middle square."""
-        data = unit(images.data)
-        if self.size is not None and data.shape[-2:] != (self.size, self.size):
-            height, width = data.shape[-2:]
-            short = self.size / min(height, width)
-            shape = (max(self.size, round(height * short)), max(self.size, round(width * short)))
-            data = F.interpolate(data, shape, mode="bilinear", antialias=True)
-            top, left = (shape[0] - self.size) // 2, (shape[1] - self.size) // 2
-            data = data[:, :, top : top + self.size, left : left + self.size].clamp(0, 1)
-        return View(data, images.meta)
+        return middle(images, self.size)
 
     def depict(self, images: View) -> Tensor:
         """Pictures for a report: bytes `[N, H, W, 3]`."""
-        pixels = (unit(images.data).clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+        return pictures(images.data)
+
+
+def middle(images: View, size: int | None) -> View:
+    """From 0 to 1, resized so that the short side is `size`, and cut to the middle square; whole where it is None."""
+    data = unit(images.data)
+    if size is not None and data.shape[-2:] != (size, size):
+        height, width = data.shape[-2:]
+        short = size / min(height, width)
+        shape = (max(size, round(height * short)), max(size, round(width * short)))
+        data = F.interpolate(data, shape, mode="bilinear", antialias=True)
+        top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+        data = data[:, :, top : top + size, left : left + size].clamp(0, 1)
+    return View(data, images.meta)
+
+
+def pictures(images: Tensor) -> Tensor:
+    """Images as bytes `[N, H, W, 3]`."""
+    pixels = (unit(images).clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+
+
+def chosen(settings: str | list[Augmentation]) -> Sequence[Augmentation]:
+    """The augmentations of a published setting, or those that are given.
+
+    Raises:
+        CrlError: there is no such setting.
+    """
+    if isinstance(settings, str) and settings not in SETTINGS:
+        raise CrlError(f"no setting {settings!r}; there are {', '.join(SETTINGS)}.{nearest(settings, SETTINGS)}")
+    return SETTINGS[settings] if isinstance(settings, str) else settings
 
 
 def unit(images: Tensor) -> Tensor:
@@ -87,7 +143,7 @@ def unit(images: Tensor) -> Tensor:
     return images.float()
 
 
-def _at_once(images: Tensor) -> tuple[Tensor, ...]:
+def at_once(images: Tensor) -> tuple[Tensor, ...]:
     """The whole batch; on a CPU as many images at a time as its cache holds through all steps."""
     if images.device.type != "cpu":
         return (images,)
@@ -96,42 +152,4 @@ def _at_once(images: Tensor) -> tuple[Tensor, ...]:
 
 def augment(images: Tensor, how: Augmentation, size: int | tuple[int, int]) -> Tensor:
     """One random view of every image: `[N, C, H, W]` from 0 to 1, to `[N, C, *size]`; one number makes a square."""
-    count, _, height, width = images.shape
-    size = (size, size) if isinstance(size, int) else size
-    if how.rotate or how.shear or how.shift or how.zoom != (1.0, 1.0):
-        images = _moved(images, how)
-    if how.area == (1.0, 1.0):
-        box = batch.whole_boxes(count, height, width, images)
-    else:
-        box = batch.crop_boxes(count, height, width, how.area, how.ratio, images)
-    images = batch.crop_resize(images, box, size, batch.happens(how.flip, count, images))
-    if how.jitter:
-        images = _jittered(images, how)
-    if how.grey:
-        images = batch.to_grey(images, batch.happens(how.grey, count, images))
-    if how.blur:
-        sigma = batch.uniform(*how.sigma, count, images) * batch.happens(how.blur, count, images)
-        images = batch.blur(images, sigma, radius=max(1, min(size) // 20))  # a kernel of a tenth of the image
-    if how.solarise:
-        images = batch.solarise(images, batch.happens(how.solarise, count, images))
-    return images.clamp(0, 1).contiguous()  # sums of weights are 1 up to rounding
-
-
-def _moved(images: Tensor, how: Augmentation) -> Tensor:
-    count = len(images)
-    angle = batch.uniform(-how.rotate, how.rotate, count, images)
-    shear = batch.uniform(-how.shear, how.shear, count, images)
-    shift = batch.uniform(-how.shift, how.shift, 2 * count, images).view(count, 2)
-    zoom = batch.uniform(math.log(how.zoom[0]), math.log(how.zoom[1]), count, images).exp()
-    return batch.move(images, angle, shift, zoom, shear)
-
-
-def _jittered(images: Tensor, how: Augmentation) -> Tensor:
-    count = len(images)
-    applies = batch.happens(how.jitter, count, images)
-
-    def factor(strength: float) -> Tensor:
-        return torch.where(applies, batch.uniform(max(0.0, 1 - strength), 1 + strength, count, images), 1.0)
-
-    hue = batch.uniform(-how.hue, how.hue, count, images) * applies
-    return batch.jitter(images, factor(how.brightness), factor(how.contrast), factor(how.saturation), hue)
+    return apply(images, draw(how, images), (size, size) if isinstance(size, int) else size)

@@ -93,6 +93,12 @@ SETTINGS: dict[str, tuple[Augmentation, ...]] = {
     # Chen et al. 2020, appendix A; for CIFAR-10 (appendix B.9) half the colour strength and no blur.
     "simclr": (_simclr(strength=1.0, blur=0.5),),
     "simclr-small": (_simclr(strength=0.5, blur=0.0),),
+    # Wu et al. 2018, and He et al. 2020 in their code.
+    "moco-v1": (
+        Augmentation(
+            area=(0.2, 1.0), flip=0.5, jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4, grey=0.2
+        ),
+    ),
     # Chen, Fan, Girshick, He 2020.
     "moco-v2": (
         Augmentation(
@@ -102,6 +108,19 @@ SETTINGS: dict[str, tuple[Augmentation, ...]] = {
     ),
     # Grill et al. 2020, table 6: the two views differ in blur and solarisation.
     "byol": (attrs.evolve(_BYOL, blur=1.0), attrs.evolve(_BYOL, blur=0.1, solarise=0.2)),
+    # Caron et al. 2020: SimCLR's at full strength; the areas are those of each crop.
+    "swav": (_simclr(strength=1.0, blur=0.5),),
+    # A random crop and a mirror, of which a grid of patches is cut; what is done to each patch by itself in CPC v2
+    # (Hénaff et al. 2020, section 3.2, names AutoAugment's kinds of change; these are ours of the same kinds).
+    "cpc": (Augmentation(area=(0.3, 1.0), flip=0.5),),
+    "cpc-patches": (
+        Augmentation(
+            rotate=10.0, shear=10.0, flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
+            grey=0.25,
+        ),
+    ),
+    # Bardes et al. 2022, appendix C.
+    "vicreg": (attrs.evolve(_BYOL, blur=0.5, solarise=0.1),),
     # Handwriting and drawings, where colour says nothing and a mirror image is another sign.
     "strokes": (
         Augmentation(rotate=40.0, shear=10.0, shift=0.15, zoom=(0.7, 1.3), jitter=0.8, brightness=0.4, contrast=0.4),

@@ -1,0 +1,140 @@
+"""Every installed recipe of crl-vision on a small CIFAR-10: accuracy, time and memory, one row each.
+
+    python benchmarks/vision.py [--recipe NAME …] [--images 5000] [--epochs 12] [--seeds 1] [--json]
+
+The first 5,000 training and 2,000 test images, every recipe with its own defaults but for the epochs, one thread,
+each run in a process of its own. What is judged is the encoder of the last epoch: weighted kNN of 20 neighbours and a
+linear probe on its representations, beside the same kNN of the untrained encoder and of raw pixels. A recipe whose
+encoder doesn't train is judged by its learned score. With several seeds the figures are means, and `spread` is the
+standard deviation of the kNN.
+
+The data are where the variable CRL_DATA says, or in ~/.cache/crl-data, as `cifar10` in the form of cifar10_npz.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from cifar10_npz import read
+from crl_vision.sources.in_memory import Images
+
+import crl_core as crl
+from crl_core.evaluation.embed import embed
+from crl_core.registry import get, known
+
+DATA = Path(os.environ.get("CRL_DATA", Path.home() / ".cache" / "crl-data")) / "cifar10"
+TEST_IMAGES = 2_000
+FIGURES = ("knn", "linear", "untrained_knn", "raw_knn", "seconds", "cpu_seconds", "peak_memory_mb")
+
+
+class SmallCIFAR10:
+    """The first images of CIFAR-10.
+
+    Args:
+        count: training images; of the test images there are 2,000, or as many if that is less.
+    """
+
+    splits = ("train", "test")
+
+    def __init__(self, count: int = 5_000) -> None:
+        self.count = count
+        self.loaded: dict[str, Images] = {}
+
+    def items(self, split: str) -> Images:
+        if split not in self.loaded:
+            count = self.count if split == "train" else min(self.count, TEST_IMAGES)
+            images, labels = read(DATA, split, count)
+            data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+            self.loaded[split] = Images(data, {"label": torch.from_numpy(labels)})
+        return self.loaded[split]
+
+
+def run(name: str, images: int, epochs: int, seed: int) -> dict[str, Any]:
+    """One recipe, trained and judged; to be called in a fresh process, whose memory is measured."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    source = SmallCIFAR10(images)
+    recipe = get("recipe", name)(source=source)
+    training = attrs.evolve(recipe.training, epochs=epochs, seed=seed)
+    started, cpu = time.perf_counter(), time.process_time()
+    pipeline = crl.fit(recipe.pipeline, source, training, accelerator="cpu", devices=1, show=False).pipeline
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    knn = crl.evaluate(pipeline, source, evaluators=["knn"]).figures["knn"]["test"]
+    train, test = (embed(pipeline, source.items(split)) for split in source.splits)
+    linear = crl.make("evaluator", "linear")(train, test, None)["linear"]
+    return {
+        "recipe": name.removeprefix("vision/"),
+        "knn": knn["trained"],
+        "linear": linear,
+        "untrained_knn": knn["untrained"],
+        "raw_knn": knn["raw"],
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "peak_memory_mb": memory,
+        "epochs": epochs,
+        "images": images,
+        "seeds": 1,
+    }
+
+
+def row(name: str, images: int, epochs: int, seeds: int) -> dict[str, Any]:
+    """The figures of a recipe, the mean over the seeds; or why there are none."""
+    runs = []
+    for seed in range(seeds):
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=fresh) as process:
+            try:
+                runs.append(process.submit(run, name, images, epochs, seed).result())
+            except Exception as error:  # one that fails says so, and the others go on
+                return {"recipe": name.removeprefix("vision/"), "error": f"{type(error).__name__}: {error}"}
+    means = {figure: round(statistics.mean(each[figure] for each in runs), 4) for figure in FIGURES}
+    spread = {"spread": round(statistics.stdev(each["knn"] for each in runs), 4)} if seeds > 1 else {}
+    return {**runs[0], **means, **spread, "seeds": seeds}
+
+
+def table(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """The rows in Markdown, as they come."""
+    yield "| recipe | kNN | linear | kNN untrained | kNN raw | CPU seconds | peak MB | epochs |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for each in rows:
+        if "error" in each:
+            yield f"| {each['recipe']} | {each['error']} | | | | | | |"
+            continue
+        spread = f" ± {each['spread']:.3f}" if "spread" in each else ""
+        yield (
+            f"| {each['recipe']} | {each['knn']:.3f}{spread} | {each['linear']:.3f} | {each['untrained_knn']:.3f} "
+            f"| {each['raw_knn']:.3f} | {each['cpu_seconds']:.0f} | {each['peak_memory_mb']:.0f} | {each['epochs']} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", nargs="+", help="all by default")
+    parser.add_argument("--images", type=int, default=5_000)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each row")
+    options = parser.parse_args()
+    if not DATA.is_dir():
+        parser.error(f"there is no folder {DATA}; CRL_DATA names the folder that holds cifar10")
+    chosen = options.recipe or [part.address for part in known("recipe") if part.namespace == "vision"]
+    rows = (row(name, options.images, options.epochs, options.seeds) for name in chosen)
+    for line in map(json.dumps, rows) if options.json else table(rows):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

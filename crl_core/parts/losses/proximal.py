@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from ...errors import CrlError
+from ...pairs import Scores
+from ...protocols import Loss
+
+
+class Proximal(nn.Module):
+    """Another loss, plus λ ‖q - k⁺‖² for directions: a query stays near what it was (Wu et al. 2018, equation 10).
+
+    The positive is the query's own earlier embedding in a bank, and s its cosine divided by a temperature τ, so the
+    squared distance is 2 - 2 τ s⁺.
+
+    Args:
+        loss: on scores, of one value for each query.
+        weight: λ.
+        temperature: τ, as in the contrast's score.
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+
+    def __init__(self, loss: Loss, weight: float = 10.0, temperature: float = 0.07) -> None:
+        super().__init__()
+        if loss.takes != "scores":
+            raise CrlError(f"Proximal goes with a loss on scores; {type(loss).__name__} takes {loss.takes}")
+        if not (weight >= 0 and temperature > 0):
+            raise ValueError(f"weight is 0 or more and the temperature above 0, not {weight!r} and {temperature!r}")
+        self.loss, self.weight, self.temperature = loss, weight, temperature
+
+    def forward(self, scores: Scores) -> Tensor:
+        return self.loss(scores) + self.weight * (2 - 2 * self.temperature * scores.positive.mean())

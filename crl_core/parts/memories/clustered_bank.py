@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ... import distributed
+from ...clustering import k_means, nearest
+from ...errors import CrlError
+from ...protocols import Embed, Embeddings, Progress
+from .bank import Bank
+
+
+class ClusteredBank(Bank):
+    """A bank whose items are clustered, several times over: its keys and the queries have columns `cluster_0`, ….
+
+    Zhuang et al. 2019 (Local Aggregation), where close neighbours are those that any of the clusterings puts
+    together: positive=same("instance") | same("cluster_0") | same("cluster_1"). All clusterings are made anew from
+    what the bank holds before every epoch, or once and then `online`: as an item is updated it takes the nearest
+    centre, which moves towards it (mini-batch k-means, Sculley 2010), as in Xie et al. 2021 (InterCLR).
+
+    Args:
+        size, momentum, column, initial: as of `Bank`.
+        clusters: how many.
+        clusterings: how often, each from another start.
+        warmup: epochs without clusters, in which no item is in one.
+        online: cluster once, then move labels and centres with every batch.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        momentum: float = 0.5,
+        column: str = "instance",
+        initial: Literal["empty", "random"] = "empty",
+        clusters: int = 10,
+        clusterings: int = 1,
+        warmup: int = 0,
+        online: bool = False,
+    ) -> None:
+        super().__init__(size, momentum, column, initial)
+        if not 2 <= clusters <= size:
+            raise ValueError(f"clusters are 2 or more and at most the bank's {size} items, not {clusters}")
+        if clusterings < 1 or warmup < 0:
+            raise ValueError(f"clusterings is 1 or more and warmup 0 or more, not {clusterings} and {warmup}")
+        self.clusters, self.clusterings, self.warmup, self.online = clusters, clusterings, warmup, online
+        self.cluster_of: Tensor  # [clusterings, size]
+        self.centres: Tensor  # [clusterings, clusters, D]
+        self.counts: Tensor  # [clusterings, clusters], items that a centre is the mean of
+
+    @property
+    def clustered(self) -> bool:
+        return "cluster_of" in self.stored
+
+    def keys(self) -> Embeddings | None:
+        held = super().keys()
+        return held and Embeddings(held.z, {**held.meta, **self.annotate(held.meta)})
+
+    def annotate(self, meta: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if self.column not in meta:
+            raise CrlError(f"the bank tells an item's clusters by the column {self.column!r}, which is missing")
+        item = meta[self.column]
+        if not self.clustered:
+            return {f"cluster_{i}": torch.full_like(item, -1) for i in range(self.clusterings)}
+        known = (item >= 0) & (item < self.size)
+        found = torch.where(known, self.cluster_of[:, item * known], -1)
+        return {f"cluster_{i}": cluster for i, cluster in enumerate(found)}
+
+    @torch.no_grad()
+    def on_epoch(self, progress: Progress, embed: Embed) -> None:
+        if progress.epoch < self.warmup or self.filled < self.clusters or (self.online and self.clustered):
+            return
+        items = self._seen().nonzero().squeeze(1)
+        cluster_of = items.new_full((self.clusterings, self.size), -1)
+        centres = []
+        for i in range(self.clusterings):
+            seed = progress.epoch * self.clusterings + i
+            centre, cluster = map(distributed.agreed, k_means(self.z[items], self.clusters, seed))
+            cluster_of[i, items] = cluster
+            centres.append(centre)
+        counts = torch.stack([torch.bincount(row[items], minlength=self.clusters) for row in cluster_of])
+        self.store(cluster_of=cluster_of, centres=torch.stack(centres), counts=counts)
+
+    @torch.no_grad()
+    def update(self, keys: Embeddings) -> None:
+        super().update(keys)
+        if self.online and self.clustered:
+            item = keys.meta[self.column]
+            self._follow(torch.unique(item[item >= 0].long()))
+
+    def _follow(self, items: Tensor) -> None:
+        """These items take their nearest centres, and these become the means of what they were and of the items."""
+        z = self.z[items]
+        for cluster_of, centres, counts in zip(self.cluster_of, self.centres, self.counts, strict=True):
+            cluster, _ = nearest(z, centres)
+            cluster_of[items] = cluster
+            joined = torch.bincount(cluster, minlength=self.clusters)
+            counts.add_(joined)
+            total = torch.zeros_like(centres).index_add_(0, cluster, z)
+            centres.add_((total - joined.unsqueeze(1) * centres) / counts.clamp(min=1).unsqueeze(1))

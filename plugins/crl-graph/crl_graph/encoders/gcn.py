@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from crl_core.parts.lazy import Lazy
+from crl_core.protocols import Embeddings
+
+from ..rows import node_rows, pooled
+from ..sparse import Kept, Sparse, propagation, table
+
+
+class GCN(Lazy):
+    """Graph convolutions: each node's features times a matrix, averaged over its neighbours and itself.
+
+    Kipf and Welling 2017; with PReLU, as in DGI (Veličković et al. 2019, equation 3). Of a graph with an order
+    `shuffle`, it makes the rows of the shuffled features too: the product of features and weights, which is most of
+    the work, is made once and put into that order.
+
+    Args:
+        size: numbers for each node.
+        depth: layers.
+        activation: "prelu" with one learned slope for each layer, or "relu".
+        normalise: divide each node's features by their sum first (their sizes' sum, where some are negative).
+        readout: "sum" makes one row for each graph, of the nodes' rows of all layers side by side; None, one for
+            each node.
+    """
+
+    def __init__(
+        self,
+        size: int = 512,
+        depth: int = 1,
+        activation: Literal["prelu", "relu"] = "prelu",
+        normalise: bool = False,
+        readout: Literal["sum", "mean"] | None = None,
+    ) -> None:
+        super().__init__()
+        if size < 1 or depth < 1:
+            raise ValueError(f"size and depth are 1 or more, not {size} and {depth}")
+        self.size, self.depth, self.activation = size, depth, activation
+        self.normalise, self.readout = normalise, readout
+        self._features, self._edges = Kept(), Kept()
+
+    def build(self, width: int) -> None:
+        widths = [width] + [self.size] * self.depth
+        weights = [torch.empty(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        self.weights = nn.ParameterList([nn.init.xavier_uniform_(weight) for weight in weights])
+        self.biases = nn.ParameterList([torch.zeros(self.size) for _ in weights])
+        self.slopes = nn.ModuleList([nn.PReLU() if self.activation == "prelu" else nn.ReLU() for _ in weights])
+
+    def forward(self, graph: Data) -> Embeddings | Tensor:
+        """Rows `[B, size]` of the nodes asked for, or `[G, depth · size]` of graphs.
+
+        With an order `shuffle`: `[2 · B, size]`, each node's own row before its shuffled one.
+        """
+        self.ensure_built(graph.x)
+        x: Tensor | Sparse = self._features(table, graph.x, self.normalise)
+        weight = getattr(graph, "edge_weight", None)
+        adjacency: Sparse = self._edges(propagation, graph.edge_index, weight, graph.num_nodes)
+        layers: list[Tensor] = []
+        for number in range(self.depth):
+            h = layers[-1] @ self.weights[number] if layers else self._first(x, graph)
+            spread = (adjacency @ h.flatten(1)).view(h.shape)
+            layers.append(self.slopes[number](spread + self.biases[number]))
+        if self.readout is None:
+            return node_rows(graph, layers[-1])
+        return pooled(graph, torch.cat([layer[:, 0] for layer in layers], 1), self.readout)
+
+    def _first(self, x: Tensor | Sparse, graph: Data) -> Tensor:
+        """The features times the first weights, `[N, 1, size]`, or `[N, 2, size]` with the shuffled ones beside."""
+        weight = self.weights[0]
+        product: Any = (x if isinstance(x, Sparse) else x.to(weight.dtype)) @ weight
+        order = getattr(graph, "shuffle", None)
+        return product.unsqueeze(1) if order is None else torch.stack([product, product[order]], 1)

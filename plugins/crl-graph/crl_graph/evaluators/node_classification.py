@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crl_core.errors import CrlError
+from crl_core.protocols import Embeddings
+
+
+class NodeClassification:
+    """The share of test nodes that logistic regressions on the frozen rows get right: their mean and deviation.
+
+    The protocol of DGI (Veličković et al. 2019) and MVGRL: the rows as they are, `runs` regressions from other
+    starts, each by `steps` steps of Adam without weight decay. All runs are trained side by side.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("label",)
+
+    def __init__(self, runs: int = 50, steps: int = 100, learning_rate: float = 0.01, seed: int = 0) -> None:
+        if runs < 1 or steps < 1:
+            raise CrlError(f"runs and steps are 1 or more, not {runs} and {steps}")
+        self.runs, self.steps, self.learning_rate, self.seed = runs, steps, learning_rate, seed
+
+    @torch.enable_grad()
+    def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+        x, label = train.z.detach().float(), train.meta["label"]
+        classes = int(torch.cat([label, test.meta["label"]]).max()) + 1
+        weight, bias = self._start(x, classes)
+        optimiser = torch.optim.Adam([weight, bias], lr=self.learning_rate)
+        for _ in range(self.steps):
+            loss = F.cross_entropy(_logits(x, weight, bias).transpose(1, 2), label.expand(self.runs, -1))
+            optimiser.zero_grad()
+            # Each regression has a mean of its own.
+            (loss * self.runs).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        with torch.no_grad():
+            said = _logits(test.z.float(), weight, bias).argmax(-1)
+        right = (said == test.meta["label"]).float().mean(1)
+        return {"accuracy": float(right.mean()), "accuracy_deviation": float(right.std(correction=0))}
+
+    def _start(self, x: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(self.seed)
+        bound = (6 / (x.shape[1] + classes)) ** 0.5  # Glorot and Bengio 2010
+        start = (2 * torch.rand(self.runs, x.shape[1], classes, generator=generator) - 1) * bound
+        weight = start.to(x.device).requires_grad_()
+        return weight, x.new_zeros(self.runs, 1, classes).requires_grad_()
+
+
+def _logits(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`[N, d]` by `[runs, d, C]` to `[runs, N, C]`."""
+    return torch.einsum("nd,rdc->rnc", x, weight) + bias

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from crl_core.branch import Branch
+from crl_core.contrast import Contrast
+from crl_core.engine.training import Training
+from crl_core.parts.losses.negative_sampling import NegativeSampling
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Source
+from crl_core.recipe import Recipe
+from crl_core.relation import same
+
+from ..encoders.table import Table
+from ..network import network
+from ..samplers.walks import Walks
+from ..sources.networkx import NetworkX
+
+
+def node2vec(
+    source: Source | None = None, size: int | None = None, p: float = 1.0, q: float = 0.5, window: int = 10
+) -> Recipe:
+    """node2vec: nodes that are near each other on biased random walks have like vectors.
+
+    Paper: Grover, Leskovec 2016, node2vec: Scalable Feature Learning for Networks
+
+    Checked against: the exact second-order chances of a step; walks of 80 nodes, windows of 10, noise by the ¾ power
+    of the count, a table of nodes and one of contexts as in the authors' source. Every node begins one walk an epoch,
+    so that epochs are the paper's walks per node. Differs in the optimiser: Adam, of whole batches.
+
+    Args:
+        source: of a graph; a karate club of 34 members by default.
+        size: numbers in a vector; by default 128 as in the paper, and 16 for less than a thousand nodes.
+        p, q: how seldom a walk steps back, and steps away.
+    """
+    source = source or NetworkX()
+    nodes = len(network(source).adjacency)
+    few = nodes < 1_000
+    size = size or (16 if few else 128)
+    pipeline = Pipeline(
+        Walks(source, window=window, p=p, q=q),
+        branches={
+            "centre": Branch("centre", encoder=Table(nodes, size, spread=0.5 / size)),
+            "context": Branch("context", encoder=Table(nodes, size, spread=0.0)),
+        },
+        contrasts=[
+            Contrast(
+                "centre",
+                "context",
+                per_query=True,
+                loss=NegativeSampling(),
+                positive=same("pair"),
+                negative=~same("pair"),
+            )
+        ],
+    )
+    training = Training(
+        epochs=50 if few else 10, batch_size=16 if few else 64, learning_rate=2e-2, weight_decay=0.0, warmup=0.0
+    )
+    return Recipe(pipeline, source, training)

@@ -1,0 +1,44 @@
+"""What the recipes for knowledge graphs share."""
+
+from __future__ import annotations
+
+from crl_core.branch import Branch
+from crl_core.contrast import Contrast
+from crl_core.engine.training import Training
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Encoder, Head, Loss, Sampler, Score
+from crl_core.relation import same
+
+from ..knowledge import KnowledgeGraph
+
+
+def of_triples(
+    sampler: Sampler, entities: Encoder, relations: Encoder, head: Head, score: Score, loss: Loss
+) -> Pipeline:
+    """What a relation makes of a head, against tails; heads and tails are looked up in one table."""
+    return Pipeline(
+        sampler,
+        branches={
+            "tail": Branch("tail", encoder=entities),
+            "query": Branch(("head", "relation"), encoder={"head": entities, "relation": relations}, head=head),
+        },
+        contrasts=[
+            Contrast(
+                "query",
+                "tail",
+                per_query=True,
+                score=score,
+                loss=loss,
+                positive=same("triple"),
+                negative=~same("triple"),
+            )
+        ],
+    )
+
+
+def training_for(graph: KnowledgeGraph) -> Training:
+    """Adam, without decay; a few thousand steps of few triples, 100 epochs of many."""
+    few = len(graph.items(graph.splits[0])) < 1_000
+    return Training(
+        epochs=500 if few else 100, batch_size=32 if few else 256, learning_rate=5e-3, weight_decay=0.0, warmup=0.0
+    )

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from crl_core.errors import CrlError
+from crl_core.protocols import Source, View, Views
+
+from ..knowledge import Facts, knowledge_graph
+
+_REDRAWS = 2
+_SHARE = {"either": 0.5, "head": 1.0, "tail": 0.0}
+
+
+class Corruption:
+    """Every triple, and beside it false ones whose head or tail is another entity (Bordes et al. 2013, equation 2).
+
+    The views `head` and `tail` are `[N, 1 + negatives]`, the triple itself first; `relation` is `[N]`. The column
+    `triple` of both is the triple's number where it is this triple; the tails of others have -1.
+
+    Args:
+        source: of the triples: its entities are drawn, and what it has for training is known to be true.
+        negatives: false triples for each true one.
+        side: what is replaced: the head or the tail by a coin for each false triple, or always the same.
+        filtered: a false triple is never one that is known to be true: such a one is drawn anew, at most twice,
+            and is then no candidate (column `valid`).
+    """
+
+    views: ClassVar[tuple[str, ...]] = ("head", "relation", "tail")
+
+    def __init__(
+        self,
+        source: Source,
+        negatives: int = 1,
+        side: Literal["either", "head", "tail"] = "either",
+        filtered: bool = True,
+    ) -> None:
+        graph = knowledge_graph(source)
+        if negatives < 1:
+            raise CrlError(f"at least 1 negative for each triple, not {negatives}")
+        if len(graph.entities) < 2:
+            raise CrlError("a triple with the only entity there is can't be corrupted")
+        self.source, self.negatives, self.side, self.filtered = source, negatives, side, filtered
+        self._facts = Facts.of(graph.triples[graph.splits[0]], len(graph.entities), len(graph.relations))
+
+    def __call__(self, batch: View) -> Views:
+        head, relation, tail = batch.data.T.unsqueeze(-1)
+        false_head, false_tail, valid = self._corrupted(head, relation, tail)
+        instance = batch.meta["instance"].unsqueeze(-1)
+        triple = torch.cat([instance, instance.new_full(false_tail.shape, -1)], dim=1)
+        known = {} if valid is None else {"valid": torch.cat([torch.ones_like(head, dtype=torch.bool), valid], dim=1)}
+        return {
+            "head": View(torch.cat([head, false_head], dim=1), {**batch.meta, "triple": instance.expand_as(triple)}),
+            "relation": View(batch.data[:, 1], batch.meta),
+            "tail": View(torch.cat([tail, false_tail], dim=1), {**batch.meta, "triple": triple, **known}),
+        }
+
+    def clean(self, batch: View) -> View:
+        """The tails."""
+        return View(batch.data[:, 2], batch.meta)
+
+    def _corrupted(self, head: Tensor, relation: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """False heads and tails `[N, K]` for those `[N, 1]`, and which of these triples are not known to be true."""
+        shape = (len(head), self.negatives)
+        at_head = torch.rand(shape, device=head.device) < _SHARE[self.side]
+        false_head, false_tail = self._draw(head, tail, at_head)
+        if not self.filtered:
+            return false_head, false_tail, None
+        self._facts = facts = self._facts.to(head.device)
+        true = facts.have(false_head, relation, false_tail)
+        # As many times for any batch: a look at how many are left would make the host wait for a GPU.
+        for _ in range(_REDRAWS):
+            heads, tails = self._draw(head, tail, at_head)
+            false_head, false_tail = torch.where(true, heads, false_head), torch.where(true, tails, false_tail)
+            true = facts.have(false_head, relation, false_tail)
+        return false_head, false_tail, ~true
+
+    def _draw(self, head: Tensor, tail: Tensor, at_head: Tensor) -> tuple[Tensor, Tensor]:
+        entities = self._facts.entities
+        step = torch.randint(1, entities, at_head.shape, device=head.device)
+        # All the way round but one: never the entity itself.
+        return torch.where(at_head, (head + step) % entities, head), torch.where(at_head, tail, (tail + step) % entities)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from crl_core.errors import CrlError
+from crl_core.protocols import Source, View, Views
+
+from ..network import network
+from ..walk import walk
+
+
+class Walks:
+    """Pairs of nodes that are near each other on random walks, and noise (node2vec, Grover and Leskovec 2016).
+
+    Every node of the batch begins one walk. For every node on it, `centre` `[P]`, every other one within the window is
+    once the first of `context` `[P, 1 + noise]`; the others are noise. Windows are as wide as chance has it, from 1 to
+    `window`, as in word2vec: near nodes count more. The column `pair` is the pair's number, and -1 for noise; noise
+    that happens to be the context itself is no candidate (column `valid`). Rows have the columns of the item that began
+    the walk.
+
+    Args:
+        source: of the graph.
+        length: nodes in a walk.
+        p: the higher, the less often a walk steps back at once.
+        q: above 1 walks stay near where they began, and nodes of like position are alike; below 1 they go away,
+            and nodes of one community are alike.
+        noise: drawn for each pair, by the ¾ power of how often walks come by.
+    """
+
+    views: ClassVar[tuple[str, ...]] = ("centre", "context")
+
+    def __init__(
+        self, source: Source, length: int = 80, window: int = 10, p: float = 1.0, q: float = 1.0, noise: int = 5
+    ) -> None:
+        if length < 2 or window < 1 or noise < 1:
+            raise CrlError(f"a walk has 2 nodes or more, and 1 of window and noise, not {length}, {window} and {noise}")
+        if not (p > 0 and q > 0):
+            raise CrlError(f"p and q are above 0, not {p} and {q}")
+        self.source, self.length, self.window, self.p, self.q, self.noise = source, length, window, p, q, noise
+        self._graph = network(source).adjacency
+        self._height: Tensor | None = None
+
+    def __call__(self, batch: View) -> Views:
+        self._graph = graph = self._graph.to(batch.data.device)
+        walks = walk(graph, batch.data, self.length, self.p, self.q)
+        row, centre, context = window_pairs(walks, self.window)
+        if not len(row):
+            raise CrlError(f"none of these {len(batch)} nodes has an edge to walk along: {batch.data[:10].tolist()}")
+        noise = self._noise(len(row))
+        columns = {name: column[row] for name, column in batch.meta.items()}
+        pair = torch.arange(len(row), device=row.device)
+        meta = {
+            "pair": torch.cat([pair.unsqueeze(1), torch.full_like(noise, -1)], dim=1),
+            "valid": torch.cat([torch.ones_like(pair, dtype=torch.bool).unsqueeze(1), noise != context.unsqueeze(1)], 1),
+        }
+        return {
+            "centre": View(centre, {**columns, "pair": pair}),
+            "context": View(torch.cat([context.unsqueeze(1), noise], dim=1), {**columns, **meta}),
+        }
+
+    def clean(self, batch: View) -> View:
+        return batch
+
+    def _noise(self, count: int) -> Tensor:
+        """`[count, noise]` nodes."""
+        device = self._graph.start.device
+        if self._height is None or self._height.device != device:
+            self._height = self._counted().to(device)
+        chance = torch.rand(count, self.noise, dtype=torch.float64, device=device) * self._height[-1]
+        return torch.searchsorted(self._height, chance, right=True).clamp_(max=len(self._height) - 1)
+
+    def _counted(self) -> Tensor:
+        """Sums `[N]` of the ¾ powers of how often each node is on walks, of which every node begins one."""
+        graph = self._graph.to(torch.device("cpu"))
+        count = torch.zeros(len(graph), dtype=torch.float64)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)  # the same noise for every seed of a run, and after every resumption
+            for start in torch.arange(len(graph)).split(1 << 16):
+                walks = walk(graph, start, self.length, self.p, self.q)
+                count += torch.bincount(walks[walks >= 0], minlength=len(graph))
+        return (count**0.75).cumsum(0)
+
+
+def window_pairs(walks: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, centre and context `[P]` of the pairs of nodes on walks `[W, L]` that are within a window of each other.
+
+    The window of every centre is drawn from 1 to `window`. Behind a walk's end, where it is -1, there are no pairs.
+    """
+    width, length = walks.shape
+    shift = torch.arange(-window, window + 1, device=walks.device)
+    shift = shift[shift != 0]
+    place = torch.arange(length, device=walks.device).unsqueeze(1) + shift
+    inside = (place >= 0) & (place < length)
+    context = walks[:, place.clamp(0, length - 1)]
+    reach = torch.randint(1, window + 1, (width, length, 1), device=walks.device)
+    row, at, which = ((shift.abs() <= reach) & inside & (context >= 0) & (walks >= 0).unsqueeze(2)).nonzero(as_tuple=True)
+    return row, walks[row, at], context[row, at, which]

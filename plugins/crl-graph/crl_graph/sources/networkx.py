@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import networkx
+import torch
+
+from crl_core.errors import CrlError, nearest
+
+from ..adjacency import Adjacency
+from ..network import Network
+
+_GRAPHS = {
+    "karate": networkx.karate_club_graph,
+    "les-miserables": networkx.les_miserables_graph,
+    "florentine": networkx.florentine_families_graph,
+    "davis": networkx.davis_southern_women_graph,
+}
+_LABELS = {"karate": "club", "davis": "bipartite"}
+
+
+class NetworkX(Network):
+    """Small graphs of people, which come with networkx.
+
+    "karate": 34 members of a club that split in two, the label (Zachary 1977); "les-miserables": 77 characters
+    that meet in a chapter (Knuth 1993); "florentine": 15 families of Florence, by marriage (Padgett and Ansell 1993);
+    "davis": 18 women and 14 occasions that they met at, the label (Davis et al. 1941).
+
+    Args:
+        weighted: walks go by how often two met, where the graph says so.
+    """
+
+    def __init__(
+        self, name: Literal["karate", "les-miserables", "florentine", "davis"] = "karate", weighted: bool = False
+    ) -> None:
+        if name not in _GRAPHS:
+            raise CrlError(f"no graph {name!r}; there are {', '.join(_GRAPHS)}.{nearest(name, _GRAPHS)}")
+        self.name, self.weighted = name, weighted
+        graph = _GRAPHS[name]()
+        names = [str(node) for node in graph]
+        edges = torch.tensor([(names.index(str(u)), names.index(str(v))) for u, v in graph.edges]).T
+        weight = torch.tensor([float(data.get("weight", 1)) for _, _, data in graph.edges(data=True)])
+        label = None
+        if name in _LABELS:
+            kinds = [graph.nodes[node][_LABELS[name]] for node in graph]
+            label = torch.tensor([sorted(set(kinds)).index(kind) for kind in kinds])
+        super().__init__(Adjacency.of(edges, len(names), weight if weighted else None), names, label)

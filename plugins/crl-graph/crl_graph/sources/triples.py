@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import csv
+import logging
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from crl_core.errors import CrlError
+
+from ..knowledge import KnowledgeGraph
+
+log = logging.getLogger("crl")
+
+_SPLITS = ("train", "valid", "test")
+_SEPARATORS = {".tsv": "\t", ".txt": "\t", ".csv": ","}
+
+
+class TripleFiles(KnowledgeGraph):
+    """Triples in files of three columns, head, relation and tail, by name; without a line of titles.
+
+    Args:
+        path: a folder with `train.tsv`, and `valid.tsv` and `test.tsv` where there are; `.txt` with tabs and
+            `.csv` with commas will do as well. Or one such file, all of which is for training.
+        unknown: what to do with a triple of another split that names an entity or a relation which no training
+            triple has, so that nothing can have been learned of it: "error" says which, "skip" leaves it out
+            and says how many.
+
+    Raises:
+        CrlError: there are no such files, or a line has other columns.
+    """
+
+    def __init__(self, path: str, unknown: Literal["error", "skip"] = "error") -> None:
+        self.path: str | None = path
+        self.unknown = unknown
+        entities: dict[str, int] = {}
+        relations: dict[str, int] = {}
+        files = _files(Path(path))
+        triples = {}
+        for split, file in files.items():
+            triples[split] = self._read(file, entities, relations, split == next(iter(files)))
+        super().__init__(tuple(entities), tuple(relations), triples)
+
+    def _read(self, file: Path, entities: dict[str, int], relations: dict[str, int], first: bool) -> Tensor:
+        numbers = array("q")
+        strangers: list[str] = []
+        for names in _rows(file):
+            head, relation, tail = names
+            if first:
+                for table, name in ((entities, head), (relations, relation), (entities, tail)):
+                    table.setdefault(name, len(table))
+            elif head not in entities or relation not in relations or tail not in entities:
+                strangers.append(" ".join(names))
+                continue
+            numbers.extend((entities[head], relations[relation], entities[tail]))
+        if strangers:
+            text = (
+                f"{len(strangers)} triples of {file} name an entity or a relation that no training triple has, "
+                f"as does {strangers[0]!r}"
+            )
+            if self.unknown == "error":
+                raise CrlError(f'{text}. unknown="skip" leaves them out')
+            log.warning("%s; they were left out", text)
+        return torch.tensor(numbers, dtype=torch.int64).view(-1, 3)
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """The file of every split."""
+    if path.is_file():
+        return {"train": path}
+    found = {}
+    for split in _SPLITS:
+        for ending in _SEPARATORS:
+            if (file := path / f"{split}{ending}").is_file():
+                found.setdefault(split, file)
+    if "train" not in found:
+        what = "has no train.tsv, train.txt or train.csv" if path.is_dir() else "is neither a file nor a folder"
+        raise CrlError(f"{path} {what}")
+    return found
+
+
+def _rows(file: Path) -> Iterator[list[str]]:
+    separator = _SEPARATORS.get(file.suffix, "\t")
+    # In files with tabs a quote is a character like any other.
+    quoting = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
+    with file.open(newline="", encoding="utf-8") as lines:
+        try:
+            for number, names in enumerate(csv.reader(lines, delimiter=separator, quoting=quoting), 1):
+                if not names:
+                    continue
+                if len(names) != 3 or not all(name.strip() for name in names):
+                    kind = "commas" if separator == "," else "tabs"
+                    raise CrlError(
+                        f"{file}, line {number}: expected head, relation and tail with {kind} between them, not {names}"
+                    )
+                yield names
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise CrlError(f"{file} is no text with triples: {error}") from None

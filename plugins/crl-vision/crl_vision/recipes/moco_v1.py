@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from crl_core.parts.heads.linear import Linear
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Encoder, Source
+from crl_core.recipe import Recipe
+
+from ..samplers.augmented import Augmented
+from ..sources.digits import Digits
+from .defaults import Shape, encoder_for, setting_for, training_for
+from .momentum_contrast import against_the_queue, query_and_key
+
+
+def moco_v1(
+    source: Source | None = None,
+    encoder: Encoder | None = None,
+    size: int | None = None,
+    temperature: float = 0.07,
+    queue: int | None = None,
+    momentum: float | None = None,
+) -> Recipe:
+    """MoCo: one view against the other by a momentum encoder, and a queue of earlier keys as negatives.
+
+    Paper: He, Fan, Wu, Xie, Girshick 2020, Momentum Contrast for Unsupervised Visual Representation
+    Learning
+
+    Checked against: the momentum law (equation 2), keys queued after the loss, no gradient to the key
+    encoder, a linear head, temperature 0.07. What differs is said of MoCo v2, which is this with a
+    deeper head, stronger views and another temperature.
+
+    Args:
+        source: of images; the digits that need no download by default.
+        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
+        size: of the views in pixels; as large as the images by default.
+        queue: keys remembered; by default 65,536 as in the paper for a million images, and 4,096 for fewer.
+        momentum: by default 0.999 as in the paper for a million images, and 0.99 for fewer.
+    """
+    source = source or Digits()
+    shape = Shape(source)
+    pipeline = Pipeline(
+        sampler=Augmented(setting_for(shape, "moco-v1"), size=size),
+        branches=query_and_key(shape, encoder or encoder_for(shape), Linear(128), momentum),
+        contrasts=[against_the_queue(shape, temperature, queue)],
+    )
+    return Recipe(pipeline, source, training_for(shape))

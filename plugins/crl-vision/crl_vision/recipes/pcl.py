@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from crl_core.contrast import Contrast
+from crl_core.parts.heads.mlp import MLP
+from crl_core.parts.heads.unit import Unit
+from crl_core.parts.losses.info_nce import InfoNCE
+from crl_core.parts.memories.prototypes import Prototypes
+from crl_core.parts.scores.dot import Dot
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Encoder, Source
+from crl_core.recipe import Recipe
+from crl_core.relation import same
+
+from ..samplers.augmented import Augmented
+from ..sources.digits import Digits
+from .defaults import Shape, encoder_for, setting_for, training_for
+from .momentum_contrast import against_the_queue, query_and_key
+
+
+def pcl(
+    source: Source | None = None,
+    encoder: Encoder | None = None,
+    size: int | None = None,
+    temperature: float = 0.2,
+    clusters: list[int] | None = None,
+    warmup: int | None = None,
+    queue: int | None = None,
+    momentum: float | None = None,
+) -> Recipe:
+    """PCL: MoCo, and prototypes of several clusterings as further positives, each as concentrated as its cluster.
+
+    Paper: Li, Zhou, Xiong, Hoi 2021, Prototypical Contrastive Learning of Unsupervised Representations
+
+    Checked against: ProtoNCE (equation 11), the concentrations (equation 12) smoothed and scaled to mean
+    temperature, k-means of the momentum embeddings before every epoch after the warm-up, prototypes
+    without gradient. At most 16,000 negative prototypes are drawn.
+
+    Args:
+        source: of images; the digits that need no download by default.
+        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
+        size: of the views in pixels; as large as the images by default.
+        clusters: of each clustering; by default 25,000, 50,000 and 100,000 for a million images, and one
+            for 50, 25 and 12 images for fewer.
+        warmup: epochs without prototypes; by default 20 for a million images, and 5 for fewer.
+        queue: keys remembered; by default 65,536 for a million images, and 4,096 for fewer.
+        momentum: by default 0.999 for a million images, and 0.99 for fewer.
+    """
+    source = source or Digits()
+    shape = Shape(source)
+    if clusters is None:
+        clusters = [25_000, 50_000, 100_000] if shape.many else [max(2, shape.count // n) for n in (50, 25, 12)]
+    prototypes = [
+        Contrast(
+            "query",
+            None,
+            score=Dot(),
+            loss=InfoNCE(),
+            memory=Prototypes(count, "key", temperature, shape.warmup(20, warmup)),
+            positive=same("cluster"),
+            draw=16_000 if count > 16_000 else None,
+            weight=1 / len(clusters),
+            name=f"prototypes-{count}",
+        )
+        for count in clusters
+    ]
+    pipeline = Pipeline(
+        sampler=Augmented(setting_for(shape, "moco-v2"), size=size),
+        branches=query_and_key(shape, encoder or encoder_for(shape), Unit(MLP(128, norm=False)), momentum),
+        contrasts=[against_the_queue(shape, temperature, queue), *prototypes],
+    )
+    return Recipe(pipeline, source, training_for(shape))

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from crl_core.errors import CrlError
+from crl_core.protocols import View, Views
+
+from ..augmentation import cut
+from .augmented import at_once, augment, chosen, middle, pictures
+from .patches import mosaic
+from .settings import Augmentation
+
+
+class Jigsaw:
+    """An augmented image, and another one of it cut into nine patches that are put in a random order.
+
+    The patches come out of a 3×3 grid of cells, each at a random place within its cell, so that edges don't
+    tell what belongs together (Noroozi and Favaro 2016; Misra and van der Maaten 2020, PIRL). The view
+    `image` is `[N, C, H, W]`, the view `patches` `[N, 9, C, h, w]` with a column `cell` `[N, 9]` that tells
+    out of which cell each is.
+
+    Args:
+        settings: the name of a published setting, or an augmentation for both, or one for each.
+        size: height and width of the image, in pixels; None keeps those of the source.
+        patch: height and width of the patches; by default 64/75 of a cell, as in the papers.
+
+    Raises:
+        CrlError: there is no such setting.
+        ValueError: a number is out of its range.
+    """
+
+    views = ("image", "patches")
+
+    def __init__(
+        self, settings: str | list[Augmentation] = "simclr", size: int | None = None, patch: int | None = None
+    ) -> None:
+        for name, value in (("size", size), ("patch", patch)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is at least 1 pixel, not {value}")
+        self.settings, self.size, self.patch = settings, size, patch
+        hows = chosen(settings)
+        self._image, self._patches = hows[0], hows[-1]
+
+    @torch.no_grad()
+    def __call__(self, images: View) -> Views:
+        with torch.autocast(images.data.device.type, enabled=False):
+            whole = middle(images, self.size).data
+            size = (whole.shape[2], whole.shape[3])
+            image, other = (
+                torch.cat([augment(some, how, size) for some in at_once(whole)])
+                for how in (self._image, self._patches)
+            )
+            patches, cell = self._deal(other)
+        return {"image": View(image, images.meta), "patches": View(patches, {**images.meta, "cell": cell})}
+
+    @torch.no_grad()
+    def clean(self, images: View) -> View:
+        """The image as it is, resized so that the short side is `size`, and cut to the middle square."""
+        return middle(images, self.size)
+
+    def depict(self, images: View) -> Tensor:
+        """Pictures for a report: bytes `[N, H, W, 3]`."""
+        return pictures(images.data if images.data.dim() == 4 else mosaic(images.data, 3))
+
+    def _deal(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Nine patches of each image in a random order, and out of which cell each is."""
+        count, _, height, width = images.shape
+        cell = min(height, width) // 3
+        patch = self.patch or max(1, cell * 64 // 75)
+        if not 1 <= patch <= cell:
+            raise CrlError(f"images of {height} × {width} have cells of {cell} pixels, too small for patches of {patch}")
+        order = torch.rand(count, 9, device=images.device).argsort(1)
+        within = torch.randint(0, cell - patch + 1, (2, count, 9), device=images.device)
+        top = order // 3 * (height // 3) + within[0]
+        left = order % 3 * (width // 3) + within[1]
+        return cut(images, top, left, patch), order

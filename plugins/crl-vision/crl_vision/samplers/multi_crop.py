@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from torch import Tensor
+
+from crl_core.protocols import View, Views
+
+from .augmented import Augmented, chosen, pictures
+from .settings import Augmentation
+
+
+class MultiCrop:
+    """Some large crops of every image and several small ones, each size a batch of its own (Caron et al. 2020, SwAV).
+
+    The views are called large-1, large-2, …, small-1, small-2, … What else is done to a crop is the same for both.
+
+    Args:
+        settings: the name of a published setting, or one augmentation for each large crop, in turn; the
+            small ones go on where these end. Their own `area` is not used.
+        size: height and width of the large crops, in pixels; None keeps those of the source.
+        small_size: of the small ones; by default 3/7 of the large, as 96 is of 224.
+        large, small: how many of each.
+        large_area, small_area: smallest and largest part of the image that a crop shows.
+
+    Raises:
+        CrlError: there is no such setting.
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        settings: str | list[Augmentation] = "swav",
+        size: int | None = None,
+        small_size: int | None = None,
+        large: int = 2,
+        small: int = 6,
+        large_area: tuple[float, float] = (0.14, 1.0),
+        small_area: tuple[float, float] = (0.05, 0.14),
+    ) -> None:
+        if large < 1 or small < 1:
+            raise ValueError(f"there is at least 1 crop of each size, not {large} large and {small} small ones")
+        if small_size is not None and small_size < 1:
+            raise ValueError(f"small_size is at least 1 pixel, not {small_size}")
+        self.settings, self.size, self.small_size = settings, size, small_size
+        self.large, self.small = large, small
+        self.large_area, self.small_area = large_area, small_area
+        self.large_views = tuple(f"large-{i + 1}" for i in range(large))
+        self.small_views = tuple(f"small-{i + 1}" for i in range(small))
+        self.views = self.large_views + self.small_views
+        hows = chosen(settings)
+        self._large = Augmented(_cropped(hows, large_area, 0)[:large], size, large)
+        self._small = _cropped(hows, small_area, large)[:small]
+
+    def __call__(self, images: View) -> Views:
+        large = list(self._large(images).values())
+        # By default of a size that only the data tell.
+        size = self.small_size or max(1, round(min(large[0].data.shape[2:]) * 3 / 7))
+        small = Augmented(self._small, size, self.small)(images).values()
+        return dict(zip(self.views, [*large, *small], strict=True))
+
+    def clean(self, images: View) -> View:
+        """As a large crop: resized so that the short side is `size`, and cut to the middle square."""
+        return self._large.clean(images)
+
+    def depict(self, images: View) -> Tensor:
+        """Pictures for a report: bytes `[N, H, W, 3]`."""
+        return pictures(images.data)
+
+
+def _cropped(hows: Sequence[Augmentation], area: tuple[float, float], start: int) -> list[Augmentation]:
+    """Each augmentation with this area, in turn, beginning with number `start`."""
+    return [attrs.evolve(hows[(start + i) % len(hows)], area=area) for i in range(len(hows))]
