@@ -48,33 +48,38 @@ def table(z: Tensor, **columns: Tensor) -> Embeddings:
     return Embeddings(z, {"instance": torch.arange(len(z)), **columns})
 
 
+# Made once, as the peers' losses are.
+COSINE, INFO_NCE = Cosine(TEMPERATURE), InfoNCE()
+SIGLIP_SCORE, SIGMOID = Cosine(TEMPERATURE, bias=-10.0), crl.Sigmoid()
+PAIR, OTHERS = same("instance"), ~same("instance")
+FELLOWS, STRANGERS = same("label") & ~same("row"), ~same("label")
+VIEW, OTHER_ROWS = PAIR & ~same("row"), OTHERS & ~same("row")
+
+
 def one_direction(a: Tensor, b: Tensor) -> Tensor:
-    return contrast(table(a), table(b), Cosine(TEMPERATURE), InfoNCE(), same("instance"), ~same("instance"))
+    return contrast(table(a), table(b), COSINE, INFO_NCE, PAIR, OTHERS)
 
 
 def symmetric(a: Tensor, b: Tensor) -> Tensor:
-    score, positive = Cosine(TEMPERATURE), same("instance")
-    return contrast(table(a), table(b), score, InfoNCE(), positive, ~positive, symmetric=True)
+    return contrast(table(a), table(b), COSINE, INFO_NCE, PAIR, OTHERS, symmetric=True)
 
 
 def nt_xent(a: Tensor, b: Tensor) -> Tensor:
     z = torch.cat([a, b])
     rows = Embeddings(z, {"instance": torch.arange(len(z)) % len(a), "row": torch.arange(len(z))})
-    positive, negative = same("instance") & ~same("row"), ~same("instance") & ~same("row")
-    return contrast(rows, rows, Cosine(TEMPERATURE), InfoNCE(), positive, negative)
+    return contrast(rows, rows, COSINE, INFO_NCE, VIEW, OTHER_ROWS)
 
 
 def by_class(loss: Any, score: Any = None) -> Loss:
     def run(a: Tensor, _: Tensor) -> Tensor:
         rows = Embeddings(a, {"label": labels(a), "row": torch.arange(len(a))})
-        return contrast(rows, rows, score or Cosine(TEMPERATURE), loss, same("label") & ~same("row"), ~same("label"))
+        return contrast(rows, rows, score or COSINE, loss, FELLOWS, STRANGERS)
 
     return run
 
 
 def siglip(a: Tensor, b: Tensor) -> Tensor:
-    score = Cosine(TEMPERATURE, bias=-10.0)
-    return contrast(table(a), table(b), score, crl.Sigmoid(), same("instance"), ~same("instance"))
+    return contrast(table(a), table(b), SIGLIP_SCORE, SIGMOID, PAIR, OTHERS)
 
 
 QUEUE = 65_536
@@ -86,7 +91,7 @@ def queued(a: Tensor, b: Tensor) -> Tensor:
     now = torch.zeros(len(a))
     positive, negative = same("instance") & same("batch"), ~same("instance") & ~same("batch")
     return contrast(
-        table(a, batch=now), table(b.detach(), batch=now), Cosine(TEMPERATURE), InfoNCE(), positive, negative, held
+        table(a, batch=now), table(b.detach(), batch=now), COSINE, INFO_NCE, positive, negative, held
     )
 
 

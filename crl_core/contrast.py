@@ -102,6 +102,12 @@ class Contrast(nn.Module):
         """The branches that it reads."""
         return tuple(dict.fromkeys(_names(self.query) + _names(self.key)))
 
+    def build(self, table: Mapping[str, Embeddings]) -> None:
+        """Makes the weights that a lazy score has, on embeddings of an example batch."""
+        if self.loss.takes == "scores":
+            query, key = (table[_names(names)[0]].rows().z[:1] for names in (self.query, self.key or self.query))
+            self.score(query, key)
+
     def pairs(self, table: Mapping[str, Embeddings]) -> Pairs | None:
         """The queries and keys in `table`, with what the memory holds; None where there is no key yet."""
         query, keys = self._rows(table)

@@ -10,6 +10,9 @@ from torch import Tensor
 from .relation import And, Beyond, Columns, Not, Or, Relation, Same, Within, column_of
 
 
+_FEW = 1 << 14  # pairs that are quicker tried than sorted
+
+
 class Listed(NamedTuple):
     """Pairs, sorted by row: those for which a relation holds, or with `but` those for which it doesn't."""
 
@@ -88,8 +91,18 @@ class Lister:
 
     def _join(self, name: str, distance: float, relation: Relation) -> Listed | None:
         if (name, distance) not in self._joined:
-            self._joined[name, distance] = _join(*column_of(name, relation, self.query, self.key), distance, self.most)
+            columns = column_of(name, relation, self.query, self.key)
+            few = len(columns[0]) * len(columns[1]) <= _FEW
+            found = self._tried(relation) if few else _join(*columns, distance, self.most)
+            self._joined[name, distance] = found
         return self._joined[name, distance]
+
+
+    def _tried(self, relation: Relation) -> Listed | None:
+        """By trying all pairs: where they are few, that is quicker than to sort."""
+        (name,) = relation.columns()
+        row, column = relation({name: self.query[name].unsqueeze(1)}, self.key).nonzero(as_tuple=True)
+        return Listed(row, column, False) if len(row) <= self.most else None
 
 
 def _join(query: Tensor, key: Tensor, distance: float, most: int) -> Listed | None:

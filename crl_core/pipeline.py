@@ -130,7 +130,9 @@ class Pipeline(nn.Module):
         training = self.training
         self.eval()
         with torch.no_grad():
-            self._embed(self.sampler(batch), follow=True)
+            table = self._embed(self.sampler(batch), follow=True)
+            for contrast in self.contrasts:
+                contrast.build(table)
         self.train(training)
         from .registry.hooks import announce
 
@@ -196,18 +198,22 @@ class Pipeline(nn.Module):
     @torch.no_grad()
     def represent(self, view: View, branch: str | None = None) -> Tensor:
         """The representations `[N, d]` of a view: the encoder in evaluation mode, the view as it is."""
-        name = branch or next(iter(self.branches))
-        if name not in self.branches:
-            raise CrlError(f"there is no branch {name!r}.{nearest(name, self.branches)}")
         training = self.training
         self.eval()
         try:
-            found = self.branches[name]
-            if found.tap is None:
-                return averaged(found.representation(view.data, self.branches))
-            return averaged(self.embed(dict.fromkeys(self.sampler.views, view), name)[name].z)
+            return self.representation(view, branch)
         finally:
             self.train(training)
+
+    def representation(self, view: View, branch: str | None = None) -> Tensor:
+        """The same in whatever mode the pipeline is, with a gradient: to train something on it."""
+        name = branch or next(iter(self.branches))
+        if name not in self.branches:
+            raise CrlError(f"there is no branch {name!r}.{nearest(name, self.branches)}")
+        found = self.branches[name]
+        if found.tap is None:
+            return averaged(found.representation(view.data, self.branches))
+        return averaged(self.embed(dict.fromkeys(self.sampler.views, view), name)[name].z)
 
     def explain(self, batch: View, query: int = 0) -> Explanation:
         """What query number `query` of each contrast is pulled to and pushed from, and why."""

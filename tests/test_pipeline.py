@@ -96,6 +96,17 @@ def test_the_short_form_is_nt_xent_of_both_views() -> None:
 
 
 @pytest.mark.parametrize("make", METHODS)
+@pytest.mark.parametrize("score", [crl.Bilinear(), crl.Joint()])
+def test_the_weights_of_a_lazy_score_are_made_before_the_optimiser(score: nn.Module) -> None:
+    batch = points()
+    pipeline = simclr().replace("score", score).build(batch)
+    weights = list(score.parameters())
+    assert weights
+    pipeline.loss(batch).total.backward()
+    assert all(weight.grad is not None for weight in weights)
+    assert len(weights) == len(list(score.parameters()))
+
+
 def test_every_method_learns(make: Callable[[], Pipeline]) -> None:
     batch = points(32)
     losses = train(make().build(batch), batch, 40)

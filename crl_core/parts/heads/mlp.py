@@ -13,16 +13,21 @@ class MLP(Lazy):
         hidden: width of the hidden layers; None stands for the width of the input.
         depth: linear layers in all (SimCLR and MoCo v2 have 2, SimCLR v2 has 3).
         norm: batch normalisation after each hidden layer (SimCLR, BYOL; not MoCo v2).
+        final_norm: and after the last layer, without an affine map (SimSiam, NNCLR).
     """
 
-    def __init__(self, size: int = 128, hidden: int | None = None, depth: int = 2, norm: bool = True) -> None:
+    def __init__(
+        self, size: int = 128, hidden: int | None = None, depth: int = 2, norm: bool = True, final_norm: bool = False
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"an MLP has at least 1 layer, not {depth}")
-        self.size, self.hidden, self.depth, self.norm = size, hidden, depth, norm
+        self.size, self.hidden, self.depth, self.norm, self.final_norm = size, hidden, depth, norm, final_norm
 
     def build(self, width: int) -> None:
         self.layers = perceptron(width, self.hidden or width, self.size, self.depth, self.norm)
+        if self.final_norm:
+            self.layers.append(nn.BatchNorm1d(self.size, affine=False))
 
     def forward(self, features: Tensor) -> Tensor:
         """`[…, width]` to `[…, size]`; batch statistics are taken over all rows."""

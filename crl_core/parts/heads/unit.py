@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import CrlError
 from ...protocols import Head
 
 
@@ -15,4 +16,7 @@ class Unit(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """`[…, width]` to what the other head gives."""
-        return F.normalize(self.head(features), dim=-1)
+        embedding = self.head(features)
+        if not isinstance(embedding, Tensor):
+            raise CrlError(f"Unit takes a head that gives one embedding; {type(self.head).__name__} gives more")
+        return F.normalize(embedding, dim=-1)

@@ -10,7 +10,7 @@ from ...listing import Listed
 from ...pairs import Pairs
 from ...protocols import Outcome, Problem
 from .by_strips import by_strips
-from .by_tiles import by_tiles, one_tile
+from .by_tiles import by_tiles
 from .factors import factors, no_product, state_of
 from .formula import LossOfScores, Unavailable, asked_by
 from .task import Swept, Task
@@ -32,10 +32,9 @@ class Blockwise:
         return 2.0
 
     def __call__(self, problem: Problem) -> Outcome:
-        pairs = problem.pairs
         query, keys = factors(problem)
-        same = len(keys) == 1 and pairs.keys[0].z is pairs.query.z and getattr(problem.score, "symmetric", False)
-        return Outcome(*_Sweep.apply(pairs, problem.loss, problem.symmetric, same, query, *keys))
+        itself = bool(keys) and keys[0] is query
+        return Outcome(*_Sweep.apply(problem.pairs, problem.loss, problem.symmetric, itself, query, *keys[itself:]))
 
 
 def _beyond(problem: Problem) -> list[str]:
@@ -57,21 +56,21 @@ def _unlisted(pairs: Pairs) -> list[str]:
 
 
 class _Sweep(torch.autograd.Function):
-    """The sum of the loss over the queries, with its gradient made on the way."""
+    """The sum of the loss over the queries, with its gradient made on the way; `itself`: the first keys are these."""
 
     @staticmethod
     def forward(
-        ctx: Any, pairs: Pairs, loss: LossOfScores, symmetric: bool, same: bool, query: Tensor, *keys: Tensor
+        ctx: Any, pairs: Pairs, loss: LossOfScores, symmetric: bool, itself: bool, *tables: Tensor
     ) -> tuple[Tensor, ...]:
-        wide = torch.promote_types(query.dtype, torch.float32)
-        inputs = [x.to(wide) for x in (query, *keys)]
+        wide = torch.promote_types(tables[0].dtype, torch.float32)
+        inputs, wanted = [table.to(wide) for table in tables], list(ctx.needs_input_grad[4:])
+        if itself:
+            inputs, wanted = [inputs[0], *inputs], [wanted[0], *wanted]
         lists = cast("list[tuple[Listed, Listed]]", pairs.listed)
         task = Task(loss, inputs[0], inputs[1:], lists, asked_by(loss, inputs[0]))
-        swept = _swept(task, list(ctx.needs_input_grad[4:]), symmetric, same)
-        gradients = (swept.d_query, *swept.d_keys)
-        ctx.save_for_backward(
-            *(None if d is None else d.to(x.dtype) for d, x in zip(gradients, (query, *keys), strict=True))
-        )
+        swept = _swept(task, wanted, symmetric)
+        gradients = (swept.d_query, *swept.d_keys[itself:])
+        ctx.save_for_backward(*(None if d is None else d.to(x.dtype) for d, x in zip(gradients, tables, strict=True)))
         ctx.mark_non_differentiable(swept.values, swept.counted, swept.terms)
         return swept.values.sum(), swept.values, swept.counted, swept.terms
 
@@ -81,11 +80,10 @@ class _Sweep(torch.autograd.Function):
         return (None,) * 4 + tuple(None if d is None else d * total.to(d.dtype) for d in ctx.saved_tensors)
 
 
-def _swept(task: Task, wanted: list[bool], symmetric: bool, same: bool) -> Swept:
+def _swept(task: Task, wanted: list[bool], symmetric: bool) -> Swept:
     one_sum = [(a.name, a.argument) for a in task.asked] == [("logsumexp", 1.0)]
-    tiled = one_sum and len(task.keys) == 1 and task.lists[0][1].but
-    if tiled and (symmetric or (same and not one_tile(task))):
-        return by_tiles(task, wanted, same and not symmetric)
+    if one_sum and len(task.keys) == 1 and task.lists[0][1].but and (symmetric or task.keys[0] is task.query):
+        return by_tiles(task, wanted, same=not symmetric)
     if not symmetric:
         return by_strips(task, wanted)
     there, back = by_strips(task, wanted), by_strips(task.reversed(), wanted[::-1])

@@ -54,13 +54,11 @@ class _Strips:
         # Where each list of pairs is cut, so that nothing is searched for in the loop.
         self.ends = [[torch.searchsorted(side.row, cuts).tolist() for side in sides] for sides in task.lists]
         self.highest = highest(query, [keys[block] for block in self.tiled])
-        gradients = [torch.zeros_like(x) if w else None for x, w in zip((query, *keys), wanted, strict=True)]
         self.swept = Swept(
             query.new_zeros(count),
             query.new_zeros(count),
             torch.zeros(count, dtype=torch.bool, device=query.device),
-            gradients[0],
-            gradients[1:],
+            *task.gradients(wanted),
         )
 
     def run(self, number: int) -> None:
@@ -74,18 +72,26 @@ class _Strips:
             for block, room in zip(self.tiled, self.room, strict=True)
         ]
         pieces = [self._pieces(number, side, but=False) for side in (0, 1)]
-        positive, negative = (self._few(some, query, tiles) for some in pieces)
+        positive = self._few(pieces[0], query, tiles, harmless=True)
+        # Where a strip lists no negatives, what is reduced are all of them.
+        negative = self._few(pieces[1], query, tiles) if pieces[1] or not tiles else None
         reduced = self._reduce(number, tiles)
-        counted = positive.counts > 0
-        found = evaluate(self.task.loss, counted, positive, negative, [r.value for r in reduced])
+        found = evaluate(self.task.loss, positive, negative, [r.value for r in reduced])
         swept = self.swept
-        swept.values[rows], swept.terms[rows], swept.counted[rows] = found.values, found.terms, counted
+        swept.values[rows], swept.terms[rows], swept.counted[rows] = found.values, found.terms, found.counted
         if swept.d_query is None and not any(d is not None for d in swept.d_keys):
             return
+        weights: Sequence[Tensor] = []
         for reduction, slope in zip(reduced, found.reduced, strict=True):
-            self._push(rows, reduction, slope)
+            if isinstance(reduction, Maximum):
+                for block, (row, column) in zip(self.tiled, reduction.places(), strict=True):
+                    self._push_pairs(rows, _Piece(block, row, column), slope[row])
+            elif not isinstance(reduction, Count):
+                more = reduction.weights(slope)
+                weights = [one.add_(other) for one, other in zip(weights, more, strict=True)] if weights else more
         for some, slope in zip(pieces, (found.positive, found.negative), strict=True):
-            self._push_pieces(rows, some, slope)
+            self._push_pieces(rows, some, slope, weights)
+        self._push_tiles(rows, weights)
 
     def _pieces(self, number: int, side: int, but: bool) -> list[_Piece]:
         """The pairs of one strip that the lists name; of one side, those that are (or with `but`, are left out)."""
@@ -97,16 +103,18 @@ class _Strips:
                 found.append(_Piece(block, row[first:last] - self.cuts[number], column[first:last]))
         return found
 
-    def _few(self, pieces: Sequence[_Piece], query: Tensor, tiles: Sequence[Tensor]) -> Few:
+    def _few(
+        self, pieces: Sequence[_Piece], query: Tensor, tiles: Sequence[Tensor], harmless: bool = False
+    ) -> Few:
         if not pieces:
-            return Few(query.new_zeros(0, dtype=torch.int64), query.new_zeros(0), len(query))
+            return Few(query.new_zeros(0, dtype=torch.int64), query.new_zeros(0), len(query), harmless)
         values = [
             tiles[self.tiled.index(block)][row, column]
             if block in self.tiled
             else (query[row] * self.task.keys[block][column]).sum(1)
             for block, row, column in pieces
         ]
-        return Few(torch.cat([piece.row for piece in pieces]), torch.cat(values), len(query))
+        return Few(torch.cat([piece.row for piece in pieces]), torch.cat(values), len(query), harmless)
 
     def _reduce(self, number: int, tiles: list[Tensor]) -> list[Any]:
         """Everything that the loss asks for, over the candidates in the tiles."""
@@ -133,24 +141,23 @@ class _Strips:
                 found.append(Count(tiles, places))
         return found
 
-    def _push(self, rows: slice, reduction: Any, slope: Tensor) -> None:
-        if isinstance(reduction, Maximum):
-            for block, (row, column) in zip(self.tiled, reduction.places(), strict=True):
-                query = self.task.query[rows]
-                push_pairs(slope[row], query, self.task.keys[block], row, column, self.swept, rows, block)
-        elif not isinstance(reduction, Count):
-            self._push_tiles(rows, *reduction.slopes(slope))
+    def _push_pieces(self, rows: slice, pieces: Sequence[_Piece], slope: Tensor, weights: Sequence[Tensor]) -> None:
+        """Adds listed pairs to the weights of their tile; where there is none, their gradient by itself."""
+        for piece, part in zip(pieces, torch.split(slope, [len(p.row) for p in pieces]), strict=True):
+            if weights and piece.block in self.tiled:
+                tile = weights[self.tiled.index(piece.block)]
+                tile.index_put_((piece.row, piece.column), part, accumulate=True)
+            else:
+                self._push_pairs(rows, piece, part)
 
-    def _push_tiles(self, rows: slice, tiles: Sequence[Tensor], factor: Tensor) -> None:
-        # The factor goes with the narrow side of each product.
-        query = self.task.query[rows] * factor.unsqueeze(1)
-        for block, tile in zip(self.tiled, tiles, strict=True):
+    def _push_pairs(self, rows: slice, piece: _Piece, slope: Tensor) -> None:
+        block, row, column = piece
+        push_pairs(slope, self.task.query[rows], self.task.keys[block], row, column, self.swept, rows, block)
+
+    def _push_tiles(self, rows: slice, weights: Sequence[Tensor]) -> None:
+        query = self.task.query[rows]
+        for block, tile in zip(self.tiled, weights, strict=False):
             if self.swept.d_query is not None:
-                self.swept.d_query[rows].addcmul_(tile @ self.task.keys[block], factor.unsqueeze(1))
+                self.swept.d_query[rows].addmm_(tile, self.task.keys[block])
             if (d_key := self.swept.d_keys[block]) is not None:
                 d_key.addmm_(tile.T, query)
-
-    def _push_pieces(self, rows: slice, pieces: Sequence[_Piece], slope: Tensor) -> None:
-        query = self.task.query[rows]
-        for (block, row, column), part in zip(pieces, torch.split(slope, [len(p.row) for p in pieces]), strict=True):
-            push_pairs(part, query, self.task.keys[block], row, column, self.swept, rows, block)

@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn, cast
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...pairs import Candidates, Scores, Summed
 
@@ -151,18 +152,40 @@ class _Listener:
         raise Unavailable(f"negative.{name}")
 
 
+_remembered: WeakKeyDictionary[nn.Module, tuple[dict[str, Any], list[Asked]]] = WeakKeyDictionary()
+
+
 def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
     """The reductions over negatives of which the loss is a formula, learned by running it on two zeros.
+
+    A module that is nothing but settings is remembered, until one of them changes.
 
     Raises:
         Unavailable: it asks for another.
     """
+    settings = _settings(loss)
+    if settings is not None and (known := _remembered.get(loss)) is not None and known[0] == settings:  # type: ignore
+        return known[1]
     asked: list[Asked] = []
     zeros = like.new_zeros(2)
     positive = Few(torch.arange(2, device=like.device), zeros, 2)
     with torch.no_grad():
         _scores(loss, positive, _Listener(zeros, asked))
+    if settings is not None:
+        _remembered[loss] = settings, asked  # type: ignore
     return asked
+
+
+def _settings(loss: LossOfScores) -> dict[str, Any] | None:
+    """What makes a loss the formula that it is; None where that is more than plain values."""
+    if not isinstance(loss, nn.Module):
+        return None
+    settings = {name: value for name, value in vars(loss).items() if name not in _OF_MODULES}
+    plain = all(isinstance(value, (bool, int, float, str)) for value in settings.values())
+    return settings if plain and not (loss._modules or loss._parameters or loss._buffers) else None
+
+
+_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 
 
 def _scores(loss: LossOfScores, positive: Any, negative: Any) -> Summed:
@@ -171,38 +194,41 @@ def _scores(loss: LossOfScores, positive: Any, negative: Any) -> Summed:
 
 
 class Evaluated(NamedTuple):
-    """A formula's values `[n]` with their terms, and their slopes by each score and each reduction."""
+    """A formula's values `[n]` with their terms, who counts, and the slopes by each score and each reduction."""
 
     values: Tensor
     terms: Tensor
+    counted: Tensor
     positive: Tensor
     negative: Tensor
-    reduced: list[Tensor]
+    reduced: Sequence[Tensor]
 
 
-def evaluate(loss: LossOfScores, counted: Tensor, positive: Few, negative: Few, reduced: Sequence[Tensor]) -> Evaluated:
+def evaluate(loss: LossOfScores, positive: Few, negative: Few | None, reduced: Sequence[Tensor]) -> Evaluated:
     """The loss of queries with these positives, listed negatives, and reductions over the other negatives.
 
-    Args:
-        counted: `[n]`, which queries have a positive; the others give 0.
+    A query without a positive doesn't count, and gives 0.
     """
-    # A query that doesn't count gets harmless values, so that no formula can make it NaN.
-    leaves = [vector.masked_fill(~counted, 0.0).requires_grad_() for vector in reduced]
-    scores = [side.values.detach().requires_grad_() for side in (positive, negative)]
+    leaves = list(reduced)
+    if not positive.one_each:
+        # A query that doesn't count gets harmless values, so that no formula can make it NaN.
+        leaves = [vector.masked_fill(positive.counts == 0, 0.0) for vector in reduced]
+    sides = [positive.values] + ([] if negative is None else [negative.values])
+    for leaf in (*sides, *leaves):
+        leaf.requires_grad_()
     with torch.enable_grad():
-        some = Few(positive.row, scores[0], positive.queries, harmless=True)
-        other = Few(negative.row, scores[1], negative.queries) if len(negative.row) or not reduced else None
-        whole: Any = Tiled(other, leaves) if reduced else other
-        values, terms = _scores(loss, some, whole)
-        values = torch.where(counted, values, 0.0)
-    slopes = _slopes(values, [*scores, *leaves])
-    return Evaluated(values.detach(), torch.where(counted, terms.detach(), 0.0), slopes[0], slopes[1], slopes[2:])
+        whole: Any = Tiled(negative, leaves) if reduced else negative
+        values, terms = _scores(loss, positive, whole)
+        if not positive.one_each:
+            values, terms = (torch.where(positive.counts > 0, found, 0.0) for found in (values, terms))
+    slopes = _slopes(values, [*sides, *leaves])
+    of_negative = slopes[1] if negative is not None else positive.values.new_zeros(0)
+    return Evaluated(
+        values.detach(), terms.detach(), positive.counts > 0, slopes[0], of_negative, slopes[len(sides) :]
+    )
 
 
-def _slopes(values: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+def _slopes(values: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
     if not values.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    found: Iterator[Tensor | None] = iter(
-        torch.autograd.grad(values, list(leaves), torch.ones_like(values), allow_unused=True)
-    )
-    return [torch.zeros_like(leaf) if slope is None else slope for slope, leaf in zip(found, leaves, strict=True)]
+    return torch.autograd.grad(values, leaves, torch.ones_like(values), allow_unused=True, materialize_grads=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .task import SAFE
+
+
+def _added(parts: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.Tensor.add_, parts)
 
 
 class LogSumExp:
@@ -28,23 +33,24 @@ class LogSumExp:
             shift = shift.clamp_(min=torch.finfo(shift.dtype).min)
             for tile in tiles:
                 tile.sub_(shift.unsqueeze(1))
-        self.total = torch.stack([tile.exp_().sum(1) for tile in tiles]).sum(0)
+        self.total = _added(tile.exp_().sum(1) for tile in tiles)
         self.value = self.total.log() + shift
 
-    def slopes(self, slope: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """d value / d scores, as tiles and a factor for every row."""
-        return self.tiles, self.scale * slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
+    def weights(self, slope: Tensor) -> Sequence[Tensor]:
+        """slope · d value / d scores."""
+        factor = self.scale * slope / self.total.clamp_(min=torch.finfo(slope.dtype).tiny)
+        return [tile.mul_(factor.unsqueeze(1)) for tile in self.tiles]
 
 
 class Softplus:
     """Σ log(1 + exp s), for scores that are safe to exponentiate: with one exponential for value and slope."""
 
     def __init__(self, tiles: Sequence[Tensor]) -> None:
-        self.value = torch.stack([torch.log1p(tile.exp_()).sum(1) for tile in tiles]).sum(0)
+        self.value = _added(torch.log1p(tile.exp_()).sum(1) for tile in tiles)
         self.tiles = tiles
 
-    def slopes(self, slope: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        return [tile.div_(tile + 1) for tile in self.tiles], slope
+    def weights(self, slope: Tensor) -> Sequence[Tensor]:
+        return [tile.div_(tile + 1).mul_(slope.unsqueeze(1)) for tile in self.tiles]
 
 
 class Pointwise:
@@ -69,8 +75,8 @@ class Pointwise:
             self.value += values.sum(1)
             self.tiles.append(slopes)
 
-    def slopes(self, slope: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        return self.tiles, slope
+    def weights(self, slope: Tensor) -> Sequence[Tensor]:
+        return [tile.mul_(slope.unsqueeze(1)) for tile in self.tiles]
 
 
 class Maximum:

@@ -20,6 +20,7 @@ class Task(NamedTuple):
     Attributes:
         query, keys: `[N, D]` and blocks `[M, D]`, in at least float32.
         lists: for every block, its positives and its negatives.
+            A block that is the very tensor of the queries shares its gradient.
         asked: the reductions over those negatives whose list says which are left out.
     """
 
@@ -28,6 +29,14 @@ class Task(NamedTuple):
     keys: Sequence[Tensor]
     lists: Sequence[tuple[Listed, Listed]]
     asked: Sequence[Asked]
+
+    def gradients(self, wanted: Sequence[bool]) -> tuple[Tensor | None, list[Tensor | None]]:
+        """Zeros for the query's gradient and for each block's; None where it isn't wanted."""
+        d_query = torch.zeros_like(self.query) if wanted[0] else None
+        return d_query, [
+            d_query if key is self.query else torch.zeros_like(key) if want else None
+            for key, want in zip(self.keys, wanted[1:], strict=True)
+        ]
 
     def reversed(self) -> Task:
         """The keys as queries, and the queries as keys."""
@@ -65,11 +74,5 @@ def push_pairs(
 
 def highest(query: Tensor, keys: Sequence[Tensor]) -> float:
     """No score is higher than this, nor lower than its negative."""
-    if not len(query) or not any(map(len, keys)):
-        return 0.0
-    return float(_longest(query) * torch.stack([_longest(key) for key in keys if len(key)]).max())
-
-
-def _longest(rows: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(rows, dim=1)
-    return length.max()
+    lengths = [float(torch.linalg.vector_norm(rows, dim=1).max()) if len(rows) else 0.0 for rows in (query, *keys)]
+    return lengths[0] * max(lengths[1:], default=0.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -37,7 +38,7 @@ class Triton:
 
 
 def _of_device(problem: Problem) -> Iterator[str]:
-    if find_spec("triton") is None:
+    if not _installed():
         yield "triton is not installed"
     device = problem.pairs.query.z.device
     if device.type != "cuda":
@@ -46,6 +47,11 @@ def _of_device(problem: Problem) -> Iterator[str]:
             yield f"the tensors are on {device.type}"
     elif torch.cuda.get_device_capability(device) < (8, 0):
         yield "the device has no bfloat16 and TF32 (compute capability 8.0)"
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("triton") is not None
 
 
 def _of_problem(problem: Problem) -> Iterator[str]:

@@ -13,9 +13,9 @@ from .hardest import reaching, threshold
 class MarginNCE(nn.Module):
     """InfoNCE of every positive alone, its score less a margin, against the negatives among the nearest keys.
 
-    Xie, Zhan, Liu, Ong, Loy 2021 (InterCLR), section 3.2 and 3.3: semi-hard negatives, of which the authors draw some from a
-    pool of the nearest tenth of the bank, and here all of the pool count; and a cosine margin, which is negative
-    for positives that are only guessed.
+    Xie, Zhan, Liu, Ong, Loy 2022 (InterCLR): semi-hard negatives, of which the authors draw some from a pool of the
+    nearest tenth of the bank, and here all of the pool count; and a cosine margin, which is negative for positives
+    that are only guessed.
 
     Args:
         margin: taken off the positive's score, in its unit: a margin of the cosine, divided by the temperature.

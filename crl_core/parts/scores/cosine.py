@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dot import product
 from .temperature import divisor
+from .unit import unit
 
 
 class Cosine(nn.Module):
@@ -33,7 +33,12 @@ class Cosine(nn.Module):
             self.offset = nn.Parameter(torch.tensor(bias))
 
     def factors(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        query, key = F.normalize(query, dim=-1) * self.divisor.scale(), F.normalize(key, dim=-1)
+        scale = self.divisor.scale()
+        if self.bias is None and key is query:
+            # Each takes half of the scale, so that they stay one tensor.
+            both = unit(query, scale**0.5)
+            return both, both
+        query, key = unit(query, scale), unit(key)
         if self.bias is None:
             return query, key
         # One more dimension makes the sum a product.

@@ -27,7 +27,12 @@ class Dot(nn.Module):
         self.divisor = divisor(temperature)
 
     def factors(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        return query * self.divisor.scale(), key
+        scale = self.divisor.scale()
+        if key is query:
+            # Each takes half of the scale, so that they stay one tensor.
+            both = query * scale**0.5
+            return both, both
+        return query * scale, key
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         return product(*self.factors(query, key))

@@ -90,8 +90,6 @@ class Adjacency:
         return self.neighbour[torch.minimum(place, high - 1)]
 
     def to(self, device: torch.device) -> Adjacency:
-        if self.start.device == device:
-            return self
         height = None if self.height is None else self.height.to(device)
         return Adjacency(self.start.to(device), self.neighbour.to(device), self.number.to(device), height)
 

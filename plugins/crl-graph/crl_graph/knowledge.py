@@ -111,4 +111,4 @@ class Facts:
         return self.numbers[place] == wanted
 
     def to(self, device: torch.device) -> Facts:
-        return self if self.numbers.device == device else attrs.evolve(self, numbers=self.numbers.to(device))
+        return attrs.evolve(self, numbers=self.numbers.to(device))

@@ -34,7 +34,8 @@ class NodeNumbers:
         """All that can be walked from, in any order; the last batch is as large as it comes."""
         some = self.goes_on.nonzero().squeeze(1)
         order = some[torch.randperm(len(some), generator=generator)]
-        return [batch.tolist() for batch in order.split(batch_size)]
+        places: list[int] = order.tolist()
+        return [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
 
 
 class Network:
@@ -84,7 +85,7 @@ def network(source: Source) -> Network:
     """
     if not isinstance(source, Network):
         raise CrlError(
-            f"{type(source).__name__} gives no numbers of nodes to walk from; graph/edge-list reads a graph from a file, "
-            f"graph/networkx has some"
+            f"{type(source).__name__} gives no numbers of nodes to walk from; graph/edge-list reads a graph from "
+            f"a file, graph/networkx has some"
         )
     return source

@@ -28,4 +28,4 @@ class Matrices(nn.Module):
 
     def forward(self, which: Tensor) -> Tensor:
         """The matrices `[…, size, size]` of these numbers `[…]`."""
-        return looked_up(self.weight, which).unflatten(-1, (self.size, self.size))
+        return looked_up(self.weight, which).view(*which.shape, self.size, self.size)

@@ -41,7 +41,7 @@ class Communities:
         of = network(source)
         nodes = of.items(of.splits[0])
         z = pipeline.encode(nodes.__getitems__(list(range(len(nodes)))).to(device_of(pipeline))).cpu()
-        count = self.clusters or (6 if of.label is None else len(of.label[of.label >= 0].unique()))
+        count = self.clusters or (6 if of.label is None else len(torch.unique(of.label[of.label >= 0])))
         cluster = clustered(z, count)
         figures = {
             "modularity": modularity(of.adjacency, cluster),

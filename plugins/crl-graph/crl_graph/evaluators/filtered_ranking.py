@@ -64,7 +64,7 @@ def filtered_ranks(pipeline: Pipeline, graph: KnowledgeGraph, split: str) -> dic
 
 
 def _by_relation(pipeline: Pipeline, asked: Tensor, entities: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Rows of `asked` that have one relation, with the scores `[n, entities]` of all heads and of all tails for them."""
+    """Rows of `asked` with the same relation, and the scores `[n, entities]` of all heads and of all tails for them."""
     contrast = pipeline.contrasts[0]
     everything = torch.arange(entities, device=asked.device)
     tails = _embedded(pipeline, contrast.key, {"tail": everything})
@@ -79,7 +79,7 @@ def _by_relation(pipeline: Pipeline, asked: Tensor, entities: int) -> Iterator[t
 
 def _embedded(pipeline: Pipeline, branch: str | tuple[str, ...] | None, data: dict[str, Tensor]) -> Tensor:
     if not isinstance(branch, str) or not set(pipeline.branches[branch].views) <= set(data):
-        raise CrlError("ranking asks a contrast whose query is one branch of head and relation, and whose key is the tail")
+        raise CrlError("ranking asks a contrast of a query made from head and relation, and a key made from the tail")
     views = {name: View(which, {"instance": which}) for name, which in data.items()}
     return pipeline.embed(views, branch)[branch].z
 

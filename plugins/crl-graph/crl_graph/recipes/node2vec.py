@@ -53,6 +53,10 @@ def node2vec(
         ],
     )
     training = Training(
-        epochs=50 if few else 10, batch_size=16 if few else 64, learning_rate=2e-2, weight_decay=0.0, warmup=0.0
+        epochs=10,
+        batch_size=4 if few else 32,
+        learning_rate=0.05 if few else 0.02,
+        weight_decay=0.0,
+        warmup=0.0,
     )
     return Recipe(pipeline, source, training)

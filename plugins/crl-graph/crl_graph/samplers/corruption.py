@@ -81,4 +81,5 @@ class Corruption:
         entities = self._facts.entities
         step = torch.randint(1, entities, at_head.shape, device=head.device)
         # All the way round but one: never the entity itself.
-        return torch.where(at_head, (head + step) % entities, head), torch.where(at_head, tail, (tail + step) % entities)
+        other_head, other_tail = (head + step) % entities, (tail + step) % entities
+        return torch.where(at_head, other_head, head), torch.where(at_head, tail, other_tail)

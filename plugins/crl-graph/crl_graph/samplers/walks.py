@@ -51,14 +51,14 @@ class Walks:
             raise CrlError(f"none of these {len(batch)} nodes has an edge to walk along: {batch.data[:10].tolist()}")
         noise = self._noise(len(row))
         columns = {name: column[row] for name, column in batch.meta.items()}
-        pair = torch.arange(len(row), device=row.device)
+        pair, context = torch.arange(len(row), device=row.device).unsqueeze(1), context.unsqueeze(1)
         meta = {
-            "pair": torch.cat([pair.unsqueeze(1), torch.full_like(noise, -1)], dim=1),
-            "valid": torch.cat([torch.ones_like(pair, dtype=torch.bool).unsqueeze(1), noise != context.unsqueeze(1)], 1),
+            "pair": torch.cat([pair, torch.full_like(noise, -1)], dim=1),
+            "valid": torch.cat([torch.ones_like(pair, dtype=torch.bool), noise != context], dim=1),
         }
         return {
-            "centre": View(centre, {**columns, "pair": pair}),
-            "context": View(torch.cat([context.unsqueeze(1), noise], dim=1), {**columns, **meta}),
+            "centre": View(centre, {**columns, "pair": pair.squeeze(1)}),
+            "context": View(torch.cat([context, noise], dim=1), {**columns, **meta}),
         }
 
     def clean(self, batch: View) -> View:
@@ -75,10 +75,11 @@ class Walks:
     def _counted(self) -> Tensor:
         """Sums `[N]` of the ¾ powers of how often each node is on walks, of which every node begins one."""
         graph = self._graph.to(torch.device("cpu"))
-        count = torch.zeros(len(graph), dtype=torch.float64)
+        count = torch.zeros(len(graph), dtype=torch.float64, device=graph.start.device)
         with torch.random.fork_rng([]):
             torch.manual_seed(0)  # the same noise for every seed of a run, and after every resumption
-            for start in torch.arange(len(graph)).split(1 << 16):
+            for first in range(0, len(graph), 1 << 16):
+                start = torch.arange(first, min(first + (1 << 16), len(graph)), device=count.device)
                 walks = walk(graph, start, self.length, self.p, self.q)
                 count += torch.bincount(walks[walks >= 0], minlength=len(graph))
         return (count**0.75).cumsum(0)
@@ -96,5 +97,6 @@ def window_pairs(walks: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
     inside = (place >= 0) & (place < length)
     context = walks[:, place.clamp(0, length - 1)]
     reach = torch.randint(1, window + 1, (width, length, 1), device=walks.device)
-    row, at, which = ((shift.abs() <= reach) & inside & (context >= 0) & (walks >= 0).unsqueeze(2)).nonzero(as_tuple=True)
+    there = (walks >= 0).unsqueeze(2) & (context >= 0)
+    row, at, which = (there & inside & (shift.abs() <= reach)).nonzero(as_tuple=True)
     return row, walks[row, at], context[row, at, which]

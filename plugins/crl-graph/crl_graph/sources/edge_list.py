@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,10 @@ from ..network import Network
 
 
 class EdgeList(Network):
-    """A graph in a file: on every line two nodes by name, and a weight where `weighted`; spaces, tabs or commas between.
+    """A graph in a file: on every line two nodes by name, and a weight where `weighted`.
 
-    Lines that begin with # are left out. An edge that stands there twice counts once, and weighs what it weighs
-    together.
+    Spaces, tabs or commas stand between them; lines that begin with # are left out. An edge that stands there twice
+    counts once, and weighs what it weighs together.
 
     Args:
         path: of the file.

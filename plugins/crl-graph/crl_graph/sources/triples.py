@@ -17,7 +17,7 @@ from ..knowledge import KnowledgeGraph
 log = logging.getLogger("crl")
 
 _SPLITS = ("train", "valid", "test")
-_SEPARATORS = {".tsv": "\t", ".txt": "\t", ".csv": ","}
+_ENDINGS = (".tsv", ".txt", ".csv")
 
 
 class TripleFiles(KnowledgeGraph):
@@ -72,9 +72,9 @@ def _files(path: Path) -> dict[str, Path]:
     """The file of every split."""
     if path.is_file():
         return {"train": path}
-    found = {}
+    found: dict[str, Path] = {}
     for split in _SPLITS:
-        for ending in _SEPARATORS:
+        for ending in _ENDINGS:
             if (file := path / f"{split}{ending}").is_file():
                 found.setdefault(split, file)
     if "train" not in found:
@@ -84,18 +84,18 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _rows(file: Path) -> Iterator[list[str]]:
-    separator = _SEPARATORS.get(file.suffix, "\t")
-    # In files with tabs a quote is a character like any other.
-    quoting = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
+    commas = file.suffix == ".csv"
     with file.open(newline="", encoding="utf-8") as lines:
+        # In files with tabs a quote is a character like any other.
+        table = csv.reader(lines) if commas else (line.rstrip("\r\n").split("\t") for line in lines)
         try:
-            for number, names in enumerate(csv.reader(lines, delimiter=separator, quoting=quoting), 1):
-                if not names:
+            for number, names in enumerate(table, 1):
+                if names in ([], [""]):
                     continue
                 if len(names) != 3 or not all(name.strip() for name in names):
-                    kind = "commas" if separator == "," else "tabs"
                     raise CrlError(
-                        f"{file}, line {number}: expected head, relation and tail with {kind} between them, not {names}"
+                        f"{file}, line {number}: expected head, relation, tail with {'commas' if commas else 'tabs'} "
+                        f"between them, not {names}"
                     )
                 yield names
         except (UnicodeDecodeError, csv.Error) as error:

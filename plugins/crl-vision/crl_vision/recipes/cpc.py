@@ -14,7 +14,7 @@ from ..encoders.patchwise import Patchwise
 from ..heads.below import Below
 from ..samplers.patches import Patches
 from ..sources.digits import Digits
-from .defaults import Shape, patch_encoder_for, setting_for, training_for
+from .defaults import Shape, context_for, patch_encoder_for, setting_for, training_for
 
 
 def cpc(
@@ -46,12 +46,10 @@ def cpc(
     pipeline = Pipeline(
         sampler=Patches(setting_for(shape, "cpc"), size=size),
         branches={
-            "context": Branch("image", encoder=patches, head=Below(first=first, last=last)),
+            "context": Branch("image", encoder=patches, head=Below(None, first, last, hidden=context_for(shape))),
             "patches": Branch("image", encoder=patches),
         },
-        contrasts=[
-            Contrast("context", "patches", loss=InfoNCE(), positive=same("instance") & same("position"))
-        ],
+        contrasts=[Contrast("context", "patches", loss=InfoNCE(), positive=same("instance") & same("position"))],
     )
     # Every image has 49 patches: a small batch is a large one.
     return Recipe(pipeline, source, attrs.evolve(training_for(shape), batch_size=32))

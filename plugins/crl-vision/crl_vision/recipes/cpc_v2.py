@@ -16,7 +16,7 @@ from ..encoders.patchwise import Patchwise
 from ..heads.below import Below
 from ..samplers.patches import Patches
 from ..sources.digits import Digits
-from .defaults import Shape, patch_encoder_for, setting_for, training_for
+from .defaults import Shape, context_for, patch_encoder_for, setting_for, training_for
 
 
 def cpc_v2(
@@ -49,7 +49,9 @@ def cpc_v2(
     pipeline = Pipeline(
         sampler=Patches(setting_for(shape, "cpc"), each, size=size),
         branches={
-            "context": Branch("image", encoder=patches, head=Below(64, first, last, directions=4)),
+            "context": Branch(
+                "image", encoder=patches, head=Below(64, first, last, directions=4, hidden=context_for(shape))
+            ),
             "patches": Branch("image", encoder=patches, head=Linear(64)),
         },
         contrasts=[

@@ -90,3 +90,8 @@ def patch_encoder_for(shape: Shape, norm: Literal["none", "layer"]) -> Encoder:
     from ..encoders.resnet import ResNet
 
     return ResNet(stem="small", channels=shape.channels, norm=norm)
+
+
+def context_for(shape: Shape) -> int:
+    """Channels of CPC's context: as published, or fewer for small images."""
+    return 64 if shape.size <= 64 else 256

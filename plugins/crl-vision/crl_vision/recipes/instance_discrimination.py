@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import attrs
+
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
 from crl_core.parts.heads.linear import Linear
@@ -58,4 +60,5 @@ def instance_discrimination(
             )
         ],
     )
-    return Recipe(pipeline, source, training_for(shape))
+    # With a fixed Z, embeddings that move together faster than their bank are chased by it, and gather in one place.
+    return Recipe(pipeline, source, attrs.evolve(training_for(shape), learning_rate=1e-3))

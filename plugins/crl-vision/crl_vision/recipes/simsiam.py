@@ -24,7 +24,7 @@ def simsiam(source: Source | None = None, encoder: Encoder | None = None, size: 
     Checked against: the symmetric loss (equation 2, here 2 - 2 cos), a stop-gradient on the embedding
     that is predicted, a head of three layers and a predictor whose hidden layer has a quarter of their
     width: 2,048 and 512 for a million images as in the paper, 512 and 128 for fewer. Batch statistics are
-    of both views together, and the head's last layer has none. Differs in the optimiser: AdamW instead of SGD.
+    of both views together. Differs in the optimiser: AdamW instead of SGD.
 
     Args:
         source: of images; the digits that need no download by default.
@@ -39,7 +39,9 @@ def simsiam(source: Source | None = None, encoder: Encoder | None = None, size: 
         sampler=sampler,
         branches={
             "projection": Branch(
-                sampler.views, encoder=encoder or encoder_for(shape), head=MLP(width, hidden=width, depth=3)
+                sampler.views,
+                encoder=encoder or encoder_for(shape),
+                head=MLP(width, hidden=width, depth=3, final_norm=True),
             ),
             "prediction": Branch(tap="projection", head=Prediction(hidden=width // 4)),
             "target": Branch(tap="projection", update=StopGradient()),

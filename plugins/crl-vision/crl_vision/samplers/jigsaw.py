@@ -17,8 +17,8 @@ class Jigsaw:
 
     The patches come out of a 3×3 grid of cells, each at a random place within its cell, so that edges don't
     tell what belongs together (Noroozi and Favaro 2016; Misra and van der Maaten 2020, PIRL). The view
-    `image` is `[N, C, H, W]`, the view `patches` `[N, 9, C, h, w]` with a column `cell` `[N, 9]` that tells
-    out of which cell each is.
+    `image` is `[N, C, H, W]`, the view `patches` `[N, 9, C, h, w]`; its column `order` tells out of which cell
+    each patch is, as a number whose digits, in base nine and the last first, are the cells.
 
     Args:
         settings: the name of a published setting, or an augmentation for both, or one for each.
@@ -51,8 +51,9 @@ class Jigsaw:
                 torch.cat([augment(some, how, size) for some in at_once(whole)])
                 for how in (self._image, self._patches)
             )
-            patches, cell = self._deal(other)
-        return {"image": View(image, images.meta), "patches": View(patches, {**images.meta, "cell": cell})}
+            patches, cells = self._deal(other)
+        order = (cells * 9 ** torch.arange(9, device=cells.device)).sum(1)
+        return {"image": View(image, images.meta), "patches": View(patches, {**images.meta, "order": order})}
 
     @torch.no_grad()
     def clean(self, images: View) -> View:
@@ -70,8 +71,8 @@ class Jigsaw:
         patch = self.patch or max(1, cell * 64 // 75)
         if not 1 <= patch <= cell:
             raise CrlError(f"images of {height} × {width} have cells of {cell} pixels, too small for patches of {patch}")
-        order = torch.rand(count, 9, device=images.device).argsort(1)
+        cells = torch.rand(count, 9, device=images.device).argsort(1)
         within = torch.randint(0, cell - patch + 1, (2, count, 9), device=images.device)
-        top = order // 3 * (height // 3) + within[0]
-        left = order % 3 * (width // 3) + within[1]
-        return cut(images, top, left, patch), order
+        top = cells // 3 * (height // 3) + within[0]
+        left = cells % 3 * (width // 3) + within[1]
+        return cut(images, top, left, patch), cells

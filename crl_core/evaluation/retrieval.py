@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import CrlError
+from ..protocols import Embeddings
+
+
+class Retrieval:
+    """Recall@k: the share of test items that have one of their own label among the k nearest other test items.
+
+    By cosine. Items whose label no other test item has are left out (Oh Song et al. 2016, section 5).
+
+    Args:
+        k: one or more of them; a figure each, `recall@k`.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("label",)
+
+    def __init__(self, k: list[int] | None = None) -> None:
+        if k is not None and (not k or min(k) < 1):
+            raise CrlError(f"k are one or more numbers of neighbours, each 1 or more, not {k}")
+        self.k = k
+
+    def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+        ks = self.k or [1, 5, 10]
+        label = test.meta["label"]
+        _, which, count = torch.unique(label, return_inverse=True, return_counts=True)
+        asked = (count[which] > 1).nonzero().squeeze(1)
+        if not len(asked):
+            return {f"recall@{k}": 0.0 for k in ks}
+        hits = torch.cat(list(self._hits(test.z, label, asked, max(ks))))
+        return {f"recall@{k}": float(hits[:, :k].any(1).float().mean()) for k in ks}
+
+    @staticmethod
+    def _hits(z: Tensor, label: Tensor, asked: Tensor, most: int) -> Iterator[Tensor]:
+        """Of these queries, whether each of the nearest others has their label, `[n, most]`."""
+        z = F.normalize(z.float(), dim=1)
+        for rows in torch.split(asked, 1024):
+            similarity = z[rows] @ z.T
+            similarity[torch.arange(len(rows)), rows] = -torch.inf  # not itself
+            nearest = similarity.topk(min(most, len(z) - 1), dim=1).indices
+            yield label[nearest] == label[rows].unsqueeze(1)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import attrs
+
+from crl_core.branch import Branch
+from crl_core.contrast import Contrast
+from crl_core.parts.losses.triplet import Triplet
+from crl_core.parts.scores.bilinear import Bilinear
+from crl_core.parts.updates.frozen import Frozen
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Encoder, Source
+from crl_core.recipe import Recipe
+from crl_core.relation import same
+
+from ..encoders.bag_of_patches import BagOfPatches
+from ..samplers.augmented import Augmented
+from ..samplers.settings import Augmentation
+from ..sources.digits import Digits
+from .defaults import Shape, training_for
+
+
+def oasis(
+    source: Source | None = None, encoder: Encoder | None = None, size: int | None = None, margin: float = 0.1
+) -> Recipe:
+    """OASIS: of fixed descriptors, only the bilinear score between them is learned.
+
+    Paper: Chechik, Sharma, Shalit, Bengio 2010, Large Scale Online Learning of Image Similarity Through Ranking
+
+    Checked against: query · W · key with W the identity at first, no symmetry and no positive semidefiniteness asked
+    for, and the hinge over triplets of labels (equation 3). The paper's margin of 1 goes with the length of its
+    descriptors; these have length 1. Differs in the optimiser: batches of all triplets by SGD, which approximates the
+    passive-aggressive step of each single one. What has been learned is the score: see the evaluator `score-knn`.
+
+    Args:
+        source: of images with labels; the digits that need no download by default.
+        encoder: fixed; by default a bag of visual words.
+        size: of the images in pixels; as they are by default.
+        margin: by which a positive's score is higher than a negative's.
+    """
+    source = source or Digits()
+    shape = Shape(source)
+    pipeline = Pipeline(
+        sampler=Augmented([Augmentation()], size=size, count=1),
+        branches={"image": Branch("a", encoder=encoder or BagOfPatches(), update=Frozen())},
+        contrasts=[
+            Contrast(
+                "image",
+                "image",
+                score=Bilinear(start="identity"),
+                loss=Triplet(margin),
+                positive=same("label") & ~same("row"),
+            )
+        ],
+    )
+    training = training_for(shape)
+    return Recipe(
+        pipeline,
+        source,
+        attrs.evolve(training, optimiser="sgd", learning_rate=1.0, momentum=0.0, weight_decay=0.0, warmup=0.0),
+    )
