@@ -90,9 +90,7 @@ def queued(a: Tensor, b: Tensor) -> Tensor:
     held = Embeddings(_QUEUED, {"instance": torch.arange(QUEUE) + len(a), "batch": torch.ones(QUEUE)})
     now = torch.zeros(len(a))
     positive, negative = same("instance") & same("batch"), ~same("instance") & ~same("batch")
-    return contrast(
-        table(a, batch=now), table(b.detach(), batch=now), COSINE, INFO_NCE, positive, negative, held
-    )
+    return contrast(table(a, batch=now), table(b.detach(), batch=now), COSINE, INFO_NCE, positive, negative, held)
 
 
 def labels(a: Tensor) -> Tensor:

@@ -4,7 +4,8 @@
 
 Views, encoder, head, loss, gradient and optimiser; the same parts from the same weights on the same batch,
 interleaved in one process; CPU seconds, medians over the rounds. By hand, NT-Xent is what people write:
-a masked matrix of all scores and F.cross_entropy. The third way is the whole loop of `crl_core.fit`.
+a masked matrix of all scores and F.cross_entropy. The third way is the whole loop of `crl_core.fit`. Where lightly is
+installed, SimCLR by its blocks too, with its views made image by image and without them, for ResNet-18 with both stems.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -125,6 +128,39 @@ def measure(name: str, encoder: nn.Module, batch: crl.View, rounds: int) -> dict
     }
 
 
+def against_lightly(stem: Literal["small", "imagenet"], batch: crl.View, rounds: int) -> dict[str, object]:
+    """SimCLR with ResNet-18 by a pipeline, and by lightly's blocks: whole steps, and what of theirs is no views."""
+    from lightly_blocks import step, transform
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    torch.manual_seed(0)
+    pipeline = crl.Pipeline(
+        Augmented("simclr-small"), encoder=ResNet(18, stem), head=crl.MLP(128), score=crl.Cosine(TEMPERATURE),
+        loss=crl.InfoNCE(),
+    ).build(batch)  # fmt: skip
+    ours, theirs = by_pipeline(pipeline), step(stem == "small", TEMPERATURE, torch.device("cpu"))
+    views, pictures = transform(batch.data.shape[-1]), [to_pil_image(image) for image in batch.data]
+    took: dict[str, list[float]] = {"pipeline": [], "lightly": [], "lightly_without_views": []}
+    for i in range(rounds + 1):
+        start = time.process_time()
+        ours(batch)
+        done = time.process_time()
+        one, other = (torch.stack(side) for side in zip(*map(views, pictures), strict=True))
+        viewed = time.process_time()
+        theirs(one, other)
+        end = time.process_time()
+        if i:  # the first is to warm up
+            for who, seconds in zip(took, (done - start, end - done, end - viewed), strict=True):
+                took[who].append(seconds)
+    medians = {who: statistics.median(seconds) for who, seconds in took.items()}
+    return {
+        "encoder": f"ResNet-18, {stem} stem, against lightly",
+        "batch": len(batch),
+        **{f"{who}_ms": round(median * 1e3, 1) for who, median in medians.items()},
+        "pipeline_ratio": round(medians["pipeline"] / medians["lightly"], 3),
+    }
+
+
 def as_dict(training: crl.Training) -> dict[str, object]:
     return {name: getattr(training, name) for name in ("epochs", "batch_size", "warmup")}
 
@@ -138,6 +174,8 @@ def main() -> None:
         measure("ConvNet, colour 32×32", ConvNet(), batch_of(256, 3, 32), rounds=15),
         measure("ResNet-18, colour 32×32", ResNet(18, stem="small"), batch_of(64, 3, 32), rounds=7),
     ]
+    if find_spec("lightly"):
+        rows += [against_lightly(stem, batch_of(128, 3, 32), rounds=5) for stem in ("small", "imagenet")]
     if options.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return

@@ -50,7 +50,7 @@ def nearest(z: Tensor, centres: Tensor, strip: int = 1 << 22) -> tuple[Tensor, T
     """Of each row the nearest centre, and the squared distance to it."""
     found = []
     size = max(1, strip // len(centres))
-    for rows in (z[start : start + size] for start in range(0, len(z), size)):
+    for rows in (z[start : start + size] for start in range(0, max(1, len(z)), size)):
         lengths = rows.square().sum(1, keepdim=True) + centres.square().sum(1)
         found.append((lengths - 2 * rows @ centres.T).min(1))
     return torch.cat([each.indices for each in found]), torch.cat([each.values for each in found])

@@ -136,8 +136,9 @@ class Contrast(nn.Module):
         return query, keys
 
     def _annotated(self, table: Embeddings) -> Embeddings:
-        # Encoders and heads may have computed in bfloat16; scores and losses don't.
-        z = table.z.float() if table.z.dtype in (torch.bfloat16, torch.float16) else table.z
+        # An encoder may have computed in half precision. On CUDA that is handed on: there a body sums such scores in
+        # float32.
+        z = table.z if table.z.is_cuda and self.loss.takes == "scores" else _single(table.z)
         # By name, which at every step is ten times quicker than asking for the protocol Annotates.
         annotate = getattr(self.memory, "annotate", None)
         more = annotate(table.meta) if annotate is not None else {}
@@ -149,7 +150,7 @@ class Contrast(nn.Module):
         query, keys = self._rows(table)
         if self.training and not isinstance(self.memory, InBatch):
             fresh = distributed.gather(query) if self.key is None else keys[0]
-            self._fresh = Embeddings(fresh.z.detach(), fresh.meta)
+            self._fresh = Embeddings(_single(fresh.z.detach()), fresh.meta)
         if not keys:
             return Term(query.z.sum() * 0, torch.tensor(len(query)))
         pairs = Pairs(query, keys, self.positive, self.negative)
@@ -221,6 +222,10 @@ def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:
     """The mean over what counts on all processes, such that the average of the processes' gradients is its gradient."""
     world = distributed.world_size()
     return Term(total * world / distributed.total(counted).clamp(min=1), distributed.total(ignored))
+
+
+def _single(z: Tensor) -> Tensor:
+    return z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
 
 
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .relation import And, Beyond, Columns, Not, Or, Relation, Same, Within, column_of
 
-
 _FEW = 1 << 14  # pairs that are quicker tried than sorted
 
 
@@ -96,7 +95,6 @@ class Lister:
             found = self._tried(relation) if few else _join(*columns, distance, self.most)
             self._joined[name, distance] = found
         return self._joined[name, distance]
-
 
     def _tried(self, relation: Relation) -> Listed | None:
         """By trying all pairs: where they are few, that is quicker than to sort."""

@@ -213,7 +213,8 @@ class Pipeline(nn.Module):
         found = self.branches[name]
         if found.tap is None:
             return averaged(found.representation(view.data, self.branches))
-        return averaged(self.embed(dict.fromkeys(self.sampler.views, view), name)[name].z)
+        # A branch of several views has the same rows for each.
+        return averaged(self.embed(dict.fromkeys(self.sampler.views, view), name)[name].z)[: len(view)]
 
     def explain(self, batch: View, query: int = 0) -> Explanation:
         """What query number `query` of each contrast is pulled to and pushed from, and why."""

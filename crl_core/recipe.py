@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 import attrs
+from torch import nn
 
 from .assembly import KIND_OF, part_from, signature
 from .branch import Branch
@@ -186,5 +187,9 @@ def brief(part: Any) -> str:
     """A part as one would write it: its class, and the options that are not the default."""
     parameters = inspect.signature(type(part)).parameters
     told = {name: getattr(part, name, p.default) for name, p in parameters.items()}
-    changed = [f"{name}={value!r}" for name, value in told.items() if value != parameters[name].default]
+    changed = [
+        f"{name}={brief(value) if isinstance(value, nn.Module) else repr(value)}"
+        for name, value in told.items()
+        if value != parameters[name].default
+    ]
     return type(part).__name__ + (f"({', '.join(changed)})" if changed else "")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from small import points
 from synthetic import LOSS, distribution, forget, fresh_registry, write_module
+from test_evaluators_of_pipelines import Blobs, pipeline
 
 import crl_core as crl
 from crl_core.cli import main
@@ -43,7 +44,15 @@ EXPECTED = {
     ("core/whitening", "compiles_without_breaks"): "it looks whether the covariance could be factorised",
 }
 
-test_conformance = conformance("crl-core", options=OPTIONS, expected_failures=EXPECTED)
+
+def judged() -> tuple[Any, ...]:
+    """What an evaluator of pipelines is asked of."""
+    return pipeline(), Blobs(), "test"
+
+
+EXAMPLES = {f"core/{name}": judged for name in ("few-labels", "augmented-linear", "score-knn")}
+
+test_conformance = conformance("crl-core", options=OPTIONS, examples=EXAMPLES, expected_failures=EXPECTED)
 
 # -- the kit itself -------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Two processes against one: what they gather, what they learn from, and that they stay the same.
+"""Two and three processes against one: what they gather, what they learn from, and that they stay the same.
 
 The processes run this file as a script, one call for everything, and leave what they found as
 safetensors; the tests compare it with one process on the joined batch.
@@ -28,7 +28,8 @@ from crl_core import Branch, Contrast, CrlError, Embeddings, Pipeline, Progress,
 from crl_core.engine import checkpoint
 from crl_core.protocols import Loss
 
-SHARES = ((0, 5), (5, 12))  # of the joined batch; the processes have different numbers of rows
+# Of the joined batch, by how many processes there are, which have different numbers of rows.
+SHARES = {2: ((0, 5), (5, 12)), 3: ((0, 2), (2, 7), (7, 12))}
 Found = dict[str, Tensor]
 
 
@@ -88,6 +89,13 @@ def banked() -> Pipeline:
     return pipeline
 
 
+def cross_batch() -> Pipeline:
+    """Of whole batches: in which order the rows of two views stand, depends on the number of processes."""
+    pipeline = sup_con()
+    pipeline.contrasts[0].memory = crl.Queue(48)
+    return pipeline
+
+
 def regression() -> Pipeline:
     return Pipeline(
         AsDrawn(),
@@ -120,8 +128,8 @@ def on_scores(loss: Loss, **options: object) -> Pipeline:
         },
         contrasts=[
             Contrast(
-                "query", "key", score=crl.Cosine(0.3, learned=True), loss=loss,
-                **{"positive": same("label"), **options},  # type: ignore[arg-type]
+                "query", "key", loss=loss,
+                **{"score": crl.Cosine(0.3, learned=True), "positive": same("label"), **options},  # type: ignore[arg-type]
             )
         ],
     )  # fmt: skip
@@ -137,6 +145,18 @@ METHODS: dict[str, Callable[[], Pipeline]] = {
     "sigmoid": lambda: on_scores(crl.Sigmoid(), positive=same("instance")),
     "jensen-shannon": lambda: on_scores(crl.JensenShannon()),
     "hard negatives": lambda: on_scores(crl.HardNegatives()),
+    "inside": lambda: on_scores(crl.InfoNCE("inside")),
+    "decoupled": lambda: on_scores(crl.Decoupled()),
+    "rince": lambda: on_scores(crl.RINCE()),
+    "donsker-varadhan": lambda: on_scores(crl.DonskerVaradhan()),
+    "nwj": lambda: on_scores(crl.NWJ()),
+    "negative sampling": lambda: on_scores(crl.NegativeSampling()),
+    "pair": lambda: on_scores(crl.Pair(), score=crl.L2()),
+    "lifted": lambda: on_scores(crl.Lifted(2.0), score=crl.L2()),
+    "margin": lambda: on_scores(crl.Margin(), score=crl.L2()),
+    "semi-hard triplets": lambda: on_scores(crl.Triplet(0.5, mining="semi-hard")),
+    "easy positives": lambda: on_scores(crl.Triplet(0.5, mining="easy-positive", form="soft")),
+    "cross-batch": cross_batch,
     "barlow-twins": lambda: without_negatives(crl.BarlowTwins()),
     "vicreg": lambda: without_negatives(crl.VICReg()),
     "whitening": lambda: without_negatives(crl.Whitening(iterations=2)),
@@ -181,24 +201,24 @@ def work(out: Path) -> None:
     rank = dist.get_rank()
     found = gathered(rank)
     for name in METHODS:
-        found |= gradients(name, SHARES[rank])
+        found |= gradients(name, SHARES[dist.get_world_size()][rank])
     save_file(found, out / f"rank{rank}.safetensors")
     dist.barrier()
     dist.destroy_process_group()
 
 
 def gathered(rank: int) -> Found:
-    """Rows of every kind of column, more on rank 1 than on rank 0, none on rank 1 of the third table."""
+    """Rows of every kind of column, more on every further rank; none on rank 1 of the third table."""
     count = 2 + rank
     z = (torch.arange(count * 3.0).view(count, 3) + 100 * rank).requires_grad_()
     columns = {
         "instance": torch.arange(count) + 10 * rank,
         "time": torch.full((count,), 0.5 + rank),
-        "flag": torch.tensor([True, False, True])[:count],
+        "flag": torch.tensor([True, False, True, False])[:count],
     }
     table = distributed.gather(Embeddings(z, columns))
     # Every process weighs the rows in its own way; the gradient of a row is the sum of what all want of it.
-    weight = torch.arange(5.0) + 1 + 10 * rank
+    weight = torch.arange(float(len(table))) + 1 + 10 * rank
     (table.z * weight[:, None]).sum().backward()
     assert z.grad is not None
     detached = distributed.gather(Embeddings(z.detach(), {}))
@@ -292,12 +312,12 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
-    """What each of two processes has found."""
+@pytest.fixture(scope="module", params=SHARES, ids=lambda count: f"{count} processes")
+def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    """What each of several processes has found."""
     out = tmp_path_factory.mktemp("ranks")
-    call("work", out, 2, free_port())
-    return [load_file(out / f"rank{rank}.safetensors") for rank in range(2)]
+    call("work", out, request.param, free_port())
+    return [load_file(out / f"rank{rank}.safetensors") for rank in range(request.param)]
 
 
 @pytest.fixture(scope="module")
@@ -310,34 +330,39 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_gather_gives_every_process_all_rows_in_order(ranks: list[Found]) -> None:
     for rank, found in enumerate(ranks):
-        assert found["world"].tolist() == [2, rank]
-        expected = torch.cat([torch.arange(6.0).view(2, 3), torch.arange(9.0).view(3, 3) + 100])
+        assert found["world"].tolist() == [len(ranks), rank]
+        tables = [torch.arange(6.0).view(2, 3), torch.arange(9.0).view(3, 3) + 100, torch.arange(12.0).view(4, 3) + 200]
+        expected = torch.cat(tables[: len(ranks)])
         assert torch.equal(found["z"], expected)
         assert torch.equal(found["detached"], expected)
-        assert torch.equal(found["empty"], expected[:2])
-        assert found["column instance"].tolist() == [0, 1, 10, 11, 12]
-        assert found["column time"].tolist() == [0.5, 0.5, 1.5, 1.5, 1.5]
-        assert found["column flag"].tolist() == [True, False, True, False, True]
+        assert torch.equal(found["empty"], torch.cat([expected[:2], expected[5:7]]))
+        assert found["column instance"].tolist() == [0, 1, 10, 11, 12, 20, 21, 22, 23][: len(expected)]
+        assert found["column time"].tolist() == [0.5, 0.5, 1.5, 1.5, 1.5, 2.5, 2.5, 2.5, 2.5][: len(expected)]
+        assert (
+            found["column flag"].tolist() == [True, False, True, False, True, True, False, True, False][: len(expected)]
+        )
         assert found["column flag"].dtype == torch.bool
-        assert float(found["total"]) == 3.0
+        assert float(found["total"]) == sum(range(1, len(ranks) + 1))
 
 
 def test_gradients_flow_back_to_where_each_row_came_from(ranks: list[Found]) -> None:
-    wanted = (torch.arange(5.0) + 1) + (torch.arange(5.0) + 11)
-    for found, rows in zip(ranks, (slice(0, 2), slice(2, 5)), strict=True):
-        assert torch.equal(found["grad"], wanted[rows, None].expand(-1, 3))
+    starts = (0, 2, 5, 9)
+    wanted = sum(torch.arange(float(starts[len(ranks)])) + 1 + 10 * rank for rank in range(len(ranks)))
+    assert isinstance(wanted, Tensor)
+    for found, first, last in zip(ranks, starts, starts[1:], strict=False):
+        assert torch.equal(found["grad"], wanted[first:last, None].expand(-1, 3))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_processes_have_the_loss_and_the_gradient_of_one(name: str, ranks: list[Found]) -> None:
+def test_many_processes_have_the_loss_and_the_gradient_of_one(name: str, ranks: list[Found]) -> None:
     expected = gradients(name, (0, 12))
     places = [place for place in expected if "/held" not in place]
     assert any(float(expected[place].abs().max()) > 1e-3 for place in places if not place.endswith("loss"))
     for place in places:
-        one, other = (found[place] for found in ranks)
+        values = [found[place] for found in ranks]
         if not place.endswith("loss"):
-            assert torch.equal(one, other), place
-        torch.testing.assert_close((one + other) / 2, expected[place], rtol=1e-10, atol=1e-11)
+            assert all(torch.equal(values[0], value) for value in values), place
+        torch.testing.assert_close(torch.stack(values).mean(0), expected[place], rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize(("name", "size"), [("queue", 30), ("bank", 36)])
@@ -345,7 +370,7 @@ def test_a_memory_holds_the_same_keys_everywhere(name: str, size: int, ranks: li
     expected = gradients(name, (0, 12))
     assert expected[f"{name}/held"].shape == (size, 6)
     for place in (f"{name}/held", f"{name}/held/instance", f"{name}/held/batch"):
-        assert torch.equal(ranks[0][place], ranks[1][place]), place
+        assert all(torch.equal(ranks[0][place], found[place]) for found in ranks), place
         torch.testing.assert_close(ranks[0][place], expected[place], rtol=1e-10, atol=1e-12)
 
 

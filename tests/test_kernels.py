@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -12,13 +14,15 @@ from hypothesis import strategies as st
 from small import LargestTensor
 from torch import Tensor, nn
 
+import crl_core as crl
 from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Scores, parse, same
 from crl_core.listing import Lister
 from crl_core.pairs import Summed
-from crl_core.parts.kernels import by_strips, by_tiles
+from crl_core.parts.kernels import blockwise, by_strips, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
+from crl_core.parts.scores.unit import unit
 from crl_core.protocols import Kernel, Outcome, Problem
 
 RELATIONS = [
@@ -96,7 +100,7 @@ def outcome_of(kernel: Kernel, problem: Problem) -> tuple[Outcome, list[Tensor |
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
-    layout=st.sampled_from(["blocks", "self", "both ways"]),
+    layout=st.sampled_from(["blocks", "self", "self and blocks", "both ways"]),
     count=st.integers(1, 19),
     blocks=st.lists(st.integers(1, 15), min_size=1, max_size=3),
     relations=st.sampled_from(RELATIONS),
@@ -111,6 +115,7 @@ def test_all_bodies_agree(
     torch.manual_seed(seed)
     query = rows(count, 0)
     keys = (query,) if layout == "self" else tuple(rows(n, 100 * (i + 1)) for i, n in enumerate(blocks))
+    keys = (query, *keys) if layout == "self and blocks" else keys
     keys = keys[:1] if layout == "both ways" else keys
     for i, table in enumerate({id(t): t for t in (query, *keys)}.values()):
         table.z.requires_grad_((seed >> i) % 3 > 0)  # some tables are detached, as a queue's is
@@ -118,6 +123,7 @@ def test_all_bodies_agree(
     problem = Problem(pairs, Cosine(temperature), FORMULAS[formula], layout == "both ways")
     expected, gradients = outcome_of(Dense(), problem)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blockwise, "MOST", 0 if seed % 2 else blockwise.MOST)  # in tiles, or in one
         patch.setattr(by_strips, "_STRIP", 3 * tile)
         patch.setattr(by_strips, "_FEWEST", 1)
         patch.setattr(by_tiles, "TILE", 1 + tile % 8)
@@ -201,3 +207,66 @@ def test_strips_train_what_a_loss_has_of_its_own() -> None:
         kernel(problem).total.backward()
         gradients.append(loss.margin.grad)
     torch.testing.assert_close(*gradients)
+
+
+# -- one tile --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_second_backward_gives_the_same_gradient(symmetric: bool) -> None:
+    """The tile is overwritten by the first, and made again."""
+    problem = two_tables(30, symmetric)
+    outcome, found = Blockwise()(problem), []
+    for _ in range(2):
+        problem.pairs.query.z.grad = None
+        outcome.total.backward(retain_graph=True)
+        found.append(problem.pairs.query.z.grad)
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(*found)
+
+
+def test_what_a_loss_asks_for_follows_its_settings() -> None:
+    loss = crl.Triplet(0.3, mining="hard")
+    problem = two_tables(30, False)._replace(loss=loss)
+    assert not Blockwise().unsupported(problem)
+    loss.mining = "all"
+    assert Blockwise().unsupported(problem) == ["the loss asks for negative.values"]
+    loss.mining = "easy-positive"
+    expected, found = Dense()(problem), Blockwise()(problem)
+    torch.testing.assert_close(found.values, expected.values)
+
+
+@pytest.mark.parametrize("kernel", [Dense(), Strips(), Blockwise()], ids=["dense", "strips", "blockwise"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_float32(kernel: Kernel, dtype: torch.dtype) -> None:
+    given = two_tables(200, False)
+    tables = [
+        Embeddings(t.z.detach().to(dtype).requires_grad_(), t.meta) for t in (given.pairs.query, *given.pairs.keys)
+    ]
+    exact = [Embeddings(t.z.detach().double().requires_grad_(), t.meta) for t in tables]
+    values = []
+    for query, key in (tables, exact):
+        problem = given._replace(pairs=Pairs(query, (key,), given.pairs.positive, given.pairs.negative))
+        outcome = (kernel if query is tables[0] else Dense())(problem)
+        outcome.total.backward()
+        values.append(outcome.values.double())
+    assert all(table.z.grad is not None and table.z.grad.dtype == dtype for table in tables)
+    torch.testing.assert_close(values[0], values[1], rtol=3e-2 if dtype == torch.bfloat16 else 4e-3, atol=0)
+
+
+def test_unit_is_normalise_with_every_derivative() -> None:
+    rows = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(unit(rows, 2.5), F.normalize(rows, dim=-1) * 2.5)
+    assert torch.autograd.gradcheck(lambda x: unit(x, 2.5), rows)
+    assert torch.autograd.gradgradcheck(lambda x: unit(x, 2.5), rows)
+    assert unit(torch.zeros(2, 3)).abs().max() == 0
+
+
+def test_nothing_is_left_of_a_loss_that_nobody_wants() -> None:
+    problem = two_tables(30, False)
+    outcome, table = Blockwise()(problem), weakref.ref(problem.pairs.query.z)
+    gc.disable()
+    del problem, outcome
+    gone = table() is None
+    gc.enable()
+    assert gone

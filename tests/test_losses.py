@@ -13,7 +13,7 @@ from small import LargestTensor
 from torch import Tensor, nn
 
 from crl_core import L2, Cosine, Dot, Embeddings, InfoNCE, Pairs, Regression, Scores, beyond, same, within
-from crl_core.parts.kernels import by_strips, by_tiles
+from crl_core.parts.kernels import blockwise, by_strips, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
@@ -130,6 +130,20 @@ def test_l2_has_a_gradient_at_distance_zero_that_is_not_nan() -> None:
     assert query.grad.isfinite().all()
 
 
+def test_distances_in_float32_keep_their_digits_near_zero() -> None:
+    query = 10 + torch.randn(20, 64)
+    key = (query + 1e-4 * torch.randn(20, 64)).requires_grad_()
+    exact = torch.cdist(query.double(), key.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    found = -L2()(query, key)
+    torch.testing.assert_close(found, exact.float(), rtol=1e-6, atol=1e-9)
+    gradients = [torch.autograd.grad(d.diagonal().sum(), key)[0] for d in (found, exact)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+    # The same row has distance 0, and no gradient.
+    itself = L2()(key, key).diagonal()
+    assert itself.abs().max() == 0
+    assert torch.autograd.grad(itself.sum(), key)[0].abs().max() < 1e-6
+
+
 def test_l2_is_the_negative_distance_in_both_layouts() -> None:
     query, key = torch.randn(3, 4), torch.randn(5, 4)
     expected = -(query[:, None] - key[None]).norm(dim=-1) / 0.5
@@ -184,6 +198,7 @@ def test_blockwise_equals_dense(
             first += 0 if len(tables) == 1 else len(z)
         pairs = Pairs(tables[0], tuple(tables[1:]), positive, negative)
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blockwise, "MOST", 1 if tile < 1 << 20 else blockwise.MOST)
             patch.setattr(by_strips, "_STRIP", tile)
             patch.setattr(by_strips, "_FEWEST", 1)
             patch.setattr(by_tiles, "TILE", 1 + tile % 7)

@@ -106,7 +106,7 @@ def test_without_a_device_it_says_so_and_others_run(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert Triton().unsupported(problem(InfoNCE())) == ["the tensors are on cpu"]
     assert not isinstance(choose("auto", problem(InfoNCE())), Triton)
-    monkeypatch.setattr("crl_core.parts.kernels.triton_body.find_spec", lambda _: None)
+    monkeypatch.setattr("crl_core.parts.kernels.triton_body._installed", lambda: False)
     assert "triton is not installed" in Triton().unsupported(problem(InfoNCE()))
 
 

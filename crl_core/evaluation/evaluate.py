@@ -176,7 +176,9 @@ class _Look:
                 tables.append(Embeddings(self._see(clean), clean.meta))
                 if views and len(two) == 2:
                     drawn = self.pipeline.sampler(batch)
-                    pairs.append([self._see(drawn[name]) for name in two])
+                    # With other rows than the items they are not two views of each.
+                    if all(len(drawn[name]) == len(batch) for name in two):
+                        pairs.append([self._see(drawn[name]) for name in two])
         together = (torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])) if pairs else None
         return Embeddings.concat(tables), together
 

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from ..assembly import signature
 from ..errors import CrlError, nearest
-from ..protocols import Sampler, View
+from ..protocols import Items, Sampler, View
 from ..recipe import Recipe
 from ..registry import Known, known, load
 from . import Examples, ExpectedFailures, Options
@@ -180,6 +180,8 @@ class Case:
         return table.get(self.label, table.get(self.part.address))
 
     def _cut(self, example: Any, rows: Sequence[int]) -> View:
+        if isinstance(example, Items):  # data that only their source can cut
+            return example.__getitems__([row % len(example) for row in rows])
         if not isinstance(example, View) or len(example) < 4:
             what = f"{len(example)} rows" if isinstance(example, View) else f"a {type(example).__name__}"
             raise Fails(f"the example for {self.part.address} is a View of 4 rows or more, not {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from tensors_in(item)
+    elif hasattr(value, "to_dict"):  # a graph
+        yield from tensors_in(value.to_dict())
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
@@ -43,6 +46,8 @@ def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         return {name: mapped(function, inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(mapped(function, item) for item in value)
+    if hasattr(value, "to_dict") and hasattr(value, "apply"):  # a graph
+        return copy.copy(value).apply(lambda inner: mapped(function, inner))
     return value
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,15 +27,15 @@ class NearestNeighbour(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """`[N, D]` to `[N, D]`, of length 1."""
-        z = F.normalize(features, dim=-1)
+        z = F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
         if self.training:
             self._fresh = z.detach()
         held = self.support.keys()
         if held is None:
             return z
-        return held.z[(z.to(held.z.dtype) @ held.z.T).argmax(1)]
+        return held.z[(z @ held.z.T).argmax(1)]
 
     def on_step(self, progress: Progress) -> None:
         if self._fresh is not None:
-            self.support.update(distributed.gather(Embeddings(self._fresh.float())))
+            self.support.update(distributed.gather(Embeddings(self._fresh)))
             self._fresh = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,8 @@ from ...protocols import Outcome, Problem
 from .by_strips import by_strips
 from .by_tiles import by_tiles
 from .factors import factors, no_product, state_of
-from .formula import LossOfScores, Unavailable, asked_by
+from .formula import Unavailable, asked_by
+from .in_one_tile import MOST, in_one_tile
 from .task import Swept, Task
 
 
@@ -21,7 +23,8 @@ class Blockwise:
 
     Memory grows with N + M instead of N·M. In one direction a strip of queries meets all keys, and its
     gradient is made in the same sweep. Where rows and columns both are queries, a tile serves both: in a
-    symmetric contrast, and above the diagonal alone where the queries are the keys.
+    symmetric contrast, and above the diagonal alone where the queries are the keys. Up to a million scores
+    are one tile, which is kept for its gradient.
     """
 
     def unsupported(self, problem: Problem) -> list[str]:
@@ -33,8 +36,21 @@ class Blockwise:
 
     def __call__(self, problem: Problem) -> Outcome:
         query, keys = factors(problem)
-        itself = bool(keys) and keys[0] is query
-        return Outcome(*_Sweep.apply(problem.pairs, problem.loss, problem.symmetric, itself, query, *keys[itself:]))
+        itself = keys[0] is query
+        tables = [query, *keys[itself:]]
+        wide = torch.promote_types(query.dtype, torch.float32)
+        task = _task(problem, itself, [table.to(wide) for table in tables])
+        # Where half of the tiles are enough, they are soon the quicker way.
+        most = MOST // 8 if task.one_sum and task.itself and not problem.symmetric else MOST
+        if math.prod(problem.pairs.shape) <= most:
+            return in_one_tile(task, problem.symmetric)
+        return Outcome(*_Sweep.apply(problem, wide, itself, *tables))
+
+
+def _task(problem: Problem, itself: bool, tables: list[Tensor]) -> Task:
+    lists = cast("list[tuple[Listed, Listed]]", problem.pairs.listed)
+    keys = tables if itself else tables[1:]
+    return Task(problem.loss, tables[0], keys, lists, asked_by(problem.loss, tables[0]))
 
 
 def _beyond(problem: Problem) -> list[str]:
@@ -56,19 +72,13 @@ def _unlisted(pairs: Pairs) -> list[str]:
 
 
 class _Sweep(torch.autograd.Function):
-    """The sum of the loss over the queries, with its gradient made on the way; `itself`: the first keys are these."""
+    """The sum of the loss over the queries, with its gradient made on the way."""
 
     @staticmethod
-    def forward(
-        ctx: Any, pairs: Pairs, loss: LossOfScores, symmetric: bool, itself: bool, *tables: Tensor
-    ) -> tuple[Tensor, ...]:
-        wide = torch.promote_types(tables[0].dtype, torch.float32)
-        inputs, wanted = [table.to(wide) for table in tables], list(ctx.needs_input_grad[4:])
-        if itself:
-            inputs, wanted = [inputs[0], *inputs], [wanted[0], *wanted]
-        lists = cast("list[tuple[Listed, Listed]]", pairs.listed)
-        task = Task(loss, inputs[0], inputs[1:], lists, asked_by(loss, inputs[0]))
-        swept = _swept(task, wanted, symmetric)
+    def forward(ctx: Any, problem: Problem, wide: torch.dtype, itself: bool, *tables: Tensor) -> tuple[Tensor, ...]:
+        task = _task(problem, itself, [table.to(wide) for table in tables])
+        wanted = [*ctx.needs_input_grad[3 : 3 + itself], *ctx.needs_input_grad[3:]]
+        swept = _swept(task, wanted, problem.symmetric)
         gradients = (swept.d_query, *swept.d_keys[itself:])
         ctx.save_for_backward(*(None if d is None else d.to(x.dtype) for d, x in zip(gradients, tables, strict=True)))
         ctx.mark_non_differentiable(swept.values, swept.counted, swept.terms)
@@ -77,12 +87,11 @@ class _Sweep(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return (None,) * 4 + tuple(None if d is None else d * total.to(d.dtype) for d in ctx.saved_tensors)
+        return (None,) * 3 + tuple(None if d is None else d * total.to(d.dtype) for d in ctx.saved_tensors)
 
 
 def _swept(task: Task, wanted: list[bool], symmetric: bool) -> Swept:
-    one_sum = [(a.name, a.argument) for a in task.asked] == [("logsumexp", 1.0)]
-    if one_sum and len(task.keys) == 1 and task.lists[0][1].but and (symmetric or task.keys[0] is task.query):
+    if task.one_sum and (symmetric or task.itself):
         return by_tiles(task, wanted, same=not symmetric)
     if not symmetric:
         return by_strips(task, wanted)

@@ -61,9 +61,7 @@ class _Tiles:
             if not self.same:
                 slope = slope[: len(positive.row)] + slope[len(positive.row) :]
             for part in _cuts(len(slope), _LISTED):
-                push_pairs(
-                    slope[part], self.query, self.key, positive.row[part], positive.column[part], swept, slice(None), 0
-                )
+                push_pairs(slope[part], self.query, self.key, positive.row[part], positive.column[part], d_query, d_key)
         return swept
 
     def _tiles(self) -> Iterator[Tile]:

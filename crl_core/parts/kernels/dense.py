@@ -30,7 +30,8 @@ def of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key: Ten
     Args:
         query, key: the embeddings of these rows, and of all keys.
     """
-    values = problem.score(query, key)
+    wide = torch.promote_types(query.dtype, torch.float32)
+    values = problem.score(query.to(wide), key.to(wide))
     positive, negative = pairs.masks(rows)
     counted = positive.any(-1)
     # A query that doesn't count gets harmless candidates, so that no formula can make it NaN.

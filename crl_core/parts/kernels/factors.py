@@ -13,9 +13,12 @@ from ...protocols import FactorisedScore, Problem
 def factors(problem: Problem) -> tuple[Tensor, list[Tensor]]:
     """The queries, and each block of keys, such that `query @ key.T` are their scores; one tensor where they are."""
     pairs, score = problem.pairs, cast(FactorisedScore, problem.score)
-    first, *more = (block.z for block in pairs.keys)
-    query, key = score.factors(pairs.query.z, first)
-    return query, [key, *(score.factors(pairs.query.z[:0], block)[1] for block in more)]
+    if len(pairs.keys) == 1:
+        query, key = score.factors(pairs.query.z, pairs.keys[0].z)
+        return query, [key]
+    # One by one: a score may treat keys that are the queries in a way of their own, and all blocks must get the same.
+    query = score.factors(pairs.query.z, pairs.keys[0].z[:0])[0]
+    return query, [score.factors(pairs.query.z[:0], block.z)[1] for block in pairs.keys]
 
 
 def no_product(problem: Problem) -> Iterator[str]:

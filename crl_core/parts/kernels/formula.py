@@ -7,12 +7,13 @@ as tiles of scores, of which a kernel keeps one number for every query and reduc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn, cast
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...pairs import Candidates, Scores, Summed
@@ -152,27 +153,28 @@ class _Listener:
         raise Unavailable(f"negative.{name}")
 
 
-_remembered: WeakKeyDictionary[nn.Module, tuple[dict[str, Any], list[Asked]]] = WeakKeyDictionary()
+# Of modules that are nothing but settings: these, and what was learned with them.
+_remembered: WeakKeyDictionary[Any, tuple[dict[str, Any], list[Asked]]] = WeakKeyDictionary()
 
 
 def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
     """The reductions over negatives of which the loss is a formula, learned by running it on two zeros.
 
-    A module that is nothing but settings is remembered, until one of them changes.
-
     Raises:
         Unavailable: it asks for another.
     """
     settings = _settings(loss)
-    if settings is not None and (known := _remembered.get(loss)) is not None and known[0] == settings:  # type: ignore
+    known = None if settings is None else _remembered.get(loss)
+    if known is not None and known[0] == settings:
         return known[1]
     asked: list[Asked] = []
     zeros = like.new_zeros(2)
     positive = Few(torch.arange(2, device=like.device), zeros, 2)
     with torch.no_grad():
         _scores(loss, positive, _Listener(zeros, asked))
-    if settings is not None:
-        _remembered[loss] = settings, asked  # type: ignore
+    # A function of the loss's own would keep it alive.
+    if settings is not None and all(a.argument is F.softplus or not callable(a.argument) for a in asked):
+        _remembered[loss] = settings, asked
     return asked
 
 
@@ -193,6 +195,23 @@ def _scores(loss: LossOfScores, positive: Any, negative: Any) -> Summed:
     return found if isinstance(found, Summed) else Summed(found, torch.ones_like(found))
 
 
+def value_of(
+    loss: LossOfScores, positive: Few, negative: Few | None, reduced: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The values `[n]` of the queries, their terms, and who counts: a query without a positive doesn't, and gives 0.
+
+    Args:
+        negative: listed negatives, or None where `reduced`, the reductions over the others, are all there is.
+    """
+    if positive.one_each:
+        return (*_scores(loss, positive, Tiled(negative, reduced) if reduced else negative), positive.counts > 0)
+    counted = positive.counts > 0
+    # A query that doesn't count gets harmless values, so that no formula can make it NaN.
+    harmless = [vector.masked_fill(~counted, 0.0) for vector in reduced]
+    values, terms = _scores(loss, positive, Tiled(negative, harmless) if reduced else negative)
+    return torch.where(counted, values, 0.0), torch.where(counted, terms, 0.0), counted
+
+
 class Evaluated(NamedTuple):
     """A formula's values `[n]` with their terms, who counts, and the slopes by each score and each reduction."""
 
@@ -205,30 +224,17 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(loss: LossOfScores, positive: Few, negative: Few | None, reduced: Sequence[Tensor]) -> Evaluated:
-    """The loss of queries with these positives, listed negatives, and reductions over the other negatives.
-
-    A query without a positive doesn't count, and gives 0.
-    """
-    leaves = list(reduced)
-    if not positive.one_each:
-        # A query that doesn't count gets harmless values, so that no formula can make it NaN.
-        leaves = [vector.masked_fill(positive.counts == 0, 0.0) for vector in reduced]
-    sides = [positive.values] + ([] if negative is None else [negative.values])
-    for leaf in (*sides, *leaves):
+    """See `value_of`; with the slopes of the values' sum."""
+    leaves = [positive.values, *([] if negative is None else [negative.values]), *reduced]
+    for leaf in leaves:
         leaf.requires_grad_()
     with torch.enable_grad():
-        whole: Any = Tiled(negative, leaves) if reduced else negative
-        values, terms = _scores(loss, positive, whole)
-        if not positive.one_each:
-            values, terms = (torch.where(positive.counts > 0, found, 0.0) for found in (values, terms))
-    slopes = _slopes(values, [*sides, *leaves])
-    of_negative = slopes[1] if negative is not None else positive.values.new_zeros(0)
-    return Evaluated(
-        values.detach(), terms.detach(), positive.counts > 0, slopes[0], of_negative, slopes[len(sides) :]
-    )
-
-
-def _slopes(values: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
-    if not values.requires_grad:
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    return torch.autograd.grad(values, leaves, torch.ones_like(values), allow_unused=True, materialize_grads=True)
+        values, terms, counted = value_of(loss, positive, negative, reduced)
+    if values.requires_grad:
+        ones = torch.ones_like(values)
+        slopes = torch.autograd.grad(values, leaves, ones, allow_unused=True, materialize_grads=True)
+    else:
+        slopes = tuple(map(torch.zeros_like, leaves))
+    rest = slopes[len(slopes) - len(reduced) :]
+    of_negative = positive.values.new_zeros(0) if negative is None else slopes[1]
+    return Evaluated(values.detach(), terms.detach(), counted, slopes[0], of_negative, rest)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .task import SAFE
 
+Places = tuple[Tensor, Tensor]  # rows and columns
+
 
 def _added(parts: Iterable[Tensor]) -> Tensor:
     return reduce(torch.Tensor.add_, parts)
@@ -36,10 +38,24 @@ class LogSumExp:
         self.total = _added(tile.exp_().sum(1) for tile in tiles)
         self.value = self.total.log() + shift
 
-    def weights(self, slope: Tensor) -> Sequence[Tensor]:
+    def weights(self, slope: Tensor) -> list[Tensor]:
         """slope · d value / d scores."""
-        factor = self.scale * slope / self.total.clamp_(min=torch.finfo(slope.dtype).tiny)
+        factor = self.scale * slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
         return [tile.mul_(factor.unsqueeze(1)) for tile in self.tiles]
+
+
+class BothWays:
+    """log Σ exp s of the rows, and below them of the columns, for one tile of scores that are safe to exponentiate."""
+
+    def __init__(self, tile: Tensor) -> None:
+        self.tile = tile.exp_()
+        self.total = torch.cat([tile.sum(1), tile.sum(0)])
+        self.value = self.total.log()
+
+    def weights(self, slope: Tensor) -> list[Tensor]:
+        factor = slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
+        row, column = torch.split(factor, list(self.tile.shape))
+        return [self.tile.mul_(row.unsqueeze(1) + column)]
 
 
 class Softplus:
@@ -49,18 +65,19 @@ class Softplus:
         self.value = _added(torch.log1p(tile.exp_()).sum(1) for tile in tiles)
         self.tiles = tiles
 
-    def weights(self, slope: Tensor) -> Sequence[Tensor]:
+    def weights(self, slope: Tensor) -> list[Tensor]:
         return [tile.div_(tile + 1).mul_(slope.unsqueeze(1)) for tile in self.tiles]
 
 
 class Pointwise:
     """Σ function(s), of which the pairs that are no candidates are taken out."""
 
-    def __init__(self, tiles: Sequence[Tensor], function: Any, out: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, tiles: Sequence[Tensor], function: Any, out: Sequence[Places | None]) -> None:
         self.tiles = []
         self.value = tiles[0].new_zeros(len(tiles[0]))
         for tile, place in zip(tiles, out, strict=True):
-            tile[place] = 0.0  # in place of -inf, for which a function needs no value
+            if place is not None:
+                tile[place] = 0.0  # in place of -inf, for which a function needs no value
             if function is None:
                 values, slopes = tile, torch.ones_like(tile)
             else:
@@ -71,11 +88,12 @@ class Pointwise:
                 if values.requires_grad:
                     (slopes,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
                 values = values.detach()
-            values[place] = slopes[place] = 0.0
+            if place is not None:
+                values[place] = slopes[place] = 0.0
             self.value += values.sum(1)
             self.tiles.append(slopes)
 
-    def weights(self, slope: Tensor) -> Sequence[Tensor]:
+    def weights(self, slope: Tensor) -> list[Tensor]:
         return [tile.mul_(slope.unsqueeze(1)) for tile in self.tiles]
 
 
@@ -96,7 +114,10 @@ class Maximum:
 class Count:
     """How many candidates the tiles have; without a slope."""
 
-    def __init__(self, tiles: Sequence[Tensor], out: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, tiles: Sequence[Tensor], out: Sequence[Places | None]) -> None:
         self.value = tiles[0].new_full((len(tiles[0]),), float(sum(tile.shape[1] for tile in tiles)))
-        for row, _ in out:
+        for row, _ in filter(None, out):
             self.value.index_add_(0, row, -torch.ones_like(row, dtype=self.value.dtype))
+
+
+Reduction = LogSumExp | BothWays | Softplus | Pointwise | Maximum | Count

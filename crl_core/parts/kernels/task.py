@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -14,13 +16,13 @@ from .formula import Asked, LossOfScores
 SAFE = 60.0  # exp of scores up to this neither overflows nor vanishes in float32, also in sums of millions
 
 
-class Task(NamedTuple):
+@attrs.frozen(eq=False)
+class Task:
     """What is swept: factors of the scores, and the candidates of every block of keys as lists.
 
     Attributes:
         query, keys: `[N, D]` and blocks `[M, D]`, in at least float32.
         lists: for every block, its positives and its negatives.
-            A block that is the very tensor of the queries shares its gradient.
         asked: the reductions over those negatives whose list says which are left out.
     """
 
@@ -30,18 +32,35 @@ class Task(NamedTuple):
     lists: Sequence[tuple[Listed, Listed]]
     asked: Sequence[Asked]
 
+    @cached_property
+    def itself(self) -> bool:
+        """Whether the first block of keys is the very tensor of the queries; then it shares its gradient."""
+        return self.keys[0] is self.query
+
+    @cached_property
+    def tiled(self) -> list[int]:
+        """The blocks of which the loss wants reductions."""
+        blocks = zip(self.keys, self.lists, strict=True)
+        return [i for i, (keys, (_, negative)) in enumerate(blocks) if negative.but and self.asked and len(keys)]
+
+    @property
+    def one_sum(self) -> bool:
+        """Whether all that is wanted is one log-sum-exp over one block, of which tiles can serve both sides."""
+        return self.tiled == [0] and len(self.keys) == 1 and [tuple(a) for a in self.asked] == [("logsumexp", 1.0)]
+
     def gradients(self, wanted: Sequence[bool]) -> tuple[Tensor | None, list[Tensor | None]]:
         """Zeros for the query's gradient and for each block's; None where it isn't wanted."""
-        d_query = torch.zeros_like(self.query) if wanted[0] else None
-        return d_query, [
-            d_query if key is self.query else torch.zeros_like(key) if want else None
-            for key, want in zip(self.keys, wanted[1:], strict=True)
-        ]
+        d_query, *d_keys = (
+            torch.zeros_like(rows) if want else None
+            for rows, want in zip((self.query, *self.keys), wanted, strict=True)
+        )
+        return d_query, [d_query, *d_keys[1:]] if self.itself else d_keys
 
     def reversed(self) -> Task:
         """The keys as queries, and the queries as keys."""
         ((positive, negative),) = self.lists
-        return self._replace(query=self.keys[0], keys=[self.query], lists=[(positive.reversed(), negative.reversed())])
+        lists = [(positive.reversed(), negative.reversed())]
+        return Task(self.loss, self.keys[0], [self.query], lists, self.asked)
 
 
 class Swept(NamedTuple):
@@ -62,13 +81,13 @@ class Swept(NamedTuple):
 
 
 def push_pairs(
-    slope: Tensor, query: Tensor, key: Tensor, row: Tensor, column: Tensor, onto: Swept, rows: slice, block: int
+    slope: Tensor, query: Tensor, key: Tensor, row: Tensor, column: Tensor, d_query: Tensor | None, d_key: Tensor | None
 ) -> None:
     """Adds the gradient of listed scores, whose slopes are `slope` `[P]`."""
     slope = slope.unsqueeze(1)
-    if onto.d_query is not None:
-        onto.d_query[rows].index_add_(0, row, key[column] * slope)
-    if (d_key := onto.d_keys[block]) is not None:
+    if d_query is not None:
+        d_query.index_add_(0, row, key[column] * slope)
+    if d_key is not None:
         d_key.index_add_(0, column, query[row] * slope)
 
 

@@ -11,7 +11,7 @@ from .hardest import reaching, threshold
 
 
 class MarginNCE(nn.Module):
-    """InfoNCE of every positive alone, its score less a margin, against the negatives among the nearest keys.
+    """InfoNCE of every positive alone, its score less a margin, against the nearest negatives.
 
     Xie, Zhan, Liu, Ong, Loy 2022 (InterCLR): semi-hard negatives, of which the authors draw some from a pool of the
     nearest tenth of the bank, and here all of the pool count; and a cosine margin, which is negative for positives
@@ -19,7 +19,7 @@ class MarginNCE(nn.Module):
 
     Args:
         margin: taken off the positive's score, in its unit: a margin of the cosine, divided by the temperature.
-        pool: the share of the keys that are near.
+        pool: how many negatives are near, as a share of all keys.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -92,8 +92,9 @@ class SwappedAssignment(nn.Module):
         if self.training:
             self._fresh = keys
         held = self.earlier.keys()
-        full = held is not None and len(held) == self.queue
-        return self._shares(torch.cat([keys, held.z.to(keys.dtype)]) if full else keys)[place]
+        if held is None or len(held) < self.queue:
+            return self._shares(keys)[place]
+        return self._shares(torch.cat([keys, held.z.to(keys.dtype)]))[place]
 
     def _shares(self, key: Tensor) -> Tensor:
         cosine = F.normalize(key, dim=1) @ F.normalize(self.table, dim=1).T

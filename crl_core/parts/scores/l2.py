@@ -19,9 +19,21 @@ class L2(nn.Module):
         self.divisor = divisor(temperature)
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        # Not by the product of the tables: near distance zero that loses all digits.
-        if query.dim() == 2:
+        if query.dim() == 2 and query.dtype == torch.float32 and query.device.type == "cpu":
+            distance = _by_product(query, key)
+        elif query.dim() == 2:
+            # Not by the product of the tables: near distance zero that loses half of the digits.
             distance = torch.cdist(query, key, compute_mode="donot_use_mm_for_euclid_dist")
         else:
             distance = (query - key).norm(dim=-1)
         return -(distance.square() if self.squared else distance) * self.divisor.scale()
+
+
+def _by_product(query: Tensor, key: Tensor) -> Tensor:
+    """Distances `[N, M]` from a product in float64, half of whose digits are all that float32 has; much the faster."""
+    query, key = query.double(), key.double()
+    of_query, of_key = query.square().sum(1, keepdim=True), key.square().sum(1)
+    square = torch.addmm(of_key, query, key.T, alpha=-2) + of_query
+    # What rounding leaves of equal rows is nothing, and has no gradient.
+    some = square > 1e-13 * (of_query + of_key)
+    return torch.where(some, square, 1.0).sqrt().float() * some

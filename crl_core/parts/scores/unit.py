@@ -32,10 +32,11 @@ class _Unit(torch.autograd.Function):
         rows, found = ctx.saved_tensors
         # What would change the length alone is taken out.
         along = (slope * found).sum(-1, keepdim=True)
-        return torch.addcmul(slope, found, along, value=-1 / ctx.scale**2) / _length(rows, ctx.scale), None
+        across = torch.addcmul(slope, found, along, value=-1 / ctx.scale**2)
+        return across / _length(rows, ctx.scale), None
 
 
 def _length(rows: Tensor, scale: float) -> Tensor:
     """The lengths in units of `scale`, never zero."""
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     return length.clamp(min=max(1e-12, torch.finfo(rows.dtype).tiny)) * (1 / scale)

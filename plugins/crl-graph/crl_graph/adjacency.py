@@ -78,9 +78,9 @@ class Adjacency:
         """Whether there is an edge between two nodes: bool."""
         return self.number[self._place(one, other)] == one * len(self) + other
 
-    def draw(self, node: Tensor) -> Tensor:
+    def draw(self, node: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A neighbour of each of these nodes, which have one, by the weights of their edges."""
-        chance = torch.rand(node.shape, dtype=torch.float64, device=node.device)
+        chance = torch.rand(node.shape, dtype=torch.float64, device=node.device, generator=generator)
         low, high = self.start[node], self.start[node + 1]
         if self.height is None:
             place = low + (chance * (high - low)).long()

@@ -5,7 +5,8 @@ they have. Beside these it may have
     `edge_weight` `[E]`;
     `asked` `[B]`: the nodes that are this batch's items; without it, all are;
     `batch` `[N]`, `ptr` `[G + 1]`: of many graphs, which one a node belongs to, and where each begins;
-    `number` `[G]`: which graphs of the source they are.
+    `number` `[G]`: which graphs of the source they are;
+    `node` `[N]`: of a part of a graph, which nodes these are in the whole.
 """
 
 from __future__ import annotations

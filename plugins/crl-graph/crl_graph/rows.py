@@ -1,9 +1,9 @@
 """What encoders of graphs return: rows of the items, and the features that heads read.
 
-    `nodes` `[B, d]`: the nodes, without the shuffled ones;
-    `segment` `[B]`: which graph of the batch each belongs to;
-    `graph` `[G]`: which graphs of the source these are;
-    `node` `[B]`: the nodes' numbers in the graph.
+`nodes` `[B, d]`: the nodes, without the shuffled ones;
+`segment` `[B]`: which graph of the batch each belongs to;
+`graph` `[G]`: which graphs of the source these are;
+`node` `[B]`: the nodes' numbers in the graph.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def pooled(graph: Data, h: Tensor, how: str) -> Embeddings:
 
 
 def _columns(graph: Data) -> dict[str, Tensor]:
-    node = torch.arange(int(graph.num_nodes or 0), device=graph.edge_index.device)
+    node = getattr(graph, "node", None)
+    if node is None:
+        node = torch.arange(int(graph.num_nodes or 0), device=graph.edge_index.device)
     number = getattr(graph, "number", None)
     if number is None:
         number = node.new_zeros(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,9 @@ class Sparse:
 
 
 def _by_rows(row: Tensor, column: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
-    return torch.sparse_coo_tensor(torch.stack([row, column]), value, shape).coalesce().to_sparse_csr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls this layout a beta, once, in the middle of a run
+        return torch.sparse_coo_tensor(torch.stack([row, column]), value, shape).coalesce().to_sparse_csr()
 
 
 class _Product(torch.autograd.Function):
@@ -49,13 +52,19 @@ class _Product(torch.autograd.Function):
         return ctx.by.turned.to(gradient.dtype) @ gradient, None
 
 
-def propagation(edges: Tensor, weight: Tensor | None, nodes: int, self_loops: bool = True) -> Sparse:
+def propagation(edges: Tensor, weight: Tensor | None, nodes: int) -> Sparse:
     """D^-½ (A + I) D^-½ of edges `[2, E]` from the first row's nodes to the second's (Kipf and Welling 2017).
 
     A node that has a loop already keeps it; isolated nodes have their own alone.
     """
-    index, value = gcn_norm(edges, weight, nodes, add_self_loops=self_loops, dtype=torch.get_default_dtype())
+    index, value = gcn_norm(edges, weight, nodes, dtype=torch.get_default_dtype())
     return Sparse.of(index[1], index[0], value, (nodes, nodes))
+
+
+def weighted(edges: Tensor, weight: Tensor | None, nodes: int) -> Sparse:
+    """Edges `[2, E]` from the first row's nodes to the second's, with their weights, or 1 each."""
+    value = torch.ones(edges.shape[1], device=edges.device) if weight is None else weight
+    return Sparse.of(edges[1], edges[0], value, (nodes, nodes))
 
 
 def table(x: Tensor, normalise: bool) -> Tensor | Sparse:
@@ -79,7 +88,7 @@ class Kept:
 
     def __call__(self, make: Callable[..., Any], *of: Any) -> Any:
         versions = tuple(each._version for each in of if isinstance(each, Tensor))  # which count changes in place
-        if len(of) != len(self._of) or versions != self._versions or any(a is not b for a, b in zip(of, self._of)):  # noqa: B905
+        if versions != self._versions or len(of) != len(self._of) or not all(map(_same, of, self._of)):
             self._of, self._versions, self._made = of, versions, make(*of)
         return self._made
 
@@ -88,3 +97,7 @@ class Kept:
 
     def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
         return Kept, ()
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (not isinstance(one, Tensor) and not isinstance(other, Tensor) and bool(one == other))

@@ -8,7 +8,14 @@ from torch import Tensor
 from .adjacency import Adjacency
 
 
-def walk(graph: Adjacency, start: Tensor, length: int, p: float = 1.0, q: float = 1.0) -> Tensor:
+def walk(
+    graph: Adjacency,
+    start: Tensor,
+    length: int,
+    p: float = 1.0,
+    q: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Walks `[W, length]` from the nodes `start` `[W]`; -1 from where a walk has no edge to go on by.
 
     From t over v on to x with a chance in proportion to the weight of (v, x), times 1/p if x is t, 1 if there is an
@@ -24,13 +31,15 @@ def walk(graph: Adjacency, start: Tensor, length: int, p: float = 1.0, q: float 
         if len(able) < len(now):
             now = now[able]
         if step == 1 or p == q == 1:
-            path[able, step] = graph.draw(now)
+            path[able, step] = graph.draw(now, generator)
         else:
-            path[able, step] = _second_order(graph, path[able, step - 2], now, p, q)
+            path[able, step] = _second_order(graph, path[able, step - 2], now, p, q, generator)
     return path
 
 
-def _second_order(graph: Adjacency, before: Tensor, now: Tensor, p: float, q: float) -> Tensor:
+def _second_order(
+    graph: Adjacency, before: Tensor, now: Tensor, p: float, q: float, generator: torch.Generator | None
+) -> Tensor:
     """The next node of walkers that came from `before` to `now`."""
     top = max(1.0, 1 / q)
     back = None
@@ -42,12 +51,15 @@ def _second_order(graph: Adjacency, before: Tensor, now: Tensor, p: float, q: fl
     after = now.clone()
     left = torch.arange(len(now), device=now.device)
     while len(left):
-        here, there = before[left], graph.draw(now[left])
-        bias = torch.where(graph.have(here, there), 1.0, 1 / q)
-        bias = torch.where(there == here, min(1 / p, top), bias)
-        accepted = torch.rand(len(left), device=now.device) * top < bias
+        here, there = before[left], graph.draw(now[left], generator)
+        height = top * torch.rand(len(left), device=now.device, generator=generator)
+        # Below the lower of the two biases nobody needs to know whether there is an edge, which costs the most.
+        accepted = height < min(1.0, 1 / q)
+        asked = (~accepted).nonzero().squeeze(1)
+        accepted[asked] = graph.have(here[asked], there[asked]) == (q > 1)
+        accepted = torch.where(there == here, height < 1 / p, accepted)
         if back is not None:
-            returns = torch.rand(len(left), device=now.device) < back[left]
+            returns = torch.rand(len(left), device=now.device, generator=generator) < back[left]
             there, accepted = torch.where(returns, here, there), accepted | returns
         after[left[accepted]] = there[accepted]
         left = left[~accepted]

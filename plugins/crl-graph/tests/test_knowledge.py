@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torch_geometric.datasets
 from crl_graph.encoders.table import Table
 from crl_graph.evaluators import filtered_ranking
 from crl_graph.evaluators.filtered_ranking import FilteredRanking, filtered_ranks, ranks_among
@@ -27,8 +28,10 @@ from crl_graph.samplers.corruption import Corruption
 from crl_graph.sources.family_tree import FamilyTree
 from crl_graph.sources.networkx import NetworkX
 from crl_graph.sources.packaged import UMLS
+from crl_graph.sources.pyg_triples import PyGTriples
 from crl_graph.sources.triples import TripleFiles
 from torch import Tensor
+from torch_geometric.data import Data
 
 import crl_core as crl
 from crl_core.errors import CrlError
@@ -137,6 +140,37 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         TripleFiles(str(tmp_path))
 
 
+def graph_of(triples: list[list[int]], **more: Any) -> Data:
+    h, r, t = torch.tensor(triples).T
+    return Data(edge_index=torch.stack([h, t]), edge_type=r, **more)
+
+
+def test_triples_of_pyg(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Three files in one case, masks of one graph in the other; what training doesn't know is counted."""
+    parts = {"train": [[4, 0, 2], [2, 2, 7]], "val": [[7, 0, 4]], "test": [[4, 2, 7], [4, 1, 2], [5, 0, 2]]}
+    rows = [row for part in parts.values() for row in part]
+    places = torch.tensor([0, 0, 1, 2, 2, 2])
+    masks = {f"{name}_mask": places == i for i, name in enumerate(parts)}
+    monkeypatch.setattr(torch_geometric.datasets, "FB15k_237", lambda root, split: [graph_of(parts[split])])
+    monkeypatch.setattr(torch_geometric.datasets, "WordNet18RR", lambda root: [graph_of(rows, **masks)])
+    for name in ("FB15k_237", "WordNet18RR"):
+        with caplog.at_level(logging.WARNING, "crl"):
+            source = PyGTriples(name)  # type: ignore[arg-type]
+        assert (source.entities, source.relations) == (("2", "4", "7"), ("0", "2"))
+        assert source.items("train").data.tolist() == [[1, 0, 0], [0, 1, 2]]
+        assert source.items("test").data.tolist() == [[1, 1, 2]]
+        assert "2 triples of test" in caplog.text
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch_geometric.datasets, "WordNet18", offline)
+    with pytest.raises(CrlError, match=r"WordNet18 is not in the folder 'data'.*no network.*graph/triples"):
+        PyGTriples("WordNet18")
+    with pytest.raises(CrlError, match=r"no knowledge graph 'WordNet'.*Did you mean"):
+        PyGTriples("WordNet")  # type: ignore[arg-type]
+
+
 def test_a_source_of_other_things_is_refused() -> None:
     with pytest.raises(CrlError, match=r"NetworkX has no triples.*graph/triples"):
         trans_e(NetworkX())
@@ -171,7 +205,7 @@ def test_a_filtered_corruption_is_never_a_known_truth() -> None:
     assert known[:, 0].all(), "the first is the triple itself"
     assert valid[:, 0].all()
     assert not (known & valid)[:, 1:].any()
-    assert valid.float().mean() > 0.99, "hardly any is left out: they are drawn anew"
+    assert valid.float().mean() > 0.98, "hardly any is left out: they are drawn anew"
     # A filter that does nothing is caught.
     assert Facts.have(facts, *corrupted(tree, negatives=200, filtered=False)[:3])[:, 1:].any()
 
@@ -185,18 +219,30 @@ def test_what_is_known_at_every_place_is_left_out() -> None:
     assert not valid[:, 1:].any()
 
 
-def test_head_or_tail_by_a_coin_for_each_and_never_the_same() -> None:
+def test_head_or_tail_by_a_coin_for_each_triple_and_never_the_same_entity() -> None:
     tree = FamilyTree()
-    head, _, tail, _ = corrupted(tree, negatives=400)
-    changed_head, changed_tail = (x[:, 1:] != x[:, :1] for x in (head, tail))
-    assert not (changed_head & changed_tail).any()
-    assert (changed_head | changed_tail).all()
-    share = changed_head.float().mean(1)
-    assert ((share - 0.5).abs() < 0.12).all(), "for each triple, not for halves of the batch"
+    share = []
+    for _ in range(200):
+        head, _, tail, _ = corrupted(tree, negatives=3)
+        changed_head, changed_tail = (x[:, 1:] != x[:, :1] for x in (head, tail))
+        assert not (changed_head & changed_tail).any()
+        assert (changed_head | changed_tail).all()
+        assert (changed_head == changed_head[:, :1]).all(), "one side for all negatives of a triple"
+        share.append(changed_head[:, 0].float())
+    of_each = torch.stack(share).mean(0)
+    assert ((of_each - 0.5).abs() < 0.2).all(), "of each triple, not of halves of the batch"
+    assert abs(float(of_each.mean()) - 0.5) < 0.02
     for side in ("head", "tail"):
         only_head, _, only_tail, _ = corrupted(tree, side=side, negatives=20)
         kept = only_tail if side == "head" else only_head
         assert (kept == kept[:, :1]).all()
+
+
+def test_every_other_entity_is_drawn_alike() -> None:
+    source = KnowledgeGraph("abcde", "r", {"train": torch.tensor([[2, 0, 4]])})
+    _, _, tail, _ = corrupted(source, side="tail", negatives=40_000)
+    share = torch.bincount(tail[0, 1:], minlength=5) / 40_000
+    torch.testing.assert_close(share, torch.tensor([0.25, 0.25, 0.25, 0.25, 0.0]), rtol=0, atol=0.01)
 
 
 def test_all_tails_leave_out_other_true_ones() -> None:
@@ -340,7 +386,7 @@ def by_hand(pipeline: crl.Pipeline, source: KnowledgeGraph, split: str) -> dict[
 
 def test_ranks_are_those_counted_by_hand() -> None:
     tree = FamilyTree()
-    pipeline = trans_e(tree, size=6).pipeline
+    pipeline = trans_e(tree, size=6, distance="l1").pipeline
     with torch.no_grad():
         found, expected = filtered_ranks(pipeline, tree, "test"), by_hand(pipeline, tree, "test")
         assert {side: ranks.tolist() for side, ranks in found.items()} == expected
@@ -355,7 +401,7 @@ def test_ranks_are_those_counted_by_hand() -> None:
 def test_a_filter_of_the_wrong_triples_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the filter, and with one that leaves out the true entity's rivals of the other side, ranks differ."""
     tree = FamilyTree()
-    pipeline = trans_e(tree, size=6).pipeline
+    pipeline = trans_e(tree, size=6, distance="l1").pipeline
     expected = by_hand(pipeline, tree, "test")
     right = filtered_ranking._others
     nothing = torch.empty(0, dtype=torch.int64)
@@ -381,7 +427,7 @@ def test_equals_share_their_mean_rank_and_a_blind_score_is_in_the_middle() -> No
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = FamilyTree(held_out=60)
-    pipeline = trans_e(tree, size=6).pipeline
+    pipeline = trans_e(tree, size=6, distance="l1").pipeline
     whole = filtered_ranks(pipeline, tree, "test")
     monkeypatch.setattr(filtered_ranking, "_BLOCK", 48)
     blocks = filtered_ranks(pipeline, tree, "test")
@@ -408,6 +454,7 @@ def tail_hits(pipeline: crl.Pipeline, source: KnowledgeGraph) -> int:
         return int((filtered_ranks(pipeline, source, "test")["tail"] == 1).sum())
 
 
+@pytest.mark.slow
 def test_lre_completes_what_was_held_out() -> None:
     tree = FamilyTree()
     untrained = tail_hits(lre(tree).pipeline, tree)
@@ -417,11 +464,11 @@ def test_lre_completes_what_was_held_out() -> None:
 
 def test_trans_e_learns_the_family_tree() -> None:
     tree = FamilyTree()
-    pipeline = fitted(trans_e(tree), epochs=100)
+    pipeline = fitted(trans_e(tree))
     with torch.no_grad():
         untrained, trained = (FilteredRanking()(p, tree, "test") for p in (trans_e(tree).pipeline, pipeline))
     assert untrained["mrr"] < 0.3
-    assert trained["mrr"] > 0.45, trained
+    assert trained["mrr"] > 0.55, trained
 
 
 @pytest.mark.slow

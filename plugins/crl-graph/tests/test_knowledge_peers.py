@@ -46,7 +46,8 @@ def test_filtered_ranks_are_those_of_pykeen(norm: int) -> None:
     )
     model.entity_representations[0]._embeddings.weight.data.copy_(query["head"].weight.data[entity])
     model.relation_representations[0]._embeddings.weight.data.copy_(query["relation"].weight.data[relation])
-    assert data.testing is not None and data.validation is not None
+    assert data.testing is not None
+    assert data.validation is not None
     known = [data.training.mapped_triples, data.validation.mapped_triples]
     theirs = RankBasedEvaluator(filtered=True).evaluate(
         model, data.testing.mapped_triples, additional_filter_triples=known, use_tqdm=False, batch_size=32

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from crl_vision.encoders.conv_net import ConvNet
+from crl_vision.sources.digits import Digits
 from PIL import Image
 
+from crl_core.parts.heads.mlp import MLP
+from crl_core.parts.memories.bank import Bank
 from crl_core.protocols import View
 from crl_core.testing import conformance
 
@@ -70,8 +74,58 @@ def _nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torchvision.datasets, name, noise)
 
 
+def small() -> View:
+    return View(torch.rand(8, 3, 32, 32), {"instance": torch.arange(8)})
+
+
+def grid() -> torch.Tensor:
+    """7×7 patches of eight images, encoded."""
+    return torch.randn(8, 49, 16)
+
+
+def nine() -> torch.Tensor:
+    """The patches of eight jigsaws, encoded."""
+    return torch.randn(8, 9, 16)
+
+
+LENDS = "it holds what another memory holds, and takes nothing"
+
 test_conformance = conformance(
     "crl-vision",
-    options={"vision/arrays": arrays, "vision/folder": folder},
-    examples={"vision/conv-net": images, "vision/resnet": images},
+    options={
+        "vision/arrays": arrays,
+        "vision/folder": folder,
+        "vision/by-class": lambda: {"source": Digits(), "classes": 4},
+        "vision/vit": {"depth": 2, "width": 12},
+        "vision/w-mse": {"width": 8},  # a slice of 2 · width pairs, of 16 items
+        "vision/patchwise": lambda: {"encoder": ConvNet(4, 2)},
+        "vision/one-place": lambda: {"head": MLP(8, norm=False)},
+        "vision/borrowed": lambda: {"memory": Bank(400)},
+    },
+    examples={
+        "vision/bag-of-patches": images,
+        "vision/conv-net": images,
+        "vision/resnet": images,
+        "vision/multi-scale": small,
+        "vision/patchwise": small,
+        "vision/vit": small,
+        "vision/below": grid,
+        "vision/one-place": grid,
+        "vision/pieces": nine,
+    },
+    expected_failures={
+        ("vision/bag-of-patches", "gradient_is_right"): "visual words are counted, which has no gradient",
+        ("vision/below", "compiles_without_breaks"): "torch.compile has no model for the frozen class Embeddings",
+    }
+    | {
+        ("vision/borrowed", check): LENDS
+        for check in (
+            "holds_what_it_took",
+            "keeps_the_metadata",
+            "holds_no_gradient",
+            "owns_what_it_holds",
+            "takes_any_batch",
+            "state_through_safetensors",
+        )
+    },
 )

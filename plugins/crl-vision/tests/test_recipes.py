@@ -60,7 +60,7 @@ def digits(count: int = 8) -> View:
 
 def test_every_recipe_fills_all_columns_of_the_papers_tables() -> None:
     rows = {row["name"]: row for row in table() if row["domain"] == "vision"}
-    assert sorted(rows) == sorted(NAMES)
+    assert set(rows) > set(NAMES)
     for row in rows.values():
         assert COLUMNS == ("query", "positive", "negative", "encoder", "heads", "loss")
         assert all(row[column].strip() for column in COLUMNS)

@@ -173,7 +173,9 @@ def test_making_a_sampler_draws_nothing() -> None:
 def test_crops_are_of_their_own_size_and_area() -> None:
     batch = View(places(64, 64).data.expand(60, -1, -1, -1), {"instance": torch.arange(60)})
     plain_crop = [Augmentation(ratio=(1.0, 1.0))]
-    sampler = MultiCrop(plain_crop, size=48, small_size=20, large=2, small=3, large_area=(0.5, 1.0), small_area=(0.05, 0.2))
+    sampler = MultiCrop(
+        plain_crop, size=48, small_size=20, large=2, small=3, large_area=(0.5, 1.0), small_area=(0.05, 0.2)
+    )
     assert sampler.views == ("large-1", "large-2", "small-1", "small-2", "small-3")
     views = sampler(batch)
     for name, view in views.items():

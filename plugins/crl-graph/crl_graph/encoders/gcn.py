@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from crl_core.parts.lazy import Lazy
 from crl_core.protocols import Embeddings
 
 from ..rows import node_rows, pooled
-from ..sparse import Kept, Sparse, propagation, table
+from ..sparse import Kept, Sparse, propagation, table, weighted
 
 
 class GCN(Lazy):
@@ -25,6 +26,8 @@ class GCN(Lazy):
         depth: layers.
         activation: "prelu" with one learned slope for each layer, or "relu".
         normalise: divide each node's features by their sum first (their sizes' sum, where some are negative).
+        edges: "normalised" with a loop at every node, as Kipf and Welling do; or with the weights "as-given", as those
+            of a diffusion are.
         readout: "sum" makes one row for each graph, of the nodes' rows of all layers side by side; None, one for
             each node.
     """
@@ -35,18 +38,19 @@ class GCN(Lazy):
         depth: int = 1,
         activation: Literal["prelu", "relu"] = "prelu",
         normalise: bool = False,
+        edges: Literal["normalised", "as-given"] = "normalised",
         readout: Literal["sum", "mean"] | None = None,
     ) -> None:
         super().__init__()
         if size < 1 or depth < 1:
             raise ValueError(f"size and depth are 1 or more, not {size} and {depth}")
         self.size, self.depth, self.activation = size, depth, activation
-        self.normalise, self.readout = normalise, readout
+        self.normalise, self.edges, self.readout = normalise, edges, readout
         self._features, self._edges = Kept(), Kept()
 
     def build(self, width: int) -> None:
         widths = [width] + [self.size] * self.depth
-        weights = [torch.empty(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        weights = [torch.empty(a, b) for a, b in itertools.pairwise(widths)]
         self.weights = nn.ParameterList([nn.init.xavier_uniform_(weight) for weight in weights])
         self.biases = nn.ParameterList([torch.zeros(self.size) for _ in weights])
         self.slopes = nn.ModuleList([nn.PReLU() if self.activation == "prelu" else nn.ReLU() for _ in weights])
@@ -59,12 +63,13 @@ class GCN(Lazy):
         self.ensure_built(graph.x)
         x: Tensor | Sparse = self._features(table, graph.x, self.normalise)
         weight = getattr(graph, "edge_weight", None)
-        adjacency: Sparse = self._edges(propagation, graph.edge_index, weight, graph.num_nodes)
+        make = propagation if self.edges == "normalised" else weighted
+        adjacency: Sparse = self._edges(make, graph.edge_index, weight, graph.num_nodes)
         layers: list[Tensor] = []
         for number in range(self.depth):
             h = layers[-1] @ self.weights[number] if layers else self._first(x, graph)
-            spread = (adjacency @ h.flatten(1)).view(h.shape)
-            layers.append(self.slopes[number](spread + self.biases[number]))
+            h = (adjacency @ h.flatten(1)).view(h.shape).add_(self.biases[number])
+            layers.append(self.slopes[number](h))
         if self.readout is None:
             return node_rows(graph, layers[-1])
         return pooled(graph, torch.cat([layer[:, 0] for layer in layers], 1), self.readout)

@@ -11,7 +11,7 @@ from crl_core.pairs import Scores
 class SelfAdversarial(nn.Module):
     """-log σ(γ + s⁺) - Σ p log σ(-γ - s⁻), over negatives that weigh the more the higher they score.
 
-    Sun et al. 2019 (RotatE), equations 5 and 6, halved as in their source, for scores that are negative distances;
+    Sun et al. 2019 (RotatE), section 3.3, halved as in their source, for scores that are negative distances;
     p is the softmax of the negatives' scores times `sharpness`, and has no gradient. Of several positives, their mean.
 
     Args:

@@ -23,7 +23,7 @@ def lre(source: Source | None = None, size: int = 8) -> Recipe:
 
     Checked against: the 112 triples of the family tree, of which 12 are held out: at least 10 of these are completed,
     in the mean over 10 seeds. The loss is the negative log-likelihood of the tail among all concepts by their squared
-    distance (2001, equation 3). Where a head has several tails of a relation, the others are left out of the sum,
+    distance. Where a head has several tails of a relation, the others are left out of the sum,
     while the paper divides by their number. Differs in the optimiser: Adam.
 
     Args:

@@ -10,9 +10,11 @@ from crl_core.recipe import Recipe
 from crl_core.relation import same
 
 from ..encoders.table import Table
+from ..items import Nodes
 from ..network import network
 from ..samplers.walks import Walks
 from ..sources.networkx import NetworkX
+from ..sources.numbers_of_nodes import NumbersOfNodes
 
 
 def node2vec(
@@ -27,11 +29,13 @@ def node2vec(
     so that epochs are the paper's walks per node. Differs in the optimiser: Adam, of whole batches.
 
     Args:
-        source: of a graph; a karate club of 34 members by default.
+        source: of a graph, also one whose nodes have features; a karate club of 34 members by default.
         size: numbers in a vector; by default 128 as in the paper, and 16 for less than a thousand nodes.
         p, q: how seldom a walk steps back, and steps away.
     """
     source = source or NetworkX()
+    if isinstance(source.items(source.splits[0]), Nodes):
+        source = NumbersOfNodes(source)
     nodes = len(network(source).adjacency)
     few = nodes < 1_000
     size = size or (16 if few else 128)

@@ -19,8 +19,8 @@ def rescal(source: Source | None = None, size: int = 32, loss: Loss | None = Non
 
     Paper: Nickel, Tresp, Kriegel 2011, A Three-Way Model for Collective Learning on Multi-Relational Data
 
-    Checked against: the bilinear form itself. Differs in the loss: drawn negatives instead of a least-squares fit of
-    the whole tensor, as Le-Khac et al. 2020 count it among contrastive methods.
+    Checked against: the bilinear form itself. Differs in the loss: a softmax over drawn negatives instead of a
+    least-squares fit of the whole tensor.
 
     Args:
         source: of triples; a family tree of 24 people by default.

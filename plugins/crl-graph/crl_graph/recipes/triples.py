@@ -36,9 +36,17 @@ def of_triples(
     )
 
 
+def few(graph: KnowledgeGraph) -> bool:
+    """So few triples that an epoch is over at once."""
+    return len(graph.items(graph.splits[0])) < 1_000
+
+
 def training_for(graph: KnowledgeGraph) -> Training:
-    """Adam, without decay; a few thousand steps of few triples, 100 epochs of many."""
-    few = len(graph.items(graph.splits[0])) < 1_000
+    """Adam, without decay; 200 epochs of few triples, 100 of many."""
     return Training(
-        epochs=500 if few else 100, batch_size=32 if few else 256, learning_rate=5e-3, weight_decay=0.0, warmup=0.0
+        epochs=200 if few(graph) else 100,
+        batch_size=32 if few(graph) else 256,
+        learning_rate=5e-3,
+        weight_decay=0.0,
+        warmup=0.0,
     )

@@ -10,7 +10,6 @@ from crl_core.protocols import Source, View, Views
 
 from ..knowledge import Facts, knowledge_graph
 
-_REDRAWS = 2
 _SHARE = {"either": 0.5, "head": 1.0, "tail": 0.0}
 
 
@@ -23,9 +22,9 @@ class Corruption:
     Args:
         source: of the triples: its entities are drawn, and what it has for training is known to be true.
         negatives: false triples for each true one.
-        side: what is replaced: the head or the tail by a coin for each false triple, or always the same.
-        filtered: a false triple is never one that is known to be true: such a one is drawn anew, at most twice,
-            and is then no candidate (column `valid`).
+        side: what is replaced: the head or the tail, by a coin for each true triple, or always the same.
+        filtered: a false triple is never one that is known to be true: it is then drawn anew once, and if that is
+            known as well, it is no candidate (column `valid`).
     """
 
     views: ClassVar[tuple[str, ...]] = ("head", "relation", "tail")
@@ -63,23 +62,24 @@ class Corruption:
 
     def _corrupted(self, head: Tensor, relation: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """False heads and tails `[N, K]` for those `[N, 1]`, and which of these triples are not known to be true."""
-        shape = (len(head), self.negatives)
-        at_head = torch.rand(shape, device=head.device) < _SHARE[self.side]
-        false_head, false_tail = self._draw(head, tail, at_head)
-        if not self.filtered:
-            return false_head, false_tail, None
-        self._facts = facts = self._facts.to(head.device)
-        true = facts.have(false_head, relation, false_tail)
-        # As many times for any batch: a look at how many are left would make the host wait for a GPU.
-        for _ in range(_REDRAWS):
-            heads, tails = self._draw(head, tail, at_head)
-            false_head, false_tail = torch.where(true, heads, false_head), torch.where(true, tails, false_tail)
-            true = facts.have(false_head, relation, false_tail)
-        return false_head, false_tail, ~true
+        at_head = torch.rand(head.shape, device=head.device) < _SHARE[self.side]
+        replaced = torch.where(at_head, head, tail)
 
-    def _draw(self, head: Tensor, tail: Tensor, at_head: Tensor) -> tuple[Tensor, Tensor]:
-        entities = self._facts.entities
-        step = torch.randint(1, entities, at_head.shape, device=head.device)
-        # All the way round but one: never the entity itself.
-        other_head, other_tail = (head + step) % entities, (tail + step) % entities
-        return torch.where(at_head, other_head, head), torch.where(at_head, tail, other_tail)
+        def with_other(other: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.where(at_head, other, head), torch.where(at_head, tail, other)
+
+        other = self._other_than(replaced)
+        if not self.filtered:
+            return *with_other(other), None
+        self._facts = facts = self._facts.to(head.device)
+        # Once more for every batch: a look at whether any is left would make the host wait for a GPU.
+        heads, tails = with_other(other)
+        other = torch.where(facts.have(heads, relation, tails), self._other_than(replaced), other)
+        heads, tails = with_other(other)
+        return heads, tails, ~facts.have(heads, relation, tails)
+
+    def _other_than(self, entity: Tensor) -> Tensor:
+        """Entities `[N, K]`, each another than that of its row `[N, 1]`."""
+        shape = (len(entity), self.negatives)
+        drawn = torch.randint(self._facts.entities - 1, shape, device=entity.device)
+        return drawn + (drawn >= entity)

@@ -75,13 +75,12 @@ class Walks:
     def _counted(self) -> Tensor:
         """Sums `[N]` of the ¾ powers of how often each node is on walks, of which every node begins one."""
         graph = self._graph.to(torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)  # the same noise for every run, and after it was interrupted
         count = torch.zeros(len(graph), dtype=torch.float64, device=graph.start.device)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)  # the same noise for every seed of a run, and after every resumption
-            for first in range(0, len(graph), 1 << 16):
-                start = torch.arange(first, min(first + (1 << 16), len(graph)), device=count.device)
-                walks = walk(graph, start, self.length, self.p, self.q)
-                count += torch.bincount(walks[walks >= 0], minlength=len(graph))
+        for first in range(0, len(graph), 1 << 16):
+            start = torch.arange(first, min(first + (1 << 16), len(graph)), device=count.device)
+            walks = walk(graph, start, self.length, self.p, self.q, generator)
+            count += torch.bincount(walks[walks >= 0], minlength=len(graph))
         return (count**0.75).cumsum(0)
 
 

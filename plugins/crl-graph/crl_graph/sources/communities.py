@@ -33,8 +33,8 @@ class Communities:
         groups: int = 6,
         degree: float = 5.0,
         mixing: float = 0.4,
-        words: int = 300,
-        signal: float = 0.15,
+        words: int = 600,
+        signal: float = 0.3,
         seed: int = 0,
     ) -> None:
         if not (0 <= mixing <= 1 and 0 <= signal <= 1):

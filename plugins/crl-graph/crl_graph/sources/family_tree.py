@@ -6,7 +6,7 @@ from crl_core.errors import CrlError
 
 from ..knowledge import KnowledgeGraph
 
-# Husband, wife, their sons and daughters: two families with one and the same tree (Hinton 1986, figure 2).
+# Husband, wife, their sons and daughters: two families with one and the same tree (Hinton 1986).
 _FAMILIES = (
     (
         ("Christopher", "Penelope", ("Arthur",), ("Victoria",)),

@@ -33,8 +33,8 @@ class PyG:
 
     def __init__(
         self,
-        dataset: str = "Planetoid",
-        name: str | None = "Cora",
+        dataset: str = "KarateClub",
+        name: str | None = None,
         root: str = "data",
         features: Literal["given", "degree", "ones"] = "given",
     ) -> None:
@@ -64,8 +64,9 @@ class PyG:
     @cached_property
     def _graphs(self) -> Graphs:
         graphs = [with_features(graph, self.features) for graph in self._data]
-        missing = torch.tensor([-1])
-        return Graphs(graphs, torch.cat([missing if graph.y is None else graph.y.view(-1)[:1] for graph in graphs]).long())
+        unknown = torch.tensor([-1])
+        label = [unknown if graph.y is None else graph.y.view(-1)[:1].long() for graph in graphs]
+        return Graphs(graphs, torch.cat(label))
 
     @cached_property
     def _nodes(self) -> tuple[Data, Tensor, dict[str, Tensor]]:

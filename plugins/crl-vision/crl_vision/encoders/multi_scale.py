@@ -50,7 +50,7 @@ class MultiScale(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`[N, channels, size, size]` from 0 to 1, to maps `[N, places, channels]`, line by line, and a vector `[N, d]`.
+        """`[N, channels, size, size]` from 0 to 1, to maps `[N, places, d]`, line by line, and a vector `[N, d]`.
 
         Raises:
             CrlError: the images have other channels.

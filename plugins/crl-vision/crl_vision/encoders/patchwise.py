@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from crl_core.errors import CrlError
 from crl_core.protocols import Encoder
 
 
@@ -17,6 +18,12 @@ class Patchwise(nn.Module):
         self.encoder = encoder
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[N, C, H, W]` to `[N, d]`; patches `[N, L, C, H, W]` to `[N, L, d]`."""
-        found: Tensor = self.encoder(images.flatten(0, -4))
-        return found.unflatten(0, images.shape[:-3])
+        """`[N, C, H, W]` to `[N, d]`; patches `[N, L, C, H, W]` to `[N, L, d]`.
+
+        Raises:
+            CrlError: the encoder gives several features.
+        """
+        found = self.encoder(images.flatten(0, -4))
+        if not isinstance(found, Tensor):
+            raise CrlError(f"{type(self.encoder).__name__} gives several features of a patch: leave out its maps")
+        return found.view(*images.shape[:-3], found.shape[-1])

@@ -68,7 +68,7 @@ class ResNet(nn.Module):
             features: Tensor = self.layers(images)
             return features
         normalise, net = self.layers
-        place: Tensor = net.maxpool(net.relu(net.bn1(net.conv1(normalise(images)))))  # type: ignore[union-attr,operator]
+        place: Tensor = net.maxpool(net.relu(net.bn1(net.conv1(normalise(images)))))  # type: ignore[operator]
         found: dict[str, Tensor] = {}
         for name, layer in zip(_STAGES, (net.layer1, net.layer2, net.layer3, net.layer4), strict=True):
             place = layer(place)  # type: ignore[operator]

@@ -81,7 +81,8 @@ class TorchvisionEncoder(nn.Module):
 def _last(net: nn.Module) -> str:
     """The name of the last layer; SqueezeNet's is a convolution."""
     linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
-    return linear[-1] if linear else [n for n, module in net.named_modules() if isinstance(module, nn.Conv2d)][-1]
+    convolutions = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
+    return (linear or convolutions)[-1]
 
 
 def _replace(net: nn.Module, name: str, module: nn.Module) -> None:

@@ -63,7 +63,9 @@ class Below(Lazy):
         count, many, width = patches.shape
         side = math.isqrt(many)
         if side * side != many or side <= self.last:
-            raise CrlError(f"{many} patches are no square grid of more than {self.last} rows, which is how far ahead to look")
+            raise CrlError(
+                f"{many} patches are no square grid of more than {self.last} rows, which is how far ahead to look"
+            )
         grid = patches.view(count, side, side, width)
         place = torch.arange(many, device=patches.device).view(side, side)
         found, position, step = [], [], []
@@ -71,7 +73,7 @@ class Below(Lazy):
             # Seen from another side, what was beside is below.
             seen = context(grid.rot90(turn, (1, 2)).permute(0, 3, 1, 2)).relu().permute(0, 2, 3, 1)
             target = place.rot90(turn)
-            for rows, predict in enumerate(ahead, self.first):  # type: ignore[arg-type]
+            for rows, predict in zip(range(self.first, self.last + 1), ahead, strict=True):  # type: ignore[call-overload]
                 found.append(predict(seen[:, :-rows]).flatten(1, 2))
                 position.append(target[rows:].flatten())
                 step.append(torch.full_like(position[-1], rows))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crl_core.protocols import Head
+from crl_core.protocols import Head, Output
 
 
 class OnePlace(nn.Module):
@@ -19,12 +19,11 @@ class OnePlace(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, places: Tensor) -> Tensor:
-        """`[N, L, width]` to the head's `[N, d]`."""
+    def forward(self, places: Tensor) -> Output:
+        """`[N, L, width]` to what the head makes of `[N, width]`."""
         count, many, _ = places.shape
         if self.training:
             place = torch.randint(many, (count,), device=places.device)
         else:
             place = torch.full((count,), many // 2, device=places.device)
-        found: Tensor = self.head(places[torch.arange(count, device=places.device), place])
-        return found
+        return self.head(places[torch.arange(count, device=places.device), place])

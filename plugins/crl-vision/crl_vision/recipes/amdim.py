@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import attrs
+
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
 from crl_core.parts.heads.mlp import MLP
@@ -68,4 +70,5 @@ def amdim(
         },
         contrasts=contrasts,
     )
-    return Recipe(pipeline, source, training_for(shape))
+    # All places of all images are candidates, so an epoch takes longer.
+    return Recipe(pipeline, source, attrs.evolve(training_for(shape), epochs=30 if shape.few else 20))

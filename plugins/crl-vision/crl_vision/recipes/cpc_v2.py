@@ -60,5 +60,5 @@ def cpc_v2(
             )
         ],
     )
-    # Every image has 49 patches: a small batch is a large one.
-    return Recipe(pipeline, source, attrs.evolve(training_for(shape), batch_size=32))
+    # Every image has 49 patches: a small batch is a large one, and an epoch takes longer.
+    return Recipe(pipeline, source, attrs.evolve(training_for(shape), batch_size=16, epochs=20))

@@ -76,7 +76,7 @@ def training_for(shape: Shape) -> Training:
 
 def maps_for(shape: Shape, size: int | None) -> MultiScale:
     """The encoder with maps for images of `size`, or of the size nearest to the source's that there is."""
-    sizes = (16, 32, 64, 128)
+    sizes: tuple[Literal[16, 32, 64, 128], ...] = (16, 32, 64, 128)
     near = min(sizes, key=lambda side: abs(math.log(side / (size or shape.size))))
     if size is not None and near != size:
         raise CrlError(f"maps are made of images of 16, 32, 64 or 128 pixels, not {size}")

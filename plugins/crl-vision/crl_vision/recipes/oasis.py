@@ -14,9 +14,8 @@ from crl_core.relation import same
 
 from ..encoders.bag_of_patches import BagOfPatches
 from ..samplers.augmented import Augmented
-from ..samplers.settings import Augmentation
 from ..sources.digits import Digits
-from .defaults import Shape, training_for
+from .defaults import Shape, setting_for, training_for
 
 
 def oasis(
@@ -29,7 +28,8 @@ def oasis(
     Checked against: query · W · key with W the identity at first, no symmetry and no positive semidefiniteness asked
     for, and the hinge over triplets of labels (equation 3). The paper's margin of 1 goes with the length of its
     descriptors; these have length 1. Differs in the optimiser: batches of all triplets by SGD, which approximates the
-    passive-aggressive step of each single one. What has been learned is the score: see the evaluator `score-knn`.
+    passive-aggressive step of each single one; and images are augmented, so that the score learns what that changes.
+    What has been learned is the score alone: ask the evaluator `score-knn`.
 
     Args:
         source: of images with labels; the digits that need no download by default.
@@ -40,7 +40,7 @@ def oasis(
     source = source or Digits()
     shape = Shape(source)
     pipeline = Pipeline(
-        sampler=Augmented([Augmentation()], size=size, count=1),
+        sampler=Augmented(setting_for(shape), size=size, count=1),
         branches={"image": Branch("a", encoder=encoder or BagOfPatches(), update=Frozen())},
         contrasts=[
             Contrast(
@@ -56,5 +56,5 @@ def oasis(
     return Recipe(
         pipeline,
         source,
-        attrs.evolve(training, optimiser="sgd", learning_rate=1.0, momentum=0.0, weight_decay=0.0, warmup=0.0),
+        attrs.evolve(training, optimiser="sgd", learning_rate=10.0, momentum=0.0, weight_decay=0.0, warmup=0.0),
     )

@@ -25,7 +25,7 @@ def pirl(
     source: Source | None = None,
     encoder: Encoder | None = None,
     size: int | None = None,
-    transformation: Literal["jigsaw", "rotation"] = "jigsaw",
+    transformation: Literal["jigsaw", "rotation"] | None = None,
     share: float = 0.5,
     temperature: float = 0.07,
     negatives: int | None = None,
@@ -43,12 +43,14 @@ def pirl(
         source: of images; the digits that need no download by default.
         encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
         size: of the views in pixels; as large as the images by default.
+        transformation: by default the jigsaw, and for images up to 32 pixels, whose patches show nothing, the rotation.
         share: λ, of the transformed image's loss; the rest is the image's own.
         negatives: drawn from the bank; by default 32,000 as in the paper for a million images, and all for fewer.
     """
     source = source or Digits()
     shape = Shape(source)
     settings = setting_for(shape)
+    transformation = transformation or ("rotation" if shape.size <= 32 else "jigsaw")
     draw = negatives or (32_000 if shape.many else None)
     sampler: Sampler = Jigsaw(settings, size) if transformation == "jigsaw" else Rotated(settings, size)
     image, other = sampler.views

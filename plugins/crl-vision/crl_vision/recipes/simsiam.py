@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import attrs
+
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
 from crl_core.parts.heads.mlp import MLP
@@ -48,4 +50,8 @@ def simsiam(source: Source | None = None, encoder: Encoder | None = None, size: 
         },
         contrasts=[Contrast("prediction", "target", loss=Regression(), positive=same("instance") & ~same("view"))],
     )
-    return Recipe(pipeline, source, training_for(shape))
+    training = training_for(shape)
+    if shape.few:
+        # As for BYOL: what predicts and what is predicted come along step by step, and half the batch makes more steps.
+        training = attrs.evolve(training, batch_size=training.batch_size // 2)
+    return Recipe(pipeline, source, training)

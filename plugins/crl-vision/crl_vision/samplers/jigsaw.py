@@ -48,8 +48,7 @@ class Jigsaw:
             whole = middle(images, self.size).data
             size = (whole.shape[2], whole.shape[3])
             image, other = (
-                torch.cat([augment(some, how, size) for some in at_once(whole)])
-                for how in (self._image, self._patches)
+                torch.cat([augment(some, how, size) for some in at_once(whole)]) for how in (self._image, self._patches)
             )
             patches, cells = self._deal(other)
         order = (cells * 9 ** torch.arange(9, device=cells.device)).sum(1)
@@ -70,7 +69,9 @@ class Jigsaw:
         cell = min(height, width) // 3
         patch = self.patch or max(1, cell * 64 // 75)
         if not 1 <= patch <= cell:
-            raise CrlError(f"images of {height} × {width} have cells of {cell} pixels, too small for patches of {patch}")
+            raise CrlError(
+                f"images of {height} × {width} have cells of {cell} pixels, too small for patches of {patch}"
+            )
         cells = torch.rand(count, 9, device=images.device).argsort(1)
         within = torch.randint(0, cell - patch + 1, (2, count, 9), device=images.device)
         top = cells // 3 * (height // 3) + within[0]

@@ -54,7 +54,9 @@ class Patches:
         with torch.autocast(images.data.device.type, enabled=False):
             whole = middle(images, self.size).data
             if self._whole is not None:
-                whole = torch.cat([augment(some, self._whole, (some.shape[2], some.shape[3])) for some in at_once(whole)])
+                whole = torch.cat(
+                    [augment(some, self._whole, (some.shape[2], some.shape[3])) for some in at_once(whole)]
+                )
             patches = self._cut(whole, self.jitter)
             if self._patch is not None:
                 how, size = self._patch, patches.shape[-1]

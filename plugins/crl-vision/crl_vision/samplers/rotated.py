@@ -39,7 +39,9 @@ class Rotated:
         with torch.autocast(images.data.device.type, enabled=False):
             whole = middle(images, self.size).data
             if whole.shape[2] != whole.shape[3]:
-                raise CrlError(f"only square images keep their shape when turned; these are {list(whole.shape)}: set size")
+                raise CrlError(
+                    f"only square images keep their shape when turned; these are {list(whole.shape)}: set size"
+                )
             image, other = (
                 torch.cat([augment(some, how, some.shape[-1]) for some in at_once(whole)])
                 for how in (self._image, self._turned)

@@ -25,12 +25,7 @@ class CIFAR10:
         self.root = root
 
     def items(self, split: str) -> Images:
-        split_of(split, self.splits)
-        from torchvision import datasets
-
-        return _cifar(
-            _found("CIFAR-10", self.root, lambda: datasets.CIFAR10(self.root, train=split == "train", download=True))
-        )
+        return _cifar(10, self.root, split_of(split, self.splits))
 
 
 class CIFAR100:
@@ -46,12 +41,7 @@ class CIFAR100:
         self.root = root
 
     def items(self, split: str) -> Images:
-        split_of(split, self.splits)
-        from torchvision import datasets
-
-        return _cifar(
-            _found("CIFAR-100", self.root, lambda: datasets.CIFAR100(self.root, train=split == "train", download=True))
-        )
+        return _cifar(100, self.root, split_of(split, self.splits))
 
 
 class STL10:
@@ -77,7 +67,11 @@ class STL10:
         return Images(torch.from_numpy(found.data), {"label": torch.as_tensor(found.labels).long()})
 
 
-def _cifar(found: Any) -> Images:
+def _cifar(classes: int, root: str, split: str) -> Images:
+    from torchvision import datasets
+
+    load = getattr(datasets, f"CIFAR{classes}")
+    found = _found(f"CIFAR-{classes}", root, lambda: load(root, train=split == "train", download=True))
     images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
     return Images(images, {"label": torch.tensor(found.targets)})
 

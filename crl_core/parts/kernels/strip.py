@@ -1,0 +1,146 @@
+"""Some queries against all keys: their scores, what a loss asks of these, and the gradient that comes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .formula import Few
+from .reductions import BothWays, Count, LogSumExp, Maximum, Places, Pointwise, Reduction, Softplus
+from .task import SAFE, Task, push_pairs
+
+
+class Piece(NamedTuple):
+    """Listed pairs of a strip with one block of keys; rows are counted from the strip's first."""
+
+    block: int
+    row: Tensor
+    column: Tensor
+
+
+class Listed(NamedTuple):
+    """What the lists say of a strip: its positives, its negatives, and which pairs of the tiles are no negatives."""
+
+    positive: list[Piece]
+    negative: list[Piece]
+    out: list[Piece]
+
+
+class Strip:
+    """Queries against all keys.
+
+    Args:
+        query: `[n, D]`, some of the task's, or all.
+        highest: no score of theirs is higher, nor lower than its negative.
+        room: memory for the scores with each of the tiled blocks.
+        both: the columns' sums are asked for as well; see `BothWays`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        query: Tensor,
+        listed: Listed,
+        highest: float,
+        room: Sequence[Tensor] | None = None,
+        both: bool = False,
+    ) -> None:
+        self.task, self.query, self.listed, self.highest = task, query, listed, highest
+        shapes = [(len(query), len(task.keys[block])) for block in task.tiled]
+        rooms = [query.new_empty(n * m) for n, m in shapes] if room is None else room
+        outs = [space[: n * m].view(n, m) for space, (n, m) in zip(rooms, shapes, strict=True)]
+        self.tiles = [torch.mm(query, task.keys[b].T, out=out) for b, out in zip(task.tiled, outs, strict=True)]
+        self.values = [self._values(listed.positive), self._values(listed.negative)]
+        self.reductions = self._reduce(both) if self.tiles else []
+
+    def _values(self, pieces: Sequence[Piece]) -> Tensor:
+        """The scores of listed pairs `[P]`."""
+        found = [
+            self.tiles[self.task.tiled.index(block)][row, column]
+            if block in self.task.tiled
+            else (self.query[row] * self.task.keys[block][column]).sum(1)
+            for block, row, column in pieces
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found) if found else self.query.new_zeros(0)
+
+    def positive(self, values: Tensor) -> Few:
+        return Few(self._row(self.listed.positive), values, len(self.query), harmless=True)
+
+    def negative(self, values: Tensor) -> Few | None:
+        """None where no negatives are listed, and what is reduced are all of them."""
+        if self.reductions and not self.listed.negative:
+            return None
+        return Few(self._row(self.listed.negative), values, len(self.query))
+
+    def _row(self, pieces: Sequence[Piece]) -> Tensor:
+        if len(pieces) == 1:
+            return pieces[0].row
+        return torch.cat([self.query.new_zeros(0, dtype=torch.int64), *(piece.row for piece in pieces)])
+
+    def _reduce(self, both: bool) -> list[Reduction]:
+        """Everything that the loss asks for, over the candidates in the tiles."""
+        places: list[Places | None] = [None] * len(self.tiles)
+        for block, row, column in self.listed.out:
+            number = self.task.tiled.index(block)
+            places[number] = row, column
+            self.tiles[number][row, column] = -math.inf
+        if both:
+            return [BothWays(self.tiles[0])]
+        found: list[Reduction] = []
+        for i, (name, argument) in enumerate(self.task.asked):
+            # The last reduction may overwrite the scores.
+            mine = self.tiles if i == len(self.task.asked) - 1 else [tile.clone() for tile in self.tiles]
+            if name == "logsumexp":
+                found.append(LogSumExp(mine, argument, self.highest))
+            elif name == "sum" and argument is F.softplus and self.highest <= SAFE:
+                found.append(Softplus(mine))
+            elif name == "sum":
+                found.append(Pointwise(mine, argument, places))
+            elif name == "max":
+                found.append(Maximum(mine))
+            else:
+                found.append(Count(self.tiles, places))
+        return found
+
+    def push(
+        self, of_values: Sequence[Tensor], of_reduced: Sequence[Tensor], d_query: Tensor | None,
+        d_keys: Sequence[Tensor | None],
+    ) -> None:  # fmt: skip
+        """Adds the gradient to that of the queries `[n, D]` and of the blocks of keys.
+
+        Args:
+            of_values, of_reduced: the slopes of the loss by the listed positives' and negatives' scores, and by
+                each reduction.
+        """
+        weights: list[Tensor] = []
+        for reduction, slope in zip(self.reductions, of_reduced, strict=True):
+            if isinstance(reduction, Maximum):
+                for block, (row, column) in zip(self.task.tiled, reduction.places(), strict=True):
+                    self._push_pairs(Piece(block, row, column), slope[row], d_query, d_keys)
+            elif not isinstance(reduction, Count):
+                more = reduction.weights(slope)
+                weights = [one.add_(other) for one, other in zip(weights, more, strict=True)] if weights else more
+        for pieces, slope in zip(self.listed[:2], of_values, strict=True):
+            for piece, part in zip(pieces, torch.split(slope, [len(piece.row) for piece in pieces]), strict=True):
+                if weights and piece.block in self.task.tiled:
+                    tile = weights[self.task.tiled.index(piece.block)]
+                    tile.index_put_((piece.row, piece.column), part, accumulate=True)
+                else:
+                    self._push_pairs(piece, part, d_query, d_keys)
+        self._push_tiles(weights, d_query, d_keys)
+
+    def _push_pairs(self, piece: Piece, slope: Tensor, d_query: Tensor | None, d_keys: Sequence[Tensor | None]) -> None:
+        block, row, column = piece
+        push_pairs(slope, self.query, self.task.keys[block], row, column, d_query, d_keys[block])
+
+    def _push_tiles(self, weights: Sequence[Tensor], d_query: Tensor | None, d_keys: Sequence[Tensor | None]) -> None:
+        for block, tile in zip(self.task.tiled, weights, strict=False):
+            if d_query is not None:
+                d_query.addmm_(tile, self.task.keys[block])
+            if (d_key := d_keys[block]) is not None:
+                d_key.addmm_(tile.T, self.query)

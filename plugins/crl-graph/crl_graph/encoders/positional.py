@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from crl_core.parts.heads.linear import Linear
+from crl_core.protocols import Embeddings, Encoder
+
+
+class Positional(nn.Module):
+    """Features that any graph has, for an encoder of graphs: where nodes lie, their degrees, and which is the ego.
+
+    GCC (Qiu et al. 2020, section 3.2): the eigenvectors of the normalised Laplacian that vary least over the
+    subgraph, a learned vector for the degree, and a mark.
+
+    Args:
+        encoder: what these go through; its rows then go through one linear map.
+        size: numbers for each graph.
+        positions: eigenvectors.
+        degree: numbers for a degree; degrees from `most` on have the same.
+    """
+
+    def __init__(
+        self, encoder: Encoder, size: int = 64, positions: int = 32, degree: int = 16, most: int = 512
+    ) -> None:
+        super().__init__()
+        self.encoder, self.size, self.positions, self.degree, self.most = encoder, size, positions, degree, most
+        self.map = Linear(size)
+        self.degrees = nn.Embedding(most + 1, degree)
+
+    def forward(self, graph: Data) -> Embeddings:
+        """Graphs with `ego` `[N]`, `batch` and `ptr` to rows `[G, size]`."""
+        count = torch.bincount(graph.edge_index[1], minlength=int(graph.num_nodes or 0)).clamp(max=self.most)
+        place = eigenvectors(graph.edge_index, graph.batch, graph.ptr, self.positions).to(self.degrees.weight.dtype)
+        featured = copy.copy(graph)
+        featured.x = torch.cat([place, self.degrees(count), graph.ego.to(place.dtype).unsqueeze(1)], 1)
+        found: Embeddings = self.encoder(featured)
+        return Embeddings(self.map(found.z), found.meta)
+
+
+@torch.no_grad()
+def eigenvectors(edges: Tensor, graph: Tensor, ptr: Tensor, count: int) -> Tensor:
+    """`[N, count]`: of every graph the eigenvectors of D^-½ A D^-½ with the largest values, rows of length 1.
+
+    They are those of the normalised Laplacian with the smallest. As in GCC's source, a graph of n nodes has n - 2
+    at most, and 0 for the rest. All graphs at once, padded to the largest.
+    """
+    sizes = ptr.diff()
+    width = int(sizes.max())
+    place = torch.arange(len(graph), device=graph.device) - ptr[graph]
+    dense = torch.zeros(len(sizes), width, width, dtype=torch.float64, device=graph.device)
+    dense[graph[edges[0]], place[edges[0]], place[edges[1]]] = 1.0
+    scale = dense.sum(2).clamp(min=1).rsqrt()
+    dense = scale.unsqueeze(2) * dense * scale.unsqueeze(1)
+    # What is only there to fill up gets the lowest value of all, below -1, so that it comes last.
+    empty = torch.arange(width, device=graph.device) >= sizes.unsqueeze(1)
+    dense.diagonal(dim1=1, dim2=2).masked_fill_(empty, -2.0)
+    vectors = torch.linalg.eigh(dense)[1].flip(2)[:, :, :count]
+    column = torch.arange(vectors.shape[2], device=graph.device)
+    vectors = vectors * (column < (sizes - 2).unsqueeze(1)).unsqueeze(1)
+    return F.pad(F.normalize(vectors[graph, place], dim=1), (0, count - vectors.shape[2])).float()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+from torch_geometric.data import Data
+
+from crl_core.protocols import Embeddings, Encoder
+
+
+class TwoStructures(nn.Module):
+    """Two encoders for the two sets of edges of a graph, its own and those of a diffusion; their sum is the row.
+
+    MVGRL (Hassani and Khasahmadi 2020). Features for heads: `adjacency` and `diffusion`, the rows of each, and
+    `adjacency nodes` and `diffusion nodes`.
+
+    Args:
+        adjacency, diffusion: of the same size.
+    """
+
+    def __init__(self, adjacency: Encoder, diffusion: Encoder) -> None:
+        super().__init__()
+        self.adjacency, self.diffusion = adjacency, diffusion
+
+    def forward(self, graph: Data) -> Embeddings:
+        """A graph with `diffusion_index` `[2, E]` and `diffusion_weight` `[E]` to rows, the sum of both."""
+        spread = copy.copy(graph)
+        spread.edge_index, spread.edge_weight = graph.diffusion_index, graph.diffusion_weight
+        one, other = self.adjacency(graph), self.diffusion(spread)
+        assert isinstance(one, Embeddings)
+        assert isinstance(other, Embeddings)
+        features = {
+            **one.features,
+            "adjacency": one.z,
+            "diffusion": other.z,
+            "adjacency nodes": one.features["nodes"],
+            "diffusion nodes": other.features["nodes"],
+        }
+        return Embeddings(one.z + other.z, one.meta, features)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from crl_core.errors import CrlError
+from crl_core.evaluation.evaluate import batches, device_of
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Source
+
+
+class NextStateRanking:
+    """How near the state that a model predicts, step by step, is to the true one, among those of all episodes.
+
+    The evaluation of C-SWM (Kipf et al. 2020, section 4.3): for 1, 5 and 10 steps the share of episodes whose true
+    state is nearest (`hits@1`), and the mean of 1 / its rank (`mrr`). Of states that lie equally near, the true one
+    comes first. For items with the columns `episode` and `time`, and a head with a method `step(state, action)`.
+    """
+
+    takes: ClassVar[Literal["pipeline"]] = "pipeline"
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, steps: tuple[int, ...] = (1, 5, 10)) -> None:
+        if not steps or min(steps) < 1:
+            raise CrlError(f"steps are 1 or more, not {steps}")
+        self.steps = steps
+
+    def __call__(self, pipeline: Pipeline, source: Source, split: str) -> dict[str, float]:
+        states, actions = _episodes(pipeline, source, split)
+        step = _step(pipeline)
+        found: dict[str, float] = {}
+        state = states[:, 0]
+        for time in range(min(max(self.steps), actions.shape[1])):
+            state = step(state, actions[:, time])
+            if time + 1 in self.steps:
+                rank = ranks(state, states[:, time + 1])
+                found[f"hits@1, {time + 1} steps"] = float((rank == 1).double().mean())
+                found[f"mrr, {time + 1} steps"] = float(rank.double().reciprocal().mean())
+        return found
+
+
+def _episodes(pipeline: Pipeline, source: Source, split: str) -> tuple[Tensor, Tensor]:
+    """The states `[E, T + 1, D]` of all episodes, and their actions `[E, T]`."""
+    branch = next(iter(pipeline.branches.values()))
+    before, after, actions, episodes = [], [], [], []
+    for batch in batches(source.items(split), 1024, device_of(pipeline)):
+        if not isinstance(batch.data, dict) or not {"episode", "time"} <= set(batch.meta):
+            raise CrlError("next states are ranked for items with observation, action, next, and columns episode, time")
+        before.append(branch.representation(batch.data["observation"], pipeline.branches))
+        last = batch.meta["time"] == batch.meta["time"].max()
+        after.append(branch.representation(batch.data["next"][last], pipeline.branches))
+        actions.append(batch.data["action"])
+        episodes.append(batch.meta["episode"])
+    action, episode = torch.cat(actions), torch.cat(episodes)
+    count = int(episode.max()) + 1
+    if len(episode) % count or sum(map(len, after)) != count:
+        raise CrlError("the episodes of a split have one length, of 1,024 steps at most")
+    states = torch.cat(before).view(count, len(episode) // count, -1)
+    return torch.cat([states, torch.cat(after).unsqueeze(1)], 1), action.view(count, -1)
+
+
+def _step(pipeline: Pipeline) -> Any:
+    for branch in pipeline.branches.values():
+        if hasattr(branch.head, "step"):
+            return branch.head.step
+    raise CrlError("none of the pipeline's heads has a method step(state, action)")
+
+
+def ranks(predicted: Tensor, true: Tensor) -> Tensor:
+    """The rank of row i of `true` among all its rows by distance from row i of `predicted`; 1 is the nearest."""
+    found = []
+    for rows in torch.arange(len(true), device=true.device).split(1024):
+        distance = torch.cdist(predicted[rows], true, compute_mode="donot_use_mm_for_euclid_dist")
+        own = distance.gather(1, rows.unsqueeze(1))
+        found.append((distance < own).sum(1) + 1)
+    return torch.cat(found)

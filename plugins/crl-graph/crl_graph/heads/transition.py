@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from crl_core.errors import CrlError
+from crl_core.parts.lazy import Lazy
+from crl_core.protocols import Embeddings
+
+from ..encoders.objects import xavier
+
+
+class Transition(Lazy):
+    """Where an action leads: a graph network over all pairs of objects says how each object's state changes.
+
+    C-SWM (Kipf et al. 2020, equations 2 and 3): a perceptron on each pair, summed over the pair's other object, and
+    a perceptron on each object with its action and that sum. The last layer of the first perceptron is linear, so
+    that it is put behind the sum, and its first is a sum of two products: the same numbers for half the work.
+
+    Args:
+        objects: of the state, whose numbers stand side by side.
+        actions: of each object, one number that says which; action = object · actions + which.
+        hidden: width of both perceptrons.
+    """
+
+    def __init__(self, objects: int = 5, actions: int = 4, hidden: int = 512) -> None:
+        super().__init__()
+        self.objects, self.actions, self.hidden = objects, actions, hidden
+
+    def build(self, width: int) -> None:
+        if width % self.objects:
+            raise CrlError(f"a state of {width} numbers is not one of {self.objects} objects")
+        size, hidden = width // self.objects, self.hidden
+        self.pair = nn.Linear(2 * size, hidden)
+        self.edge = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.ReLU())
+        self.message = nn.Linear(hidden, hidden)
+        self.node = nn.Sequential(
+            nn.Linear(size + self.actions + hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, size),
+        )
+        self.apply(xavier)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Embeddings:
+        """The two queries of a step, `[B, 2, D]`: the state that its action leads to, and the state before it."""
+        state = features["state"]
+        return Embeddings(
+            torch.stack([self.step(state, features["action"]), state], 1),
+            {"truth": torch.zeros(len(state), 2, dtype=torch.int64, device=state.device)},
+        )
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        """States `[B, D]` and actions `[B]` to the states that these lead to."""
+        self.ensure_built(state)
+        objects = state.view(len(state), self.objects, state.shape[1] // self.objects)
+        told = torch.zeros(len(state), self.objects * self.actions, dtype=state.dtype, device=state.device)
+        told.scatter_(1, action.unsqueeze(1), 1.0)
+        known = torch.cat([objects, told.view(len(state), self.objects, self.actions), self._messages(objects)], -1)
+        return state + self.node(known).flatten(1)
+
+    def _messages(self, objects: Tensor) -> Tensor:
+        """What every object is told by all others, `[B, objects, hidden]`."""
+        size = objects.shape[-1]
+        mine, theirs = self.pair.weight[:, :size], self.pair.weight[:, size:]
+        pairs = (objects @ mine.T + self.pair.bias).unsqueeze(2) + (objects @ theirs.T).unsqueeze(1)
+        one, other = (~torch.eye(self.objects, dtype=torch.bool, device=objects.device)).nonzero(as_tuple=True)
+        told = self.edge(pairs[:, one, other]).unflatten(1, (self.objects, self.objects - 1))
+        found: Tensor = told.sum(2) @ self.message.weight.T + (self.objects - 1) * self.message.bias
+        return found
+
+
+class NextAndOther(nn.Module):
+    """The two keys of a step, `[B, 2, D]`: the state after it, and another step's state before; see Transition."""
+
+    def forward(self, features: Mapping[str, Tensor]) -> Embeddings:
+        after, other = features["next"], features["state"][features["other"]]
+        truth = torch.arange(2, device=after.device).expand(len(after), 2)
+        return Embeddings(torch.stack([after, other], 1), {"truth": truth})

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from crl_core.branch import Branch
+from crl_core.contrast import Contrast
+from crl_core.engine.training import Training
+from crl_core.parts.heads.mlp import MLP
+from crl_core.parts.losses.info_nce import InfoNCE
+from crl_core.parts.scores.cosine import Cosine
+from crl_core.pipeline import Pipeline
+from crl_core.protocols import Encoder, Source
+from crl_core.recipe import Recipe
+from crl_core.relation import same
+
+from ..encoders.gcn import GCN
+from ..samplers.dropped import Dropped
+from ..sources.communities import Communities
+
+
+def grace(
+    source: Source | None = None, encoder: Encoder | None = None, size: int = 128, temperature: float = 0.4
+) -> Recipe:
+    """GRACE: each node in one damaged view of the graph against itself in another, all other nodes are negatives.
+
+    Paper: Zhu, Xu, Yu, Liu, Wu, Wang 2020, Deep Graph Contrastive Representation Learning
+
+    Checked against: InfoNCE in both directions with negatives within and across views (equations 1 and 2), the
+    settings for Cora: 20 and 40 % of the edges and 30 and 40 % of the features dropped, temperature 0.4. Differs in
+    the head, whose hidden layer has ReLU for ELU.
+
+    Args:
+        source: of the nodes of one graph; a generated one that needs no download by default.
+        encoder: of nodes; by default two graph convolutions.
+    """
+    head = MLP(size, norm=False)
+    views = ("one", "other")
+    pipeline = Pipeline(
+        sampler=Dropped(edges=0.2, features=0.3, other_edges=0.4, other_features=0.4),
+        branches={
+            "nodes": Branch("a", encoder=encoder or GCN(size, depth=2, activation="relu")),
+            "nodes of b": Branch("b", tracks="nodes"),
+            "one": Branch(tap="nodes", head=head),
+            "other": Branch(tap="nodes of b", head=head),
+        },
+        contrasts=[
+            Contrast(
+                views,
+                views,
+                score=Cosine(temperature),
+                loss=InfoNCE(),
+                positive=same("node") & ~same("row"),
+            )
+        ],
+    )
+    training = Training(epochs=100, learning_rate=1e-3, weight_decay=1e-5, warmup=0.0, save_every=100)
+    return Recipe(pipeline, source or Communities(), training)
