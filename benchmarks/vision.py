@@ -72,7 +72,10 @@ def run(name: str, images: int, epochs: int, seed: int) -> dict[str, Any]:
     pipeline = crl.fit(recipe.pipeline, source, training, accelerator="cpu", devices=1, show=False).pipeline
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    knn = crl.evaluate(pipeline, source, evaluators=["knn"]).figures["knn"]["test"]
+    first = next(branch.encoder for branch in pipeline.branches.values() if branch.encoder is not None)
+    judge = "knn" if any(weight.requires_grad for weight in first.parameters()) else "score-knn"
+    found = crl.evaluate(pipeline, source, evaluators=list({"knn", judge})).figures
+    raw, knn = found["knn"]["test"]["raw"], found[judge.replace("-", "_")]["test"]
     train, test = (embed(pipeline, source.items(split)) for split in source.splits)
     linear = crl.make("evaluator", "linear")(train, test, None)["linear"]
     return {
@@ -80,7 +83,7 @@ def run(name: str, images: int, epochs: int, seed: int) -> dict[str, Any]:
         "knn": knn["trained"],
         "linear": linear,
         "untrained_knn": knn["untrained"],
-        "raw_knn": knn["raw"],
+        "raw_knn": raw,
         "seconds": seconds,
         "cpu_seconds": cpu,
         "peak_memory_mb": memory,
