@@ -80,6 +80,7 @@ def test_train_leaves_what_the_documentation_says(run: Path) -> None:
     assert data["training"]["epochs"] == 1
     assert data["pipeline"]["branches"]["query"]["encoder"] == {
         "use": "vision/conv-net", "width": 4, "stages": 4, "channels": 1, "mean": 0.5, "std": 0.25,
+        "norm": "batch",
     }  # fmt: skip
     assert set(data["requires"]) == {"crl-core", "crl-vision"}
     assert set(data["made_with"]) == {"python", "torch"}

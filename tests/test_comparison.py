@@ -32,7 +32,7 @@ def test_each_place_is_a_line_with_both_values() -> None:
     data["contrasts"].append({"query": "query", "loss": {"same_as": "contrasts.0.loss"}})
     assert str(diff(one, data)).splitlines() == [
         "branches.query.view: ['a', 'b'] → nothing",
-        "branches.query.head: core/mlp(size=6, depth=2, norm=True) → core/linear(size=4)",
+        "branches.query.head: core/mlp(size=6, depth=2, norm=True, final_norm=False) → core/linear(size=4)",
         "contrasts.0.score.temperature: 0.2 → 0.5",
         "contrasts.1: nothing → {query=query, loss=same as contrasts.0.loss}",
     ]

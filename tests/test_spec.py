@@ -192,7 +192,7 @@ def test_every_value_is_written_and_every_address_is_full() -> None:
             "query": {
                 "view": ["a", "b"],
                 "encoder": {"use": "local/perceptron", "width": 8, "inputs": 5},
-                "head": {"use": "core/mlp", "size": 6, "depth": 2, "norm": True},
+                "head": {"use": "core/mlp", "size": 6, "depth": 2, "norm": True, "final_norm": False},
                 "update": {"use": "core/shared"},
             }
         },
