@@ -46,8 +46,9 @@ def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
 
 def total(value: Tensor) -> Tensor:
     """The sum over all processes, without gradient."""
-    value = value.detach().clone()
+    value = value.detach()
     if world_size() > 1:
+        value = value.clone()
         dist.all_reduce(value)
     return value
 

@@ -64,6 +64,11 @@ class Pairs:
         return self.query.z.dim() == 3
 
     @property
+    def itself(self) -> bool:
+        """Whether the queries are the keys, and these alone."""
+        return len(self.keys) == 1 and self.keys[0].z is self.query.z
+
+    @property
     def shape(self) -> tuple[int, int]:
         """`(N, M)` or `(N, K)`: the shape of the scores."""
         return len(self.query), self.keys[0].z.shape[1] if self.per_query else sum(map(len, self.keys))
@@ -82,11 +87,11 @@ class Pairs:
 
     def masks(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Which pairs of these queries are positive and which negative: bool, `[n, M]` each."""
-        query = {name: column[rows] for name, column in self.query.meta.items()}
-        key = self.key_meta
-        if self.per_query:
-            key = {name: column[rows] for name, column in key.items()}
-        else:
+        query, key = self.query.meta, self.key_meta
+        if rows != slice(None):
+            query = {name: column[rows] for name, column in query.items()}
+            key = {name: column[rows] for name, column in key.items()} if self.per_query else key
+        if not self.per_query:
             query = {name: column.unsqueeze(-1) for name, column in query.items()}
         shape = (len(self.query.z[rows]), self.shape[1])
         positive, negative = self.positive(query, key).expand(shape), self.negative(query, key).expand(shape)
@@ -173,6 +178,12 @@ def _draw(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return index, weights.gather(1, index) / weights.sum(1, keepdim=True)
 
 
+class OfKeys(NamedTuple):
+    """Numbers `[M]` of the keys."""
+
+    vector: Tensor
+
+
 @dataclass(frozen=True, eq=False)  # as torch.compile can follow it
 class Candidates:
     """The scores `[N, M]` of some candidates of each query: its positives, or its negatives.
@@ -197,15 +208,17 @@ class Candidates:
         """Mean score; 0 where there are none."""
         return self.sum() / self.count().clamp(min=1)
 
-    def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor) -> Tensor:
+    def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor | OfKeys) -> Tensor:
         """Sum of `function(scores)`, elementwise; of the scores themselves without one.
 
-        Further vectors `[N]`, numbers of the queries, are handed to the function along with the scores.
+        Further vectors `[N]`, numbers of the queries, are handed to the function along with the scores; so are
+        those of the keys, from `Scores.of_keys`.
         """
         # What is no candidate is 0 before, so that no function can make its gradient NaN, and after.
         values = self.values.masked_fill(~self.mask, 0.0)
         if function is not None:
-            values = function(values, *(vector.unsqueeze(-1) for vector in vectors)).masked_fill(~self.mask, 0.0)
+            beside = (more.vector if isinstance(more, OfKeys) else more.unsqueeze(-1) for more in vectors)
+            values = function(values, *beside).masked_fill(~self.mask, 0.0)
         return values.sum(-1)
 
     def max(self) -> Tensor:
@@ -240,11 +253,23 @@ class Scores:
     Attributes:
         positive, negative: `Candidates`; a pair may be in neither.
         log_noise: `[N, M]`, log-probability with which each key was drawn, where keys were drawn.
+        itself: whether the keys are the queries, all of them.
     """
 
     positive: Candidates
     negative: Candidates
     log_noise: Tensor | None = None
+    itself: bool = False
+
+    def of_keys(self, vector: Tensor) -> OfKeys:
+        """Numbers `[N]` of the queries as numbers of the keys, which they are: for a loss that says `together`.
+
+        Raises:
+            CrlError: the keys are not the queries.
+        """
+        if not self.itself:
+            raise CrlError("what a key has as a query is known only where all queries are the keys: query and key alike")
+        return OfKeys(vector)
 
     def minus(self, noise: Tensor) -> Scores:
         """With this much `[N, M]` less for every score, as log-probabilities of drawn keys are."""

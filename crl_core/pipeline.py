@@ -354,8 +354,9 @@ def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> 
 
 def _with_columns(view: View, position: int, batch: int) -> View:
     """The view with the columns that every row has."""
-    like = torch.zeros(len(view), dtype=torch.int64, device=next(iter(view.meta.values())).device)
-    return View(view.data, {"view": like + position, "batch": like + batch, **view.meta})
+    device = next(iter(view.meta.values())).device
+    columns = {"view": position, "batch": batch}
+    return View(view.data, {**{k: torch.full((len(view),), v, device=device) for k, v in columns.items()}, **view.meta})
 
 
 def _full_precision(batch: View) -> torch.autocast:

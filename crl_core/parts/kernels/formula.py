@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...pairs import Candidates, Scores, Summed
+from ...pairs import Candidates, OfKeys, Scores, Summed
 
 LossOfScores = Callable[[Scores], "Tensor | Summed"]
 
@@ -35,11 +35,14 @@ class Unavailable(Exception):
 class Few:
     """The candidates of n queries as a list: `row` `[P]` says whose the scores `values` `[P]` are.
 
-    Without candidates, a query's reductions are those of nothing, or with `harmless` all zero.
+    Without candidates, a query's reductions are those of nothing, or with `harmless` all zero. Where these are all
+    queries, and the keys too, `column` `[P]` says which of them each candidate is.
     """
 
-    def __init__(self, row: Tensor, values: Tensor, queries: int, harmless: bool = False) -> None:
-        self.row, self.values, self.queries, self.harmless = row, values, queries, harmless
+    def __init__(
+        self, row: Tensor, values: Tensor, queries: int, harmless: bool = False, column: Tensor | None = None
+    ) -> None:
+        self.row, self.values, self.queries, self.harmless, self.column = row, values, queries, harmless, column
 
     @cached_property
     def one_each(self) -> bool:
@@ -64,10 +67,11 @@ class Few:
         found = self._add((values - shift[self.row]).exp()).log() + shift
         return self._empty(found)
 
-    def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor) -> Tensor:
+    def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor | OfKeys) -> Tensor:
         if function is None:
             return self._add(self.values)
-        return self._add(function(self.values, *(vector[self.row] for vector in vectors)))
+        beside = (more.vector[self.column] if isinstance(more, OfKeys) else more[self.row] for more in vectors)
+        return self._add(function(self.values, *beside))
 
     def mean(self) -> Tensor:
         return self.values if self.one_each else self._add(self.values) / self.counts.clamp(min=1)
@@ -169,7 +173,8 @@ def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
         return known[1]
     asked: list[Asked] = []
     zeros = like.new_zeros(2)
-    positive = Few(torch.arange(2, device=like.device), zeros, 2)
+    two = torch.arange(2, device=like.device)
+    positive = Few(two, zeros, 2, column=two)
     with torch.no_grad():
         _scores(loss, positive, _Listener(zeros, asked))
     # A function of the loss's own would keep it alive.
@@ -190,8 +195,9 @@ def _settings(loss: LossOfScores) -> dict[str, Any] | None:
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 
 
-def _scores(loss: LossOfScores, positive: Any, negative: Any) -> Summed:
-    found = loss(Scores(cast(Candidates, positive), cast(Candidates, negative)))
+def _scores(loss: LossOfScores, positive: Few, negative: Any) -> Summed:
+    itself = positive.column is not None
+    found = loss(Scores(cast(Candidates, positive), cast(Candidates, negative), itself=itself))
     return found if isinstance(found, Summed) else Summed(found, torch.ones_like(found))
 
 
