@@ -12,8 +12,8 @@ from ...listing import Listed
 from .formula import Few, evaluate
 from .task import SAFE, Swept, Task, highest, push_pairs
 
-TILE = 1024  # rows and columns of a tile
-_LISTED = 1 << 13  # listed pairs at a time
+TILE = 512  # rows and columns of a tile
+_LISTED = 1 << 11  # listed pairs at a time
 
 Tile = tuple[slice, slice, Tensor]
 
@@ -48,10 +48,12 @@ class _Tiles:
         self.ends = torch.searchsorted(negative.row, bounds).tolist()
         lse = self._sums(count)
         values = _products(self.query, self.key, positive)
-        row = positive.row
+        row, weight = positive.row, positive.weight
         if not self.same:
             row, values = torch.cat([row, self.first + positive.column]), torch.cat([values, values])
-        few = Few(row, values, count, harmless=True)
+            weight = None if weight is None else torch.cat([weight, weight])
+        column = positive.column if self.same else None
+        few = Few(row, values, count, harmless=True, column=column, weight=weight)
         found = evaluate(self.task.loss, few, None, [lse])
         swept = Swept(found.values, found.terms, found.counted, *self.task.gradients(self.wanted))
         d_query, (d_key,) = swept.d_query, swept.d_keys

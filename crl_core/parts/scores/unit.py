@@ -31,9 +31,11 @@ class _Unit(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
         rows, found = ctx.saved_tensors
         # What would change the length alone is taken out.
-        along = (slope * found).sum(-1, keepdim=True)
-        across = torch.addcmul(slope, found, along, value=-1 / ctx.scale**2)
-        return across / _length(rows, ctx.scale), None
+        product = slope * found
+        along = product.sum(-1, keepdim=True)
+        room = None if torch.is_grad_enabled() else product  # for what comes next, where no second derivative needs it
+        across = torch.addcmul(slope, found, along, value=-1 / ctx.scale**2, out=room)
+        return across.div_(_length(rows, ctx.scale)), None
 
 
 def _length(rows: Tensor, scale: float) -> Tensor:
