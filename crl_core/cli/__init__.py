@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 means that all went well, 1 that something is wrong, 2 that the call is."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    # What libraries tell their own callers of their future, nobody at a command line can act on.
+    warnings.simplefilter("ignore", FutureWarning)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("crl").setLevel(logging.INFO if options.verbose else logging.WARNING)

@@ -26,7 +26,10 @@ def curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
         if points:
             right.plot(*zip(*points, strict=True), color=colour, label=name)
     right.set(xlabel="step", title="the embeddings")
-    right.legend(frameon=False)
+    if right.lines:
+        right.legend(frameon=False)
+    else:
+        right.set_visible(False)  # few rows or none at a time: nobody measured how they lie
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -41,7 +44,8 @@ def bars(splits: Mapping[str, Mapping[str, float]], name: str) -> Figure:
             place = i + (j - (len(values) - 1) / 2) * 0.27
             axes.bar(place, value, 0.25, color=_COLOUR[of], label=of if i == 0 else None)
             axes.text(place, value, f"{value:.3f}", ha="center", va="bottom", fontsize=8)
-    axes.set(title=name, xticks=range(len(splits)), xticklabels=list(splits), ylim=(0, 1.1))
+    highest = max([1.0, *(value for values in splits.values() for value in values.values())])
+    axes.set(title=name, xticks=range(len(splits)), xticklabels=list(splits), ylim=(0, 1.1 * highest))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
@@ -72,12 +76,14 @@ def grid(rows: Sequence[Tensor], titles: Sequence[str], marks: Sequence[Sequence
 
 
 def maps(tables: Mapping[str, Tensor], label: Tensor | None) -> Figure:
-    """Representations `[N, d]` laid out in the plane by t-SNE, coloured by label."""
+    """Representations `[N, d]` laid out in the plane by t-SNE, coloured by label; grey where that is unknown."""
     figure = Figure(figsize=(3.2 * len(tables), 3.2), layout="constrained")
     for axes, (title, z) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         place = _plane(z)
-        colours = {} if label is None else {"c": label.numpy(), "cmap": "tab10"}
-        axes.scatter(*place.T, s=6, linewidths=0, **colours)
+        known = np.zeros(len(place), bool) if label is None else label.numpy() >= 0
+        axes.scatter(*place[~known].T, s=6, linewidths=0, color=_BLUE if label is None else _LIGHT)
+        if label is not None:
+            axes.scatter(*place[known].T, s=6, linewidths=0, c=label.numpy()[known], cmap="tab10")
         axes.set(title=title, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     return figure

@@ -25,7 +25,7 @@ from . import figures
 
 PAGE = "report.html"
 PICTURES = "figures"
-_MAPPED, _SHOWN, _NEIGHBOURS = 600, 8, 6
+_MAPPED, _FEW, _SHOWN, _NEIGHBOURS = 600, 50, 8, 6
 
 
 def write_report(path: Path, pipeline: Pipeline, untrained: Pipeline, source: Source, evaluation: Evaluation) -> Path:
@@ -58,25 +58,27 @@ def _pictures(
         "The loss while training, and how the embeddings lie on the sphere.",
         figures.curve(folder.read_metrics(path)),
     )
-    for name in ("knn", "linear"):
-        if name in evaluation.figures:
-            text = "Share of test items classified right from raw input, by the untrained encoder, by the trained one."
-            yield name, text, figures.bars(evaluation.figures[name], name)
+    shares: list[str] = [name for name in ("knn", "linear") if name in evaluation.figures]
+    text = "Share of test items classified right from raw input, by the untrained encoder, by the trained one."
+    if not shares:
+        shares, text = list(evaluation.figures)[:1], "By raw input where it says something, untrained, and trained."
+    for name in shares:
+        yield name, text, figures.bars(evaluation.figures[name], name)
     if isinstance(next(iter(pipeline.branches.values())).encoder, Named):
         return  # several encoders make a query together: items have no representation of their own
-    items = source.items(source.splits[-1])
-    chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:_MAPPED].tolist()
-    test = without_broken(items.__getitems__(chosen)).to(device_of(pipeline))
+    split, mapped = _mapped(source)
+    mapped = mapped.to(device_of(pipeline))
     seen = {}
     for of in OF:
         with suppress(NoTable):
-            seen[of] = _representations(of, pipeline, untrained, test)
-    label = test.meta["label"].cpu() if "label" in test.meta else None
+            seen[of] = _representations(of, pipeline, untrained, mapped)
+    label = mapped.meta["label"].cpu() if "label" in mapped.meta else None
     yield (
         "map",
-        f"{len(test)} items of the split {source.splits[-1]!r}, laid out in the plane by t-SNE.",
+        f"{len(mapped)} items of the split {split!r}, laid out in the plane by t-SNE.",
         figures.maps(seen, label),
     )
+    test = _sample(source, source.splits[-1], _MAPPED).to(device_of(pipeline))
     if isinstance(pipeline.sampler, Depicts):
         yield "views", "Items, and the views that training makes of them.", _views(pipeline, test)
         text = (
@@ -84,6 +86,19 @@ def _pictures(
             f"nearest to it, above by raw input, below by the trained encoder. Red: another label."
         )
         yield "neighbours", text, _neighbours(pipeline, source, test)
+
+
+def _mapped(source: Source) -> tuple[str, View]:
+    """The last split, or if that has too few items to see anything, the one that has the most."""
+    sizes = {split: len(source.items(split)) for split in source.splits}
+    split = source.splits[-1] if sizes[source.splits[-1]] >= _FEW else max(sizes, key=sizes.__getitem__)
+    return split, _sample(source, split, _MAPPED)
+
+
+def _sample(source: Source, split: str, count: int) -> View:
+    items = source.items(split)
+    chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:count].tolist()
+    return without_broken(items.__getitems__(chosen))
 
 
 @torch.no_grad()
@@ -107,9 +122,7 @@ def _views(pipeline: Pipeline, test: View) -> Figure:
 
 
 def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
-    items = source.items(source.splits[0])
-    some = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:5_000].tolist()
-    train = without_broken(items.__getitems__(some)).to(device_of(pipeline))
+    train = _sample(source, source.splits[0], 5_000).to(device_of(pipeline))
     query = _few(test, _SHOWN // 2)
     depict = pipeline.sampler.depict  # type: ignore[attr-defined]
     rows: list[Tensor] = []
