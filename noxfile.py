@@ -21,8 +21,9 @@ def group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """All tests; `nox -s tests -- -m "not slow"` leaves the slow ones out."""
     session.install(*OURS, *group("tests"))
-    # One thread for each of the processes: they share the cores.
-    session.run("pytest", "-n", str(os.cpu_count() or 1), *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    # One thread for each of the processes, which share the cores; who is done first takes over from the others.
+    workers = ("-n", str(os.cpu_count() or 1), "--dist", "worksteal")
+    session.run("pytest", *workers, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
