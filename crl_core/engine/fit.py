@@ -141,6 +141,12 @@ class _Loop:
         for batch in load(self.items, mine, training):
             if batch is not None:
                 losses = self._step(batch)
+            elif world > 1:
+                raise CrlError(
+                    f"process {rank} of {world}: not one item of its share of step {self.progress.step + 1} could be "
+                    f"used (the log names them), and the others would wait for it. Leave such items out, or take larger "
+                    f"batches"
+                )
             self._advance()
             speed = clock.speed()
             if losses is not None and batch is not None and self.progress.step % training.log_every == 0:
