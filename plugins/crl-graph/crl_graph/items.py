@@ -53,6 +53,24 @@ class Nodes:
         return [list(range(len(self)))]
 
 
+def few_labelled(graph: Data, label: Tensor, each: int, seed: int) -> dict[str, Nodes]:
+    """Splits of a graph's nodes: all for training, where `each` nodes of every label have it and the others -1.
+
+    Of the nodes without a label there, a quarter is for `val`, and the rest for `test`.
+    """
+    order = torch.randperm(len(label), generator=torch.Generator().manual_seed(seed))
+    known = torch.zeros_like(label, dtype=torch.bool)
+    for one in label.unique():
+        known[order[label[order] == one][:each]] = True
+    rest = order[~known[order]]
+    quarter = len(rest) // 4
+    return {
+        "train": Nodes(graph, torch.arange(len(label)), torch.where(known, label, -1)),
+        "val": Nodes(graph, rest[:quarter], label),
+        "test": Nodes(graph, rest[quarter:], label),
+    }
+
+
 class Graphs:
     """Many graphs one after the other in a few long tensors, from which a batch is gathered at once."""
 

@@ -63,7 +63,7 @@ def knowledge_graph(source: Source) -> KnowledgeGraph:
     if not isinstance(source, KnowledgeGraph):
         raise CrlError(
             f"{type(source).__name__} has no triples of head, relation and tail; graph/triples reads them from files, "
-            f"graph/family-tree and graph/umls have some"
+            f"graph/family-tree and graph/pykeen-triples have some"
         )
     return source
 

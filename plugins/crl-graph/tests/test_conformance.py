@@ -22,7 +22,7 @@ FILES = Path(tempfile.mkdtemp(prefix="crl-graph-"))
 
 def triple_files(name: str) -> dict[str, Any]:
     folder = FILES / name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     people = [f"{letter}{number}" for letter in "abc" for number in range(4)]
     for split, step in (("train", 1), ("valid", 2), ("test", 3)):
         lines = [f"{a}\tknows\t{b}\n" for a, b in zip(people, people[step:] + people[:step], strict=True)]
@@ -82,6 +82,9 @@ class Tiny:
 @pytest.fixture(autouse=True)
 def _nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_geometric.datasets, "FB15k_237", Tiny)
+    triple_files("pykeen/datasets/umls")
+    (FILES / "pykeen" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(FILES)
 
 
 def with_nodes() -> dict[str, Any]:
@@ -94,13 +97,10 @@ KNOWLEDGE_OPTIONS: dict[str, Any] = {
     "graph/all-tails": with_family(),
     "graph/corruption": with_family(negatives=3),
     "graph/edge-list": edge_list,
-    "graph/kinships": lambda: triple_files("kinships"),
     "graph/matrices": {"count": 24, "size": 6},
-    "graph/nations": lambda: triple_files("nations"),
     "graph/numbers-of-nodes": with_nodes,
     "graph/table": {"count": 24, "size": 6, "unit": "kept"},
     "graph/triples": lambda: triple_files("triples"),
-    "graph/umls": lambda: triple_files("umls"),
     "graph/walks": with_karate,
 }
 KNOWLEDGE_EXAMPLES: dict[str, Callable[[], Any]] = {

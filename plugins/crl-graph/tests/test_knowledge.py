@@ -27,7 +27,6 @@ from crl_graph.samplers.all_tails import AllTails
 from crl_graph.samplers.corruption import Corruption
 from crl_graph.sources.family_tree import FamilyTree
 from crl_graph.sources.networkx import NetworkX
-from crl_graph.sources.packaged import UMLS
 from crl_graph.sources.pyg_triples import PyGTriples
 from crl_graph.sources.triples import TripleFiles
 from torch import Tensor
@@ -45,10 +44,10 @@ def everything(source: KnowledgeGraph, split: str = "train") -> crl.View:
     return items.__getitems__(list(range(len(items))))
 
 
-def umls() -> UMLS:
+def umls() -> TripleFiles:
     if not (DATA / "umls").is_dir():
         pytest.skip("the triples of UMLS are not there: getdata knowledge-graphs")
-    return UMLS(str(DATA / "umls"))
+    return TripleFiles(str(DATA / "umls"))
 
 
 def all_true(source: KnowledgeGraph) -> set[tuple[int, ...]]:

@@ -10,7 +10,7 @@ from crl_graph.evaluators.filtered_ranking import FilteredRanking
 from crl_graph.losses.margin_ranking import MarginRanking
 from crl_graph.losses.self_adversarial import SelfAdversarial
 from crl_graph.recipes.trans_e import trans_e
-from crl_graph.sources.packaged import Nations
+from crl_graph.sources.pykeen_triples import PykeenTriples
 from torch import Tensor
 
 from crl_core.pairs import Scores
@@ -30,7 +30,7 @@ def test_filtered_ranks_are_those_of_pykeen(norm: int) -> None:
     from pykeen.evaluation import RankBasedEvaluator
     from pykeen.models import TransE
 
-    source, data = Nations(), Theirs()
+    source, data = PykeenTriples("nations"), Theirs()
     pipeline = trans_e(source, size=12, distance="l1" if norm == 1 else "l2").pipeline
     query: Any = pipeline.branches["query"].encoder
     model = TransE(triples_factory=data.training, embedding_dim=12, scoring_fct_norm=norm)

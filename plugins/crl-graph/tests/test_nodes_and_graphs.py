@@ -36,6 +36,7 @@ from crl_graph.samplers.unchanged import Unchanged
 from crl_graph.sources.communities import Communities
 from crl_graph.sources.families import Families
 from crl_graph.sources.pyg import PyG
+from crl_graph.sources.roles import Roles
 from crl_graph.sources.seeds import Seeds
 from crl_graph.sparse import Kept, table
 from torch import Tensor
@@ -334,20 +335,34 @@ def test_mvgrl_on_graphs_pairs_nodes_with_their_own_graph() -> None:
 # -- GCC -----------------------------------------------------------------------------------------------------
 
 
-def test_walks_with_restart_go_along_edges_and_back() -> None:
+def test_walks_with_restart_go_along_edges_and_restart_without_a_step() -> None:
     edges = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]])
     graph = Adjacency.of(edges, nodes=6)
     seed = torch.tensor([0, 5] * 500)
-    met = walked(graph, seed, torch.rand(2, 40, 1000), restart=0.3)
-    assert bool((met[1::2] == 5).all()), "a node without an edge has nowhere to go"
-    ring = met[::2]
-    back = (ring[:, 1:] == 0) & (ring[:, :-1] == 3)
-    assert bool(back.any())
-    step = (ring[:, 1:] - ring[:, :-1]).abs()
-    assert bool(((step == 1) | (step == 4) | (ring[:, 1:] == 0)).all())
-    # From the neighbours of the seed half of what goes on comes back too: .3 + .7 / 2.
-    near = (ring[:, :-1] == 1) | (ring[:, :-1] == 4)
-    assert abs(float((ring[:, 1:] == 0)[near].float().mean()) - 0.65) < 0.03
+    draw = torch.rand(2, 40, 1000)
+    met = walked(graph, seed, draw, restart=0.3)
+    assert bool((met[0] == seed).all())
+    assert bool((met[:, 1::2] == 5).all()), "a node without an edge has nowhere to go"
+    # One step after the other, as it is defined.
+    ring = met[:, ::2]
+    for step in range(40):
+        at = torch.where((draw[0, step, ::2] < 0.3) | (step == 0), 0, ring[step])
+        assert bool((((ring[step + 1] - at) % 5 == 1) | ((ring[step + 1] - at) % 5 == 4)).all()), "every step moves"
+    bare = Adjacency.of(torch.empty(2, 0, dtype=torch.int64), nodes=6)
+    assert bool((walked(bare, seed, draw, restart=0.3) == seed).all())
+
+
+def test_a_walk_of_many_restarts_still_meets_all_neighbours() -> None:
+    """Were a restart a step, 64 steps would lead to 13 nodes, and two views of a node had little in common."""
+    batch = every(Communities(nodes=600))
+    seed = torch.arange(600)
+    graph = Adjacency.of(batch.data.edge_index, 600)
+    met = walked(graph, seed, torch.rand(2, 64, 600), 0.8)
+    moved = (met[1:] != seed).float().mean()
+    assert float(moved) > 0.9
+    near = graph.have(seed.expand_as(met), met)
+    found = torch.tensor([len(column[there].unique()) for column, there in zip(met.T, near.T, strict=True)])
+    assert float((found / graph.degree.clamp(min=1)).mean()) > 0.97
 
 
 def test_a_subgraph_is_all_edges_among_what_was_met() -> None:
@@ -359,7 +374,7 @@ def test_a_subgraph_is_all_edges_among_what_was_met() -> None:
     met = walked(graph, torch.arange(90), torch.rand(2, 20, 90), 0.5)
     made = induced(graph, met, torch.arange(90))
     for number in (0, 17, 89):
-        mine = met[number].unique()
+        mine = met[:, number].unique()
         edges = made.edge_index[:, made.batch[made.edge_index[0]] == number] - made.ptr[number]
         expected = {(a, b) for a in mine.tolist() for b in mine.tolist() if (a, b) in whole}
         assert {(int(mine[a]), int(mine[b])) for a, b in edges.T.tolist()} == expected
@@ -409,6 +424,7 @@ def test_the_key_encoder_moves_without_a_gradient() -> None:
     items = made.source.items("train")
     batch = items.__getitems__(list(range(32)))
     pipeline = made.pipeline.build(batch).train()
+    pipeline.loss(items.__getitems__(list(range(32, 64))))  # which leaves its keys, to be told from
     key, query = pipeline.branches["key"].copies["encoder"], pipeline.branches["query"].encoder
     before = [weight.clone() for weight in key.parameters()]
     optimiser = torch.optim.SGD([p for p in pipeline.parameters() if p.requires_grad], lr=0.1)
@@ -422,6 +438,55 @@ def test_the_key_encoder_moves_without_a_gradient() -> None:
         torch.testing.assert_close(new, 0.99 * old + 0.01 * theirs)
     assert any(not torch.equal(a, b) for a, b in zip(before, key.parameters(), strict=True))
     assert pipeline.contrasts[0].memory.keys() is not None
+
+
+def test_both_forms_of_gcc_are_info_nce() -> None:
+    """Without a queue the batch's other nodes are negatives, and keys have a gradient; with one, its keys alone."""
+    source = small()
+    batch = source.items("train").__getitems__(list(range(0, 90, 3)))
+    e2e = gcc(source, form="e2e", size=8, depth=2).pipeline.build(batch).double().train()
+    losses = e2e.loss(batch)
+    query, key = (F.normalize(losses.embeddings[name].z, dim=1) for name in ("query", "key"))
+    assert key.requires_grad
+    torch.testing.assert_close(losses.total, F.cross_entropy(query @ key.T / 0.07, torch.arange(30)))
+    moco = gcc(source, size=8, depth=2).pipeline.build(batch).double().train()
+    held = F.normalize(moco.loss(batch).embeddings["key"].z, dim=1)  # of other nodes than the next batch's
+    later = source.items("train").__getitems__(list(range(1, 90, 3)))
+    losses = moco.loss(later)
+    query, key = (F.normalize(losses.embeddings[name].z, dim=1) for name in ("query", "key"))
+    scores = torch.cat([(query * key).sum(1, keepdim=True), query @ held.T], 1) / 0.07
+    torch.testing.assert_close(losses.total, F.cross_entropy(scores, torch.zeros(30, dtype=torch.int64)))
+    with pytest.raises(CrlError, match="moco"):
+        gcc(source, form="simclr")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["moco", "e2e"])
+def test_gcc_tells_parts_in_shapes_apart_better_than_the_untrained_encoder(form: Any) -> None:
+    torch.manual_seed(0)
+    made = gcc(form=form)
+    fitted = crl.fit(made.pipeline, made.source, made.training, accelerator="cpu", show=False)
+    blind = math.log(1 + (700 if form == "moco" else 127))
+    losses = [line["loss"] for line in fitted.metrics if "loss" in line]
+    assert losses[-1] < blind - 1.5, "a guess among all keys"
+    figures = crl.evaluate(fitted.pipeline, made.source).figures["accuracy"]["test"]
+    assert figures["trained"] > figures["untrained"] + 0.2, figures
+    assert figures["trained"] > 0.6, "the most frequent part is .14 of all"
+
+
+def test_roles_are_parts_in_shapes_that_lie_anywhere() -> None:
+    source = Roles(copies=16, noise=0.0)
+    batch = every(source)
+    assert batch.data.num_nodes == 16 * 5 * 7
+    label = source.items("test").label
+    degree = batch.data.edge_index[1].bincount()
+    # Of a star's middle, which hangs on the ring too, and of its ends; of both kinds of nodes on the ring.
+    for part, edges in ((6, 5), (7, 1), (13, 2), (14, 3)):
+        assert degree[label == part].unique().tolist() == [edges]
+    assert [int((batch.meta["label"] == part).sum()) for part in range(15)] == [10] * 15
+    apart = [set(source.items(split).chosen.tolist()) for split in ("val", "test")]
+    assert not apart[0] & apart[1]
+    assert len(apart[0] | apart[1]) == 560 - 150
 
 
 # -- parts of large graphs -----------------------------------------------------------------------------------

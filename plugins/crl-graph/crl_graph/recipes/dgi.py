@@ -46,7 +46,6 @@ def dgi(source: Source | None = None, encoder: Encoder | None = None, size: int 
                 loss=JensenShannon(),
                 positive=same("graph") & same("corrupted"),
                 negative=same("graph") & ~same("corrupted"),
-                kernel="dense",  # one query: there is no matrix to be spared
             )
         ],
     )

@@ -17,7 +17,9 @@ from ..samplers.diffusion import Diffusion
 from ..sources.communities import Communities
 
 
-def mvgrl(source: Source | None = None, size: int = 512, alpha: float = 0.2, top: int = 128) -> Recipe:
+def mvgrl(
+    source: Source | None = None, size: int = 512, alpha: float = 0.2, top: int = 128, epochs: int = 300
+) -> Recipe:
     """MVGRL for nodes: the summary of a graph's edges against the nodes of its diffusion, and the other way round.
 
     Paper: Hassani, Khasahmadi 2020, Contrastive Multi-View Representation Learning on Graphs
@@ -55,5 +57,5 @@ def mvgrl(source: Source | None = None, size: int = 512, alpha: float = 0.2, top
             Contrast("diffusion summary", "adjacency", score=score, loss=loss, positive=positive, negative=negative),
         ],
     )
-    training = Training(epochs=150, learning_rate=2e-3, weight_decay=0.0, warmup=0.0, save_every=100)
+    training = Training(epochs=epochs, learning_rate=2e-3, weight_decay=0.0, warmup=0.0, save_every=100)
     return Recipe(pipeline, source or Communities(), training)

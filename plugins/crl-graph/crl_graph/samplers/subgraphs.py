@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -15,15 +16,15 @@ from ..sparse import Kept
 class Subgraphs:
     """Two subgraphs around each node asked for: what a walk meets that returns to it again and again.
 
-    Random walk with restart, as in GCC (Qiu et al. 2020, section 3.2): from the node a walk of `steps` steps, which
-    at each goes back to it with chance `restart`, and else on to a neighbour; then the edges among all that it met.
+    Random walk with restart, as in GCC (Qiu et al. 2020, section 3.2): `steps` steps to a neighbour, each with chance
+    `restart` from the node itself and else from where the last one led; then the edges among all that it met.
     A node's features are left out; `ego` `[N]` marks the node where the walk began. All walks go on together.
     Without chance, for `clean`, a walk's steps are decided by the node's number.
     """
 
     views: ClassVar[tuple[str, ...]] = ("a", "b")
 
-    def __init__(self, steps: int = 64, restart: float = 0.8) -> None:
+    def __init__(self, steps: int = 256, restart: float = 0.8) -> None:
         if steps < 1 or not 0 <= restart < 1:
             raise ValueError(f"there is a step, and restart is from 0 to below 1; not {steps}, {restart}")
         self.steps, self.restart = steps, restart
@@ -57,23 +58,37 @@ def _seeds(batch: View) -> tuple[Tensor, Tensor]:
 
 
 def walked(graph: Adjacency, seed: Tensor, draw: Tensor, restart: float) -> Tensor:
-    """The nodes `[B, steps + 1]` of walks from `seed` `[B]`, by numbers `draw` `[2, steps, B]` from 0 to 1.
+    """The nodes `[steps + 1, B]` of walks from `seed` `[B]`, by numbers `draw` `[2, steps, B]` from 0 to 1.
 
-    Where there is no edge to go on by, a walk stays.
+    A restart takes no step of its own: the next one leads on from the seed. Were it to take one, a walk that restarts
+    four times in five would hardly move. Where there is no edge to go on by, a walk stays.
     """
-    degree, most = graph.degree, len(graph.neighbour) - 1
-    at, met = seed, [seed]
-    for back, way in zip(*draw, strict=True):
-        place = graph.start[at] + (way * degree[at]).long()
-        onward = torch.where(degree[at] > 0, graph.neighbour[place.clamp(max=most)], at) if most >= 0 else at
-        at = torch.where(back < restart, seed, onward)
-        met.append(at)
-    return torch.stack(met, 1)
+    goes_on = F.pad(draw[0] >= restart, (0, 0, 0, 1))  # from the last step there is nowhere to go on to
+    goes_on[0] = False
+    met = seed.expand(len(goes_on), -1).clone()
+    # All steps from a seed together, then all that follow one of those, and so on: as often as the longest way out.
+    step, walker = (~goes_on[:-1]).nonzero(as_tuple=True)
+    at = seed[walker]
+    while len(step):
+        at = _neighbour(graph, at, draw[1, step, walker])
+        met[step + 1, walker] = at
+        follows = goes_on[step + 1, walker]
+        step, walker, at = step[follows] + 1, walker[follows], at[follows]
+    return met
+
+
+def _neighbour(graph: Adjacency, node: Tensor, draw: Tensor) -> Tensor:
+    """The neighbour of each node that a number from 0 to 1 stands for; the node itself where it has none."""
+    start, degree = graph.start[node], graph.start[node + 1] - graph.start[node]
+    found = node.clone()
+    able = degree > 0
+    found[able] = graph.neighbour[start[able] + (draw[able] * degree[able]).long()]
+    return found
 
 
 def induced(graph: Adjacency, met: Tensor, seed: Tensor) -> Batch:
-    """The subgraphs of the different nodes in each row of `met` `[B, L]`."""
-    met = met.sort(1).values
+    """The subgraphs of the different nodes in each column of `met` `[L, B]`."""
+    met = met.T.sort(1).values
     new = torch.cat([torch.ones_like(met[:, :1], dtype=torch.bool), met[:, 1:] != met[:, :-1]], 1)
     count = new.sum(1)
     # The different nodes of each row, side by side at its beginning.

@@ -10,7 +10,7 @@ from torch_geometric.utils import to_undirected
 
 from crl_core.errors import CrlError
 
-from ..items import Nodes, checked, split_of
+from ..items import Nodes, checked, few_labelled, split_of
 
 
 class Communities:
@@ -45,21 +45,10 @@ class Communities:
         self.words, self.signal, self.seed = words, signal, seed
 
     def items(self, split: str) -> Nodes:
-        split_of(split, self.splits)
-        graph, label = self._made
-        order = torch.randperm(self.nodes, generator=torch.Generator().manual_seed(self.seed + 1))
-        place = torch.zeros_like(label)
-        for group in range(self.groups):  # its first twenty in this order have a label for training
-            mine = order[label[order] == group]
-            place[mine[20:]] = 1
-        rest = order[place[order] == 1]
-        quarter = len(rest) // 4
-        if split == "train":
-            return Nodes(graph, torch.arange(self.nodes), torch.where(place == 0, label, -1))
-        return Nodes(graph, rest[:quarter] if split == "val" else rest[quarter:], label)
+        return self._made[split_of(split, self.splits)]
 
     @cached_property
-    def _made(self) -> tuple[Data, Tensor]:
+    def _made(self) -> dict[str, Nodes]:
         generator = torch.Generator().manual_seed(self.seed)
 
         def chance(*shape: int) -> Tensor:
@@ -76,4 +65,4 @@ class Communities:
         own = (chance(self.nodes, 10) * (self.words // self.groups)).long() * self.groups + label[:, None]
         word = torch.where(chance(self.nodes, 10) < self.signal, own, (chance(self.nodes, 10) * self.words).long())
         x = torch.zeros(self.nodes, self.words).scatter_(1, word, 1.0)
-        return checked(Data(x=x, edge_index=edges)), label
+        return few_labelled(checked(Data(x=x, edge_index=edges)), label, 20, self.seed + 1)
