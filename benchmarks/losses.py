@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import math
 import os
 import time
@@ -19,8 +18,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import plain_losses
 import torch
 import torch.nn.functional as F
+from plain_losses import TEMPERATURE
+from rows import show
 from torch import Tensor
 
 import crl_core as crl
@@ -30,7 +32,8 @@ from crl_core.protocols import Problem
 from crl_core.registry.kernels import choose
 from crl_core.relation import Relation
 
-WIDTH, TEMPERATURE, CLASS = 128, 0.07, 16
+WIDTH, CLASS = 128, 16
+PATIENCE = 20.0  # seconds of two losses in turn, after which nothing more is tried
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -98,23 +101,6 @@ def labels(a: Tensor) -> Tensor:
 
 
 # -- theirs ----------------------------------------------------------------------------------------
-
-
-def plain_one_direction(a: Tensor, b: Tensor) -> Tensor:
-    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
-    return F.cross_entropy(a @ b.T / TEMPERATURE, torch.arange(len(a)))
-
-
-def plain_symmetric(a: Tensor, b: Tensor) -> Tensor:
-    scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / TEMPERATURE
-    target = torch.arange(len(a))
-    return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
-
-
-def plain_nt_xent(a: Tensor, b: Tensor) -> Tensor:
-    z = F.normalize(torch.cat([a, b]), dim=1)
-    scores = (z @ z.T / TEMPERATURE).masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)
-    return F.cross_entropy(scores, (torch.arange(len(z)) + len(a)) % len(z))
 
 
 def lightly_nt_xent() -> Loss:
@@ -188,22 +174,23 @@ class Match(NamedTuple):
 
 
 HINGE = by_class(crl.Triplet(0.2), crl.L2())
+LIFTED = by_class(crl.LiftedStructure(1.0), crl.L2())
 MATCHES: dict[str, list[Match]] = {
     "nt-xent": [
         Match(nt_xent, "lightly NTXentLoss", lightly_nt_xent),
         Match(nt_xent, "pytorch-metric-learning SupConLoss", pml_nt_xent),
-        Match(nt_xent, "torch.compile of the plain form", compiled(plain_nt_xent)),
-        Match(nt_xent, "plain torch", lambda: plain_nt_xent),
+        Match(nt_xent, "torch.compile of the plain form", compiled(plain_losses.nt_xent)),
+        Match(nt_xent, "plain torch", lambda: plain_losses.nt_xent),
     ],
     "symmetric": [
         Match(symmetric, "open_clip ClipLoss", open_clip_loss("ClipLoss", 1 / TEMPERATURE)),
-        Match(symmetric, "torch.compile of the plain form", compiled(plain_symmetric)),
-        Match(symmetric, "plain torch", lambda: plain_symmetric),
+        Match(symmetric, "torch.compile of the plain form", compiled(plain_losses.symmetric)),
+        Match(symmetric, "plain torch", lambda: plain_losses.symmetric),
     ],
     "one-direction": [
-        Match(one_direction, "F.cross_entropy", lambda: plain_one_direction),
+        Match(one_direction, "F.cross_entropy", lambda: plain_losses.one_direction),
         Match(one_direction, "sentence-transformers cached MNRL", cached_mnrl),
-        Match(one_direction, "torch.compile of the plain form", compiled(plain_one_direction)),
+        Match(one_direction, "torch.compile of the plain form", compiled(plain_losses.one_direction)),
     ],
     "sigmoid": [Match(siglip, "open_clip SigLipLoss", open_clip_loss("SigLipLoss", 1 / TEMPERATURE, -10.0))],
     "sup-con": [
@@ -225,7 +212,18 @@ MATCHES: dict[str, list[Match]] = {
             pml("TripletMarginLoss", margin=0.2),
         )
     ],
+    "lifted": [
+        Match(
+            lambda a, b: LIFTED(F.normalize(a, dim=1), b),
+            "pytorch-metric-learning LiftedStructureLoss",
+            pml("LiftedStructureLoss"),
+        )
+    ],
 }  # fmt: skip
+
+
+# Batches above which the peer, whose memory is cubic in the batch or worse, finds no room.
+MOST = {"all-triplets": 1024, "lifted": 256}
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -249,7 +247,10 @@ def seconds(one: Loss, other: Loss, batch: int) -> tuple[float, float]:
     a, b = leaves(batch)
     best = [float("inf")] * 2
     rounds = max(3, min(60, int(3e7 / batch**2)))
-    for _ in range(rounds):
+    began = time.process_time()
+    for number in range(rounds):
+        if number and time.process_time() - began > PATIENCE:
+            break
         for i, loss in enumerate((one, other)):
             start = time.process_time()
             step(loss, a, b)
@@ -291,7 +292,7 @@ def difference(one: Loss, other: Loss) -> float:
     return max(float((value - value2).abs() / value2.abs()), float((gradient - gradient2).norm() / gradient2.norm()))
 
 
-def rows(names: list[str], batches: list[int]) -> Iterator[dict[str, Any]]:
+def measured(names: list[str], batches: list[int]) -> Iterator[dict[str, Any]]:
     matches = [(name, match) for name in names for match in MATCHES[name]]
     # What is compiled comes last: it starts threads, which a child process would wait for.
     for name, (ours, peer, make, equal) in sorted(matches, key=lambda match: match[1].peer.startswith("torch.compile")):
@@ -301,12 +302,12 @@ def rows(names: list[str], batches: list[int]) -> Iterator[dict[str, Any]]:
             continue
         error = difference(ours, theirs) if equal else None
         for batch in batches:
-            if not (peer.startswith("pytorch-metric-learning Triplet") and batch > 1024):  # cubic in memory
+            if batch <= MOST.get(name, batch):
                 mine, other = seconds(ours, theirs, batch)
                 room, theirs_room = megabytes(ours, batch, peer), megabytes(theirs, batch, peer)
                 yield {
                     "loss": name, "peer": peer, "batch": batch,
-                    "time_ratio": round(mine / other, 3), "memory_ratio": known(room / theirs_room, 4),
+                    "time_ratio": round(mine / other, 6), "memory_ratio": known(room / theirs_room, 6),
                     "ours_ms": round(mine * 1e3, 2), "theirs_ms": round(other * 1e3, 2),
                     "ours_mb": known(room, 1), "theirs_mb": known(theirs_room, 1),
                     "difference": error,
@@ -333,13 +334,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    found = []
-    for row in rows(options.loss, options.batch):
-        found.append(row)
-        if not options.json:
-            print(line(row), flush=True)
-    if options.json:
-        print(json.dumps(found, indent=1))
+    show(measured(options.loss, options.batch), line, options.json)
 
 
 if __name__ == "__main__":

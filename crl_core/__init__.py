@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .parts.losses.invariant_spreading import InvariantSpreading as InvariantSpreading
     from .parts.losses.jensen_shannon import JensenShannon as JensenShannon
     from .parts.losses.lifted import Lifted as Lifted
+    from .parts.losses.lifted_structure import LiftedStructure as LiftedStructure
     from .parts.losses.local_aggregation import LocalAggregation as LocalAggregation
     from .parts.losses.margin import Margin as Margin
     from .parts.losses.margin_nce import MarginNCE as MarginNCE
@@ -90,8 +91,10 @@ if TYPE_CHECKING:
     from .registry.hooks import hook as hook
     from .relation import Relation as Relation
     from .relation import beyond as beyond
+    from .relation import near as near
     from .relation import parse as parse
     from .relation import same as same
+    from .relation import weighted as weighted
     from .relation import within as within
     from .spec import digest as digest
 
@@ -122,6 +125,7 @@ _HOMES = {
     "parts.losses.invariant_spreading": ("InvariantSpreading",),
     "parts.losses.jensen_shannon": ("JensenShannon",),
     "parts.losses.lifted": ("Lifted",),
+    "parts.losses.lifted_structure": ("LiftedStructure",),
     "parts.losses.local_aggregation": ("LocalAggregation",),
     "parts.losses.margin": ("Margin",),
     "parts.losses.margin_nce": ("MarginNCE",),
@@ -159,7 +163,7 @@ _HOMES = {
     "protocols": ("Embeddings", "Progress", "View", "Views"),
     "registry": ("make", "refresh", "register"),
     "registry.hooks": ("hook",),
-    "relation": ("Relation", "beyond", "parse", "same", "within"),
+    "relation": ("Relation", "beyond", "near", "parse", "same", "weighted", "within"),
     "spec": ("digest",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

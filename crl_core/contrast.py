@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from . import distributed
 from .errors import CrlError
 from .pairs import Pairs
+from .parts.kernels.dense import Dense
 from .parts.memories.in_batch import InBatch
 from .parts.scores.dot import Dot
 from .protocols import Embeddings, Loss, Memory, Problem, Score
@@ -94,8 +95,18 @@ class Contrast(nn.Module):
             raise CrlError("keys that are queries too are the batch's: no memory, none per query, none drawn")
         if (self.draw is not None and self.draw < 1) or self.draw_by not in ("chance", "distance"):
             raise CrlError(f'draw is 1 or more, by "chance" or "distance", not {self.draw} by {self.draw_by!r}')
+        alone = self.key == self.query and isinstance(self.memory, InBatch) and not self.symmetric
+        if self.together and (not alone or self.per_query or self.draw):
+            raise CrlError(
+                f"{type(self.loss).__name__} wants queries that are the keys: key and query alike, no memory"
+            )
         if self.key is None and isinstance(self.memory, InBatch):
             raise CrlError(f"the contrast {self.name!r} has no keys: name the key's branch, or give it a memory")
+
+    @property
+    def together(self) -> bool:
+        """Whether the loss sees all queries at once."""
+        return bool(getattr(self.loss, "together", False))
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -150,7 +161,9 @@ class Contrast(nn.Module):
         query, keys = self._rows(table)
         if self.training and not isinstance(self.memory, InBatch):
             fresh = distributed.gather(query) if self.key is None else keys[0]
-            self._fresh = Embeddings(_single(fresh.z.detach()), fresh.meta)
+            kept = getattr(self.score, "kept", None)
+            z = _single(fresh.z.detach())
+            self._fresh = Embeddings(z if kept is None else kept(z), fresh.meta)
         if not keys:
             return Term(query.z.sum() * 0, torch.tensor(len(query)))
         pairs = Pairs(query, keys, self.positive, self.negative)
@@ -158,6 +171,9 @@ class Contrast(nn.Module):
             return self._of_pairs(pairs)
         if self.loss.takes == "batch":
             return self._of_batch(pairs)
+        if self.together:
+            total, terms, ignored = self._outcome(Pairs(keys[0], keys, self.positive, self.negative))
+            return Term(total / terms.clamp(min=1), ignored)
         if self.symmetric and distributed.world_size() > 1:
             # Each process has queries of its own and everybody's keys: the way back has other sides.
             back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)
@@ -200,7 +216,9 @@ class Contrast(nn.Module):
     def _outcome(self, pairs: Pairs, symmetric: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """The sum of the loss, of how many terms, and how many queries count for nothing."""
         problem = Problem(pairs, self.score, self.loss, symmetric)
-        outcome = choose(self.kernel, problem)(problem)
+        # A compiler can't follow lists, whose length the data tell; it makes the most of the plain body.
+        plain = self.kernel == "auto" and torch.compiler.is_compiling()
+        outcome = (Dense() if plain else choose(self.kernel, problem))(problem)
         return outcome.total, outcome.terms.sum(), (~outcome.counted).sum()
 
     def _of_pairs(self, pairs: Pairs) -> Term:

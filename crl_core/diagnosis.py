@@ -13,7 +13,8 @@ from .contrast import Contrast
 from .evaluation.geometry import alignment, effective_rank, spread, uniformity
 from .pairs import Pairs
 from .parts.memories.in_batch import InBatch
-from .protocols import Embeddings, View
+from .protocols import Embeddings, Problem, View
+from .registry.kernels import choose
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -91,6 +92,17 @@ def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
     return figures, said
 
 
+@torch.no_grad()
+def information(contrast: Contrast, pairs: Pairs) -> dict[str, float]:
+    """Mutual information of queries and keys, as the loss estimates it from their scores; nothing where it doesn't."""
+    nats = getattr(contrast.loss, "nats", None)
+    if nats is None:
+        return {}
+    problem = Problem(pairs, contrast.score, nats)
+    found = choose("auto", problem)(problem)
+    return {f"{contrast.name}-nats": float(found.total / found.counted.sum())} if found.counted.any() else {}
+
+
 def _contrast(contrast: Contrast, table: dict[str, Embeddings]) -> tuple[dict[str, float], list[str]]:
     pairs = contrast.pairs(table)
     if pairs is None:
@@ -102,7 +114,7 @@ def _contrast(contrast: Contrast, table: dict[str, Embeddings]) -> tuple[dict[st
             said.append(f"{figures['duplicate keys']:.0%} of the keys occur twice: positives may stand among negatives")
     if contrast.loss.takes == "scores":
         found, more = _ranks(contrast, pairs)
-        figures, said = figures | found, said + more
+        figures, said = figures | found | information(contrast, pairs), said + more
     if not isinstance(contrast.memory, InBatch) and (held := contrast.memory.keys()) is not None:
         figures["remembered keys"] = len(held)
     return figures, said

@@ -18,6 +18,8 @@ class Listed(NamedTuple):
     row: Tensor
     column: Tensor
     but: bool
+    weight: Tensor | None = None
+    """Of every pair, where the relation is soft."""
 
     def keep(self, which: Tensor) -> Listed:
         return Listed(self.row[which], self.column[which], self.but)
@@ -28,7 +30,9 @@ class Listed(NamedTuple):
     def reversed(self) -> Listed:
         """The same pairs with rows and columns exchanged."""
         order = self.column.argsort(stable=True)
-        return Listed(self.column[order], self.row[order], self.but)
+        return Listed(
+            self.column[order], self.row[order], self.but, None if self.weight is None else self.weight[order]
+        )
 
 
 class Lister:
@@ -73,9 +77,20 @@ class Lister:
         first, second = all_but
         return None if first is None or second is None else self._union(first, second)
 
+    def weigh(self, relation: Relation, pairs: Listed | None) -> Listed | None:
+        """The same list, with the weights that a soft relation gives its pairs."""
+        if not relation.soft or pairs is None or pairs.but:
+            return pairs
+        weight = relation.weights(*self._columns(relation, pairs))
+        return pairs._replace(weight=weight if isinstance(weight, Tensor) else None)
+
     def _holds(self, relation: Relation, pairs: Listed) -> Tensor:
+        return relation(*self._columns(relation, pairs))
+
+    def _columns(self, relation: Relation, pairs: Listed) -> tuple[Columns, Columns]:
+        """The columns that it reads, of both sides of every pair."""
         names = relation.columns()
-        return relation(
+        return (
             {name: self.query[name][pairs.row] for name in names if name in self.query},
             {name: self.key[name][pairs.column] for name in names if name in self.key},
         )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +20,7 @@ from .relation import Columns, Relation
 _SHORT = 32  # pairs for every query and key, at most, in what is called a list
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False)  # as torch.compile can follow it
 class Pairs:
     """Queries with their candidate keys, and the relations that tell positives from negatives.
 
@@ -45,8 +44,9 @@ class Pairs:
     positive: Relation
     negative: Relation
     log_noise: Tensor | None = None
+    _once: list[Embeddings] = field(default_factory=list, init=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         q = self.query.z
         for block in self.keys:
             k = block.z
@@ -73,26 +73,35 @@ class Pairs:
         """`(N, M)` or `(N, K)`: the shape of the scores."""
         return len(self.query), self.keys[0].z.shape[1] if self.per_query else sum(map(len, self.keys))
 
-    @cached_property
+    @property
     def key(self) -> Tensor:
         """All blocks of keys as one tensor."""
-        return self.keys[0].z if len(self.keys) == 1 else torch.cat([block.z for block in self.keys])
+        return self._joined.z
 
-    @cached_property
+    @property
     def key_meta(self) -> Columns:
         """The columns that all blocks of keys have."""
-        first, *others = (block.meta for block in self.keys)
-        shared = [name for name in first if all(name in other for other in others)]
-        return {name: torch.cat([block.meta[name] for block in self.keys]) for name in shared} if others else first
+        return self._joined.meta
 
-    def masks(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Which pairs of these queries are positive and which negative: bool, `[n, M]` each."""
+    @property
+    def _joined(self) -> Embeddings:
+        if not self._once:
+            self._once.append(Embeddings.concat(self.keys))
+        return self._once[0]
+
+    def _columns(self, rows: slice) -> tuple[Columns, Columns]:
+        """The columns of these queries and of their keys, such that they broadcast to all pairs."""
         query, key = self.query.meta, self.key_meta
         if rows != slice(None):
             query = {name: column[rows] for name, column in query.items()}
             key = {name: column[rows] for name, column in key.items()} if self.per_query else key
         if not self.per_query:
             query = {name: column.unsqueeze(-1) for name, column in query.items()}
+        return query, key
+
+    def masks(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Which pairs of these queries are positive and which negative: bool, `[n, M]` each."""
+        query, key = self._columns(rows)
         shape = (len(self.query.z[rows]), self.shape[1])
         positive, negative = self.positive(query, key).expand(shape), self.negative(query, key).expand(shape)
         for columns in (query, key):
@@ -100,13 +109,21 @@ class Pairs:
                 positive, negative = positive & columns["valid"], negative & columns["valid"]
         return positive, negative
 
+    def weights(self, rows: slice = slice(None)) -> Tensor | None:
+        """How much each positive of these queries counts, `[n, M]`, 0 for what is none; None where all count alike."""
+        if not self.positive.soft:
+            return None
+        weight = self.positive.weights(*self._columns(rows))
+        return torch.where(self.masks(rows)[0], weight, 0.0)
+
     @cached_property
     def listed(self) -> list[tuple[Listed | None, Listed | None]]:
         """For every block of shared keys, its positive and its negative pairs as lists, where these are short."""
         found = []
         for block in self.keys:
             lister = Lister(self.query.meta, block.meta, _SHORT * (len(self.query) + len(block)))
-            found.append((lister.list(self.positive), lister.list(self.negative)))
+            positive = lister.weigh(self.positive, lister.list(self.positive))
+            found.append((positive, lister.list(self.negative)))
         return found
 
     def strips(self, scores: int = 1 << 20) -> Iterator[slice]:
@@ -132,7 +149,7 @@ class Pairs:
         return Pairs(self.keys[0], (self.query,), self.positive, self.negative)
 
     def draw(self, count: int, by: Literal["chance", "distance"] = "chance") -> Pairs:
-        """For every query one of its positives and `count` of its negatives, with replacement.
+        """For every query one of its positives, by their weights, and `count` of its negatives, with replacement.
 
         Among those that the relations allow. A query without a positive keeps none, and a query
         without a negative none of these.
@@ -148,7 +165,8 @@ class Pairs:
             positive, negative = self.masks(rows)
             weights = negative.float() if by == "chance" else negative * self._by_distance(rows)
             index, probability = _draw(weights, count)
-            first, _ = _draw(positive.float(), 1)
+            soft = self.weights(rows)
+            first, _ = _draw(positive.float() if soft is None else soft, 1)
             chosen.append(torch.cat([first, index], dim=1))
             # What log-probability the positive would have had as noise, no draw says: that of a uniform one.
             alike = negative.sum(1, keepdim=True).clamp(min=1).reciprocal()
@@ -184,16 +202,17 @@ class OfKeys(NamedTuple):
     vector: Tensor
 
 
-@dataclass(frozen=True, eq=False)  # as torch.compile can follow it
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """The scores `[N, M]` of some candidates of each query: its positives, or its negatives.
 
     Every method reduces them to one number per query, `[N]`. A loss written with these methods
-    alone runs on every kernel.
+    alone runs on every kernel. `weight` `[N, M]` is that of positives by a soft relation, and weighs their mean.
     """
 
     values: Tensor
     mask: Tensor
+    weight: Tensor | None = None
 
     def count(self) -> Tensor:
         """How many there are."""
@@ -205,8 +224,12 @@ class Candidates:
         return scaled._reduce(lambda values: values.logsumexp(-1), -math.inf)
 
     def mean(self) -> Tensor:
-        """Mean score; 0 where there are none."""
-        return self.sum() / self.count().clamp(min=1)
+        """Mean score, by the weights if there are any; 0 where there are none."""
+        if self.weight is None:
+            return self.sum() / self.count().clamp(min=1)
+        weight = self.weight.to(self.values.dtype)
+        some = weight.sum(-1)
+        return Candidates(self.values * weight, self.mask).sum() / some.masked_fill(some == 0, 1.0)
 
     def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor | OfKeys) -> Tensor:
         """Sum of `function(scores)`, elementwise; of the scores themselves without one.
@@ -268,28 +291,28 @@ class Scores:
             CrlError: the keys are not the queries.
         """
         if not self.itself:
-            raise CrlError("what a key has as a query is known only where all queries are the keys: query and key alike")
+            raise CrlError(
+                "what a key has as a query is known only where all queries are the keys: query and key alike"
+            )
         return OfKeys(vector)
 
     def minus(self, noise: Tensor) -> Scores:
         """With this much `[N, M]` less for every score, as log-probabilities of drawn keys are."""
-        less = [Candidates(side.values - noise, side.mask) for side in (self.positive, self.negative)]
+        less = [Candidates(side.values - noise, side.mask, side.weight) for side in (self.positive, self.negative)]
         return Scores(less[0], less[1])
 
     def hinges(self, margin: float) -> Summed:
         """Σ max(0, margin + s⁻ - s⁺) over all pairs of a positive and a negative, and how many are above 0.
 
-        By sorting the negatives and searching each positive's place among them: N·M log M, not N·P·M.
+        By sorting the positives and searching each negative's place among them: N·M log P, not N·P·M.
         """
-        ordered, (positive, some) = self._ordered(), self._positives()
-        edge = positive - margin
-        passed = torch.searchsorted(ordered, edge)
-        active = (ordered.shape[-1] - passed).masked_fill(~some, 0)
-        # In float64, since what is left of long sums is a difference of two.
-        sums = F.pad(ordered.double().masked_fill(ordered.isinf(), 0.0).cumsum(-1), (1, 0))
-        above = sums[..., -1:] - sums.gather(-1, passed)
-        value = torch.where(active > 0, above - active * edge, 0.0).sum(-1)
-        return Summed(value.to(edge.dtype), active.sum(-1).to(edge.dtype))
+        value = self.negative.values  # asked for first: bodies that see them only in tiles then know that they can't
+        positive, some = self._positives()
+        edge = (positive - margin).masked_fill(~some, math.inf).sort(-1).values
+        passed = torch.searchsorted(edge.detach(), value.detach()).masked_fill(~self.negative.mask, 0)
+        sums = F.pad(edge.masked_fill(edge.isinf(), 0.0).cumsum(-1), (1, 0))
+        found = (passed * value - sums.gather(-1, passed)).masked_fill(passed == 0, 0.0)
+        return Summed(found.sum(-1), passed.sum(-1).to(value.dtype))
 
     def semi_hard_hinges(self, margin: float) -> Summed:
         """Σ over positives of max(0, margin + s⁻ - s⁺) with the highest s⁻ below s⁺, and how many have one."""

@@ -287,7 +287,7 @@ class Pipeline(nn.Module):
         for contrast in self.contrasts:
             # Of several processes, one alone may have few rows, and checking is collective.
             few = distributed.world_size() == 1 and len(table[contrast.branches[0]]) <= 16
-            if self.batches <= 1 or few:
+            if (self.batches <= 1 or few) and not torch.compiler.is_compiling():
                 contrast.check(table)
             term = contrast(table)
             total = total + contrast.weight * term.value
@@ -298,7 +298,7 @@ class Pipeline(nn.Module):
             terms[penalty.name] = value.detach()
         assert isinstance(total, Tensor)
         # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
-        if total.device.type == "cpu" and not total.isfinite():
+        if total.device.type == "cpu" and not torch.compiler.is_compiling() and not total.isfinite():
             raise CrlError(not_finite(terms, table))
         return Losses(total, terms, ignored, table)
 

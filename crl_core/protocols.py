@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .pairs import Pairs, Scores, Summed
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)  # not frozen, which torch.compile can't follow, nor a dataclass, which Lightning would copy
 class View:
     """One view of a batch: what an encoder takes, and columns of metadata for its N rows.
 
@@ -58,7 +58,7 @@ def _move(data: Any, device: torch.device | str, non_blocking: bool) -> Any:
     return data
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Embeddings:
     """A table of vectors with the metadata of every row.
 
@@ -204,7 +204,8 @@ class Head(Protocol):
 class Score(Protocol):
     """An `nn.Module`: how close queries and keys are; higher means closer (kind `score`).
 
-    A score that is a matrix product in disguise also has `factors`.
+    A score that is a matrix product in disguise also has `factors`. One that has `kept(key)` says so how a memory is to
+    hold keys: with the same scores, and less left to do.
     """
 
     def __call__(self, query: Tensor, key: Tensor, /) -> Tensor:
@@ -227,6 +228,9 @@ class Loss(Protocol):
         "batch": `loss(query, key) -> scalar` of the same pairs all together, of all processes, for
             losses of their statistics;
         "embeddings": `loss(embeddings) -> scalar` of one branch: a penalty.
+
+    A loss on scores whose attribute `together` is True isn't row by row: it is handed all queries, of all
+    processes, at once, and the keys are these queries; so it may ask for `scores.of_keys`.
     """
 
     @property

@@ -4,7 +4,12 @@
     negative = same("clip") & beyond("time", 10)
 
 A relation prints as it is written, and `parse` reads that text back. It is evaluated on any
-block of queries and keys, so no mask of all pairs has to exist.
+block of queries and keys, so no mask of all pairs has to exist. A soft one also says how much
+each positive counts among those of its query.
+
+    positive = near("age", 5) & ~same("row")
+    positive = same("label") & weighted("confidence") & ~same("row")
+
 (The similarity distribution of Le-Khac et al. 2020, definition 2.)
 """
 
@@ -47,6 +52,15 @@ class Relation:
     def __bool__(self) -> bool:
         # `a and b` would silently be `b`.
         raise RelationError("a relation has no truth value: combine with &, | and ~, not with and, or, not")
+
+    @property
+    def soft(self) -> bool:
+        """Whether it has weights."""
+        return False
+
+    def weights(self, query: Columns, key: Columns) -> Tensor | float:
+        """How much each pair for which it holds counts, above 0; of the same shape as the yes or no, or 1 for all."""
+        return 1.0
 
     def columns(self) -> frozenset[str]:
         """The names of the columns that it reads."""
@@ -141,6 +155,61 @@ class Beyond(Relation):
 
 
 @attrs.frozen
+class Near(Relation):
+    """Pairs by how little `column` differs: the weight is exp(-½ (difference / width)²), as long as that is above 0."""
+
+    column: str
+    width: float
+
+    def __attrs_post_init__(self) -> None:
+        _check_distance(self.width)
+        if not self.width:
+            raise RelationError("a width is above 0: `same` is what has none")
+
+    def __str__(self) -> str:
+        return f"near({_quoted(self.column)}, {self.width!r})"
+
+    @property
+    def soft(self) -> bool:
+        return True
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+    def weights(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return (-((a - b) / self.width).square() / 2).exp()
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return self.weights(query, key) > 0
+
+
+@attrs.frozen
+class Weighted(Relation):
+    """Pairs of rows whose numbers in `column` are above 0; the weight is their product."""
+
+    column: str
+
+    def __str__(self) -> str:
+        return f"weighted({_quoted(self.column)})"
+
+    @property
+    def soft(self) -> bool:
+        return True
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+    def weights(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return a * b
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return (a > 0) & (b > 0)
+
+
+@attrs.frozen
 class And(Relation):
     """Both."""
 
@@ -155,6 +224,13 @@ class And(Relation):
 
     def columns(self) -> frozenset[str]:
         return self.left.columns() | self.right.columns()
+
+    @property
+    def soft(self) -> bool:
+        return self.left.soft or self.right.soft
+
+    def weights(self, query: Columns, key: Columns) -> Tensor | float:
+        return self.left.weights(query, key) * self.right.weights(query, key)
 
     def __call__(self, query: Columns, key: Columns) -> Tensor:
         return self.left(query, key) & self.right(query, key)
@@ -173,6 +249,14 @@ class Or(Relation):
 
     def columns(self) -> frozenset[str]:
         return self.left.columns() | self.right.columns()
+
+    @property
+    def soft(self) -> bool:
+        return self.left.soft or self.right.soft
+
+    def weights(self, query: Columns, key: Columns) -> Tensor | float:
+        left, right = (side(query, key) * side.weights(query, key) for side in (self.left, self.right))
+        return left.maximum(right)
 
     def __call__(self, query: Columns, key: Columns) -> Tensor:
         return self.left(query, key) | self.right(query, key)
@@ -209,10 +293,22 @@ def beyond(column: str, distance: float) -> Relation:
     return Beyond(column, distance)
 
 
+def near(column: str, width: float) -> Relation:
+    """Pairs whose `column` differs by little, weighed by a bell curve of that width (Dufumier et al. 2021)."""
+    return Near(column, width)
+
+
+def weighted(column: str) -> Relation:
+    """Pairs weighed by both rows' numbers in `column`, such as how sure their labels are."""
+    return Weighted(column)
+
+
 _WORDS: dict[str, tuple[type[Relation], tuple[type | tuple[type, ...], ...]]] = {
     "same": (Same, (str,)),
     "within": (Within, (str, (int, float))),
     "beyond": (Beyond, (str, (int, float))),
+    "near": (Near, (str, (int, float))),
+    "weighted": (Weighted, (str,)),
 }
 _LONGEST = 1_000  # characters; keeps Python's own parser far from its depth limits
 
@@ -220,7 +316,7 @@ _LONGEST = 1_000  # characters; keeps Python's own parser far from its depth lim
 def parse(text: str) -> Relation:
     """The relation that prints as `text`.
 
-    Only `same`, `within`, `beyond`, `&`, `|`, `~` and brackets exist; nothing is evaluated.
+    Only the functions above, `&`, `|`, `~` and brackets exist; nothing is evaluated.
 
     Raises:
         RelationError: the text is anything else; it names the place.
@@ -246,7 +342,7 @@ def _build(node: ast.expr, text: str) -> Relation:
             return Not(_build(operand, text))
         case ast.Call(func=ast.Name(id=word), args=args, keywords=[]):
             return _call(word, args, text)
-    raise _unreadable(node, text, "expected same(…), within(…), beyond(…) joined by &, | and ~")
+    raise _unreadable(node, text, f"expected {', '.join(f'{word}(…)' for word in _WORDS)} joined by &, | and ~")
 
 
 def _call(word: str, args: list[ast.expr], text: str) -> Relation:

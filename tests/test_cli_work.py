@@ -286,6 +286,24 @@ def test_evaluate_prints_a_table_and_takes_a_choice(run: Path, ok: Call) -> None
     assert [line[:12].strip() for line in lines[1:]] == ["knn, clean", "knn, moved"]
 
 
+def test_evaluate_transfers_to_other_data(run: Path, tmp_path: Path, ok: Call, wrong: Call) -> None:
+    """Trained on upright digits: told apart lying on their side, on splits of which one is learned from."""
+    arrays = {}
+    for split, ours in (("train", "train"), ("test", "moved")):
+        items = Digits().items(ours)
+        view = items.__getitems__(list(range(min(len(items), 300))))
+        arrays[f"{split}_images"] = view.data.rot90(1, (2, 3)).permute(0, 2, 3, 1).numpy()
+        arrays[f"{split}_labels"] = view.meta["label"].numpy()
+    np.savez(tmp_path / "lying.npz", **arrays)
+    call = ("evaluate", run, "--source", "vision/arrays", "--set", f"path={tmp_path / 'lying.npz'}", "--only", "knn")
+    found = json.loads(ok(*call, "--json"))["knn"]
+    assert list(found) == ["test"]
+    assert list(found["test"]) == OF
+    assert found["test"]["trained"] > 0.2
+    assert "--set is for another source: name it with --source" in wrong("evaluate", run, "--set", "path=x.npz")
+    assert "no source named 'vision/array'" in wrong("evaluate", run, "--source", "vision/array")
+
+
 def test_evaluate_says_what_is_wrong(run: Path, tmp_path: Path, wrong: Call) -> None:
     assert f"{tmp_path} is no run: it has no spec.toml" in wrong("evaluate", tmp_path)
     assert "nowhere is no run" in wrong("evaluate", "nowhere", "--json")

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,26 @@ def sup_con() -> Pipeline:
         AsDrawn(), encoder=Perceptron(norm=False), score=crl.Cosine(0.3), loss="info-nce",
         positive=same("label") & ~same("row"),
     )  # fmt: skip
+
+
+def prototypes() -> Pipeline:
+    return Pipeline(
+        AsDrawn(),
+        branches={"query": Branch(("a", "b"), encoder=Perceptron(norm=False), head=crl.Unit(crl.MLP(6, norm=False)))},
+        contrasts=[
+            Contrast(
+                "query", None, loss=crl.InfoNCE(), positive=same("cluster"),
+                memory=crl.Prototypes(4, branch="query", warmup=0),
+            )
+        ],
+    )  # fmt: skip
+
+
+def lifted_structure() -> Pipeline:
+    pipeline = sup_con()
+    contrast = pipeline.contrasts[0]
+    contrast.loss, contrast.score = crl.LiftedStructure(2.0), crl.L2()
+    return pipeline
 
 
 def queued() -> Pipeline:
@@ -153,6 +174,14 @@ METHODS: dict[str, Callable[[], Pipeline]] = {
     "negative sampling": lambda: on_scores(crl.NegativeSampling()),
     "pair": lambda: on_scores(crl.Pair(), score=crl.L2()),
     "lifted": lambda: on_scores(crl.Lifted(2.0), score=crl.L2()),
+    "lifted structure": lifted_structure,
+    "prototypes": prototypes,
+    "nce": lambda: on_scores(crl.NCE(), positive=same("instance"), draw=3),
+    "nce with an estimated normaliser": lambda: on_scores(crl.NCE("first-batch"), positive=same("instance"), draw=3),
+    "ranking-nce": lambda: on_scores(crl.RankingNCE(), positive=same("label"), draw=5),
+    "soft weights": lambda: on_scores(
+        crl.InfoNCE(), positive=crl.near("label", 1.0), negative=~crl.near("label", 1.0) | same("instance")
+    ),
     "margin": lambda: on_scores(crl.Margin(), score=crl.L2()),
     "semi-hard triplets": lambda: on_scores(crl.Triplet(0.5, mining="semi-hard")),
     "easy positives": lambda: on_scores(crl.Triplet(0.5, mining="easy-positive", form="soft")),
@@ -165,11 +194,26 @@ METHODS: dict[str, Callable[[], Pipeline]] = {
 }  # fmt: skip
 
 
+def first_ones(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """In place of a draw: the first of those that could be drawn, which are the same in however many processes."""
+    index = weights.sign().argsort(dim=1, descending=True, stable=True)[:, :count]
+    return index, weights.gather(1, index) / weights.sum(1, keepdim=True)
+
+
 def gradients(name: str, share: tuple[int, int]) -> Found:
     """Loss and gradients of three steps of gradient descent on a share of the batches."""
+    with unittest.mock.patch("crl_core.pairs._draw", first_ones):
+        return _gradients(name, share)
+
+
+def _gradients(name: str, share: tuple[int, int]) -> Found:
     torch.manual_seed(3)
     pipeline = METHODS[name]().double().build(joined())
     torch.manual_seed(distributed.rank())  # what is drawn from now on is each process's own
+    if isinstance(pipeline.contrasts[0].memory, crl.Prototypes):
+        items = Embeddings.concat([Embeddings(joined(step).data, joined(step).meta) for step in range(3)])
+        views = pipeline.sampler(View(items.z, items.meta))
+        pipeline.on_epoch(Progress(0, 3, 0, 1), lambda branch: pipeline.embed(views, branch)[branch].rows())
     trained = [(key, parameter) for key, parameter in pipeline.named_parameters() if parameter.requires_grad]
     found: Found = {}
     for step in range(3):
@@ -188,8 +232,8 @@ def gradients(name: str, share: tuple[int, int]) -> Found:
         pipeline.on_step()
     held = pipeline.contrasts[0].memory.keys()
     if held is not None:
-        found |= {f"{name}/held": held.z, f"{name}/held/instance": held.meta["instance"]}
-        found[f"{name}/held/batch"] = held.meta["batch"]
+        columns = {key: column for key, column in held.meta.items() if key != "row"}  # other numbers on other processes
+        found |= {f"{name}/held": held.z, **{f"{name}/held/{key}": column for key, column in columns.items()}}
     return {key: value.contiguous() for key, value in found.items()}
 
 
@@ -365,11 +409,11 @@ def test_many_processes_have_the_loss_and_the_gradient_of_one(name: str, ranks: 
         torch.testing.assert_close(torch.stack(values).mean(0), expected[place], rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize(("name", "size"), [("queue", 30), ("bank", 36)])
+@pytest.mark.parametrize(("name", "size"), [("queue", 30), ("bank", 36), ("prototypes", 4)])
 def test_a_memory_holds_the_same_keys_everywhere(name: str, size: int, ranks: list[Found]) -> None:
     expected = gradients(name, (0, 12))
     assert expected[f"{name}/held"].shape == (size, 6)
-    for place in (f"{name}/held", f"{name}/held/instance", f"{name}/held/batch"):
+    for place in (place for place in expected if "/held" in place):
         assert all(torch.equal(ranks[0][place], found[place]) for found in ranks), place
         torch.testing.assert_close(ranks[0][place], expected[place], rtol=1e-10, atol=1e-12)
 
@@ -417,6 +461,14 @@ def test_a_batch_that_can_t_be_dealt_out_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Fabric, "world_size", property(lambda self: 3))
     with pytest.raises(CrlError, match="a batch of 16 can't be dealt to 3 processes"):
         crl.fit(simclr(), Points(), attrs.evolve(TRAINING), accelerator="cpu", devices=1, show=False)
+
+
+def test_a_process_with_nothing_to_do_says_so_and_lets_nobody_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_fabric import Fabric
+
+    monkeypatch.setattr(Fabric, "world_size", property(lambda self: 2))
+    with pytest.raises(CrlError, match="process 0 of 2: not one item of its share of step 1 could be used"):
+        crl.fit(simclr(), Points(broken=47), TRAINING, accelerator="cpu", devices=1, show=False)
 
 
 def test_one_process_gathers_nothing() -> None:

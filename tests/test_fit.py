@@ -800,6 +800,10 @@ def test_a_healthy_run_is_not_warned(make: Callable[[], Pipeline], capsys: pytes
     assert len(figures) == 20
     assert figures[-1]["spread"] > 0.3
     assert {"spread", "effective rank", "uniformity", "alignment"} <= set(figures[-1])
+    nats = [value for line in figures for name, value in line.items() if name.endswith("-nats")]
+    if make is not byol:  # whose loss knows of no information
+        assert len(nats) == 20
+        assert nats[0] < nats[-1]
 
 
 def test_show_false_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

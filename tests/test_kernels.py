@@ -36,6 +36,11 @@ RELATIONS = [
     ('same("row")', 'same("label") & ~same("row")'),
     ('same("label")', '~same("label") & same("nothing")'),
 ]
+SOFT = [
+    ('near("time", 2) & ~same("row")', '~near("time", 2) & ~same("row")'),
+    ('same("label") & weighted("sure") & ~same("row")', '~same("label")'),
+    ('same("label") & near("time", 1.5)', '~same("label")'),
+]
 
 
 def decoupled(scores: Scores) -> Tensor:
@@ -68,7 +73,7 @@ def attraction(scores: Scores) -> Tensor:
 
 
 FORMULAS: list[Callable[[Scores], Tensor | Summed]] = [
-    InfoNCE(), InfoNCE("inside"), decoupled, sigmoid, hardest, weighted, each_alone, attraction,
+    InfoNCE(), InfoNCE("inside"), decoupled, sigmoid, hardest, weighted, each_alone, attraction, crl.NWJ(),
 ]  # fmt: skip
 
 
@@ -82,6 +87,7 @@ def rows(count: int, first: int, unknown: int = -1) -> Embeddings:
             "time": torch.randint(0, 9, (count,)),
             "batch": torch.full((count,), int(torch.randint(0, 2, ()))),
             "nothing": torch.full((count,), -1),
+            "sure": torch.rand(count).sub(0.2).clamp(min=0.0),
         },
     )
 
@@ -103,7 +109,7 @@ def outcome_of(kernel: Kernel, problem: Problem) -> tuple[Outcome, list[Tensor |
     layout=st.sampled_from(["blocks", "self", "self and blocks", "both ways"]),
     count=st.integers(1, 19),
     blocks=st.lists(st.integers(1, 15), min_size=1, max_size=3),
-    relations=st.sampled_from(RELATIONS),
+    relations=st.sampled_from(RELATIONS + SOFT),
     formula=st.sampled_from(range(len(FORMULAS))),
     temperature=st.sampled_from([0.5, 0.01]),
     tile=st.integers(1, 40),
@@ -144,7 +150,7 @@ def test_all_bodies_agree(
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(
     seed=st.integers(0, 10_000), count=st.integers(0, 12), width=st.integers(0, 12),
-    relation=st.sampled_from([text for pair in RELATIONS for text in pair]), most=st.integers(0, 300),
+    relation=st.sampled_from([text for pair in RELATIONS + SOFT for text in pair]), most=st.integers(0, 300),
 )  # fmt: skip
 def test_a_list_is_the_relation(seed: int, count: int, width: int, relation: str, most: int) -> None:
     torch.manual_seed(seed)

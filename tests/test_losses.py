@@ -12,7 +12,21 @@ from hypothesis import strategies as st
 from small import LargestTensor
 from torch import Tensor, nn
 
-from crl_core import L2, Cosine, Dot, Embeddings, InfoNCE, Pairs, Regression, Scores, beyond, same, within
+from crl_core import (
+    L2,
+    Cosine,
+    Dot,
+    Embeddings,
+    InfoNCE,
+    Pairs,
+    Regression,
+    Scores,
+    beyond,
+    near,
+    same,
+    weighted,
+    within,
+)
 from crl_core.parts.kernels import blockwise, by_strips, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
@@ -87,6 +101,65 @@ def test_several_positives_are_sup_con(kernel: Kernel, form: str) -> None:
     torch.testing.assert_close(outcome.total, total)
     assert outcome.counted.tolist() == [True] * 9 + [False], "a label that occurs once has no positive"
     assert outcome.values[9] == 0
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_soft_positives_are_cross_entropy_with_a_soft_target(kernel: Kernel, symmetric: bool) -> None:
+    """torch's own, whose target is the weights, normalised for every query."""
+    query, key = torch.randn(2, 9, 5, dtype=torch.float64).requires_grad_().unbind(0)
+    label, sure = torch.arange(9) % 3, torch.tensor([0.2, 1.0, 0.7, 0.4, 0.0, 0.9, 0.3, 1.0, 0.5])
+    tables = [table(z, first, label=label, sure=sure) for z, first in ((query, 0), (key, 9))]
+    pairs = Pairs(tables[0], (tables[1],), same("label") & weighted("sure"), ~same("label"))
+    outcome = kernel(Problem(pairs, Dot(0.5), InfoNCE(), symmetric))
+    weight = sure * (label[:, None] == label)
+    counted = sure > 0
+    expected = []
+    for scores in (query @ key.T / 0.5, key @ query.T / 0.5)[: 1 + symmetric]:
+        # A row of the same label that is not sure at all is no candidate.
+        scores = scores.masked_fill((label[:, None] == label) & ~(sure > 0), -1e9)  # noqa: PLW2901
+        target = (weight / weight.sum(1, keepdim=True)).double()
+        expected.append(F.cross_entropy(scores, target, reduction="none")[counted].sum())
+    torch.testing.assert_close(outcome.total, torch.stack(expected).sum())
+    gradients = [
+        torch.autograd.grad(total, (query, key), retain_graph=True) for total in (outcome.total, sum(expected))
+    ]
+    torch.testing.assert_close(*gradients)
+    assert outcome.counted.tolist() == counted.tolist() * (1 + symmetric)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_soft_positives_that_are_alike_are_sup_con_and_a_single_one_is_info_nce(kernel: Kernel) -> None:
+    z, label = torch.randn(10, 6, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 3])
+
+    def values(positive: str, negative: str, **columns: Tensor) -> Tensor:
+        rows = table(z, label=label, **columns)
+        return kernel(Problem(Pairs(rows, (rows,), parse(positive), parse(negative)), Cosine(0.2), InfoNCE())).values
+
+    hard = values('same("label") & ~same("row")', '~same("label")')
+    alike = values('same("label") & weighted("w") & ~same("row")', '~same("label")', w=torch.full((10,), 0.3))
+    torch.testing.assert_close(alike, hard)
+    # All weight on the next row; what has none is a negative as any other.
+    pair = torch.arange(10) // 2
+    one = values('same("label") & same("pair") & ~same("row")', '~(same("label") & same("pair"))', pair=pair)
+    positive = 'same("label") & near("pair", 0.01) & ~same("row")'
+    torch.testing.assert_close(values(positive, '~(same("label") & near("pair", 0.01))', pair=pair), one)
+
+
+def test_by_a_bell_curve_over_a_number_it_is_the_y_aware_loss() -> None:
+    """Dufumier et al. 2021, equation 2: all pairs of a batch, weighed by how near their ages are."""
+    z, age = torch.randn(7, 4, dtype=torch.float64), torch.tensor([20.0, 21.0, 25.0, 40.0, 41.0, 60.0, 75.0])
+    rows = table(z, age=age)
+    positive = near("age", 5.0) & ~same("row")
+    problem = Problem(Pairs(rows, (rows,), positive, ~positive & ~same("row")), Dot(), InfoNCE())
+    outcome = choose("auto", problem)(problem)
+    total = 0.0
+    for i in range(7):
+        others = [k for k in range(7) if k != i]
+        weights = {k: math.exp(-(float(age[i] - age[k]) ** 2) / 50) for k in others}
+        log_sum = torch.stack([z[i] @ z[k] for k in others]).logsumexp(0)
+        total -= sum(w / sum(weights.values()) * (z[i] @ z[k] - log_sum) for k, w in weights.items())
+    torch.testing.assert_close(outcome.total, total, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -8,15 +8,18 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from small import LargestTensor
 from torch import Tensor, nn
 
 import crl_core as crl
 from crl_core import Cosine, CrlError, Dot, Embeddings, InfoNCE, Pairs, Scores, same
 from crl_core.pairs import Summed
+from crl_core.parts.kernels import blockwise, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
 from crl_core.protocols import Problem
+from crl_core.registry.kernels import choose
 
 QUERIES, KEYS = 7, 11
 
@@ -140,6 +143,84 @@ def test_a_sum_says_of_how_many_terms(loss: nn.Module, terms: Callable[[list[flo
     assert loss(scores).terms.tolist() == [terms(p, n) for p, n in lists]
 
 
+# -- of all queries together -----------------------------------------------------------------------------------
+
+
+def lifted_structure(z: Tensor, label: list[int], margin: float) -> Tensor:
+    """Oh Song et al. 2016, equation 4, over all positive pairs, each in both directions."""
+    distance = (z[:, None] - z[None]).square().sum(-1).clamp(min=1e-30).sqrt()
+    losses = []
+    for i, mine in enumerate(label):
+        for j, theirs in enumerate(label):
+            if i != j and mine == theirs:
+                ends = [(i, k) for k, other in enumerate(label) if other != mine]
+                ends += [(j, k) for k, other in enumerate(label) if other != theirs]
+                pushes = sum(((margin - distance[end]).exp() for end in ends), z.new_zeros(()))
+                losses.append(F.relu(pushes.log() + distance[i, j]).square() / 2 if ends else z.new_zeros(()))
+    return torch.stack(losses).mean() + 0 * z.sum()
+
+
+@pytest.mark.parametrize("kernel", ["dense", "strips", "blockwise"])
+@pytest.mark.parametrize("label", [[0, 0, 1, 1, 1, 2, 0, 3], [0, 0, 0, 0, 0, 0, 0, 0]], ids=["classes", "one class"])
+def test_lifted_structure_is_the_papers_equation(
+    kernel: str, label: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label that occurs once is a negative of the others, and without any negatives there is no loss."""
+    monkeypatch.setattr(blockwise, "MOST", 0)
+    monkeypatch.setattr(by_tiles, "TILE", 3)
+    z = torch.randn(8, 5, dtype=torch.float64, requires_grad=True)
+    rows = Embeddings(z, {"label": torch.tensor(label), "row": torch.arange(8)})
+    monkeypatch.setattr(Pairs, "strips", lambda self: iter([slice(0, 3), slice(3, 8)]))
+    # Distances are no product; for directions, half of the squared distance is 1 less one.
+    score = crl.L2() if kernel != "blockwise" else Dot()
+    contrast = crl.Contrast(
+        "z", "z", loss=crl.LiftedStructure(0.7), score=score, positive=same("label") & ~same("row"), kernel=kernel
+    )
+    term = contrast({"z": rows})
+    assert int(term.ignored) == sum(label.count(one) == 1 for one in label)
+    if kernel == "blockwise":
+        contrast.kernel = "dense"
+        expected = contrast({"z": rows}).value
+    else:
+        expected = lifted_structure(z, label, 0.7)
+    torch.testing.assert_close(term.value, expected)
+    gradients = [torch.autograd.grad(value, z)[0] for value in (term.value, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_lifted_structure_without_the_keys_own_negatives_would_be_caught() -> None:
+    class OneSided(crl.LiftedStructure):
+        def _pair(self, score: Tensor, mine: Tensor, theirs: Tensor) -> Tensor:
+            return super()._pair(score, mine, mine)
+
+    z = torch.randn(8, 5, dtype=torch.float64)
+    label = [0, 0, 1, 1, 1, 2, 0, 3]
+    rows = Embeddings(z, {"label": torch.tensor(label), "row": torch.arange(8)})
+    options = {"score": crl.L2(), "positive": same("label") & ~same("row")}
+    found = crl.Contrast("z", "z", loss=OneSided(0.7), **options)({"z": rows}).value
+    assert abs(float(found - lifted_structure(z, label, 0.7))) > 1e-2
+
+
+def test_what_sees_all_queries_together_wants_queries_that_are_the_keys() -> None:
+    for options in ({"key": "k"}, {"key": "q", "memory": crl.Queue(4)}, {"key": "q", "draw": 3}):
+        with pytest.raises(CrlError, match="LiftedStructure wants queries that are the keys"):
+            crl.Contrast("q", loss=crl.LiftedStructure(), **options)  # type: ignore[arg-type]
+    with pytest.raises(CrlError, match="known only where all queries are the keys"):
+        crl.LiftedStructure()(some_scores()[0])
+
+
+@pytest.mark.parametrize("score", [crl.L2(), Cosine(1.0)])
+def test_lifted_structure_makes_no_tensor_of_all_pairs(score: nn.Module) -> None:
+    count = 6_000
+    z = torch.randn(count, 8, requires_grad=True)
+    rows = Embeddings(z, {"label": torch.arange(count) // 4, "row": torch.arange(count)})
+    pairs = Pairs(rows, (rows,), same("label") & ~same("row"), ~same("label"))
+    problem = Problem(pairs, score, crl.LiftedStructure())
+    with LargestTensor() as largest:
+        choose("auto", problem)(problem).total.backward()
+    assert 0 < largest.numel < count * count / 10
+
+
 # -- identities ------------------------------------------------------------------------------------------------
 
 
@@ -207,11 +288,58 @@ def test_the_bounds_find_the_information_of_gaussians(information: float) -> Non
         "DV": -crl.DonskerVaradhan()(scores).mean(),
         "NWJ": -crl.NWJ()(Scores.of(ratio + 1, torch.eye(2_000, dtype=torch.bool))).mean(),
         "InfoNCE": math.log(2_000) - InfoNCE()(scores).mean(),
+        "Jensen-Shannon": crl.JensenShannon().nats(scores).mean(),
     }
     for name, found in estimates.items():
         assert float(found) == pytest.approx(information, abs=0.12), name
-    few = Scores.of(ratio[:4, :4], torch.eye(4, dtype=torch.bool))
-    assert float(math.log(4) - InfoNCE()(few).mean()) <= math.log(4)
+
+
+def test_each_estimate_has_its_bias() -> None:
+    """Of 4 nats: InfoNCE stays below log K however much there is; the others come near, from many negatives."""
+    torch.manual_seed(0)
+    count, information = 3_000, 4.0
+    _, ratio = gaussians(information, count)
+    diagonal = torch.eye(count, dtype=torch.bool)
+    found = {loss: float(loss.nats(Scores.of(ratio, diagonal)).mean()) for loss in (
+        InfoNCE(), crl.DonskerVaradhan(), crl.JensenShannon(),
+    )}  # fmt: skip
+    assert all(value == pytest.approx(information, abs=0.4) for value in found.values()), found
+    few = [Scores.of(part, torch.eye(8, dtype=torch.bool)) for part in
+           (ratio[i : i + 8, i : i + 8] for i in range(0, count, 8))]  # fmt: skip
+    capped = torch.cat([InfoNCE().nats(scores) for scores in few])
+    assert 1.5 < float(capped.mean()) < math.log(8) < information
+    assert float(capped.max()) <= math.log(8) + 1e-12
+    # Of few negatives, that of Donsker and Varadhan is too high instead: the logarithm of a mean that misses what is
+    # rare.
+    assert float(torch.cat([crl.DonskerVaradhan().nats(scores) for scores in few]).mean()) > information + 1
+
+
+def test_a_wrong_score_says_less() -> None:
+    torch.manual_seed(0)
+    _, ratio = gaussians(1.0, 1_000)
+    diagonal = torch.eye(1_000, dtype=torch.bool)
+    for loss in (InfoNCE(), crl.DonskerVaradhan(), crl.JensenShannon()):
+        best, worse = (float(loss.nats(Scores.of(s, diagonal)).mean()) for s in (ratio, 0.3 * ratio))
+        assert worse < best - 0.1, loss
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(), InfoNCE("each"), crl.DonskerVaradhan(), crl.NWJ(), crl.JensenShannon()])
+def test_the_estimate_of_a_contrast_is_told(loss: nn.Module) -> None:
+    from crl_core.diagnosis import information
+
+    z, label = torch.randn(40, 5, dtype=torch.float64), torch.arange(40) // 3
+    rows = Embeddings(z, {"label": label, "row": torch.arange(40), "instance": torch.arange(40)})
+    contrast = crl.Contrast("z", "z", loss=loss, score=Cosine(0.5), positive=same("label") & ~same("row"))
+    (told,) = information(contrast, contrast.pairs({"z": rows})).items()  # type: ignore[arg-type]
+    same_label = label[:, None] == label
+    positive = same_label & ~torch.eye(40, dtype=torch.bool)
+    counted = positive.any(1)
+    scores = Scores.of(F.normalize(z, dim=1) @ F.normalize(z, dim=1).T / 0.5, positive, ~same_label)
+    assert told == ("z-nats", pytest.approx(float(loss.nats(scores)[counted].mean())))
+    if isinstance(loss, InfoNCE) and loss.positives == "outside":
+        candidates = (positive | ~same_label).sum(1)
+        expected = candidates.log() - loss(scores)
+        assert told[1] == pytest.approx(float(expected[counted].mean()))
 
 
 # -- drawn keys ------------------------------------------------------------------------------------------------

@@ -240,6 +240,34 @@ def test_the_cross_batch_memory_is_a_queue_with_labels() -> None:
     assert held.meta["instance"].tolist() == list(range(6, 12)), "the first batch has made room"
 
 
+def test_a_memory_of_cosines_holds_directions_and_these_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same values as of keys of any length, and no more than rounding apart from normalising again."""
+    from crl_core.parts.scores import unit as module
+
+    monkeypatch.setattr(module, "_LARGE", 0)
+    lengths = 0.1 + 5 * torch.rand(6, 1, dtype=torch.float64)
+    found = {}
+    for score in (crl.Cosine(0.5), Dot(0.5)):
+        contrast = Contrast("z", "k", loss=InfoNCE(), score=score, memory=Queue(6)).train()
+        torch.manual_seed(0)
+        for step in range(3):
+            items = list(range(6 * step, 6 * step + 6))
+            table = {name: rows(items, batch=step) for name in "zk"}
+            if isinstance(score, Dot):
+                table = {n: Embeddings(F.normalize(t.z, dim=1), t.meta) for n, t in table.items()}
+            else:
+                table["k"] = Embeddings(table["k"].z * lengths, table["k"].meta)
+            found.setdefault(step, []).append(contrast(table).value)
+        contrast.remember()
+        held = contrast.memory.keys()
+        assert held is not None
+        torch.testing.assert_close(held.z.norm(dim=1), torch.ones(6, dtype=torch.float64))
+        assert crl.Cosine().factors(held.z.clone().requires_grad_(), held.z)[1] is held.z
+        assert crl.Cosine().factors(held.z, 1.001 * held.z)[1] is not held.z
+    for one, other in found.values():
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("relation", [same("instance"), same("label"), same("label") & EARLIER], ids=str)
 @pytest.mark.parametrize("memory", [Queue(4), Bank(9)], ids=["queue", "bank"])
 def test_any_relation_goes_with_any_memory(relation: Relation, memory: nn.Module) -> None:

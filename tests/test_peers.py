@@ -213,6 +213,7 @@ def test_open_clips_losses() -> None:
         (unit(crl.Cosine(0.2), crl.InfoNCE("each")), "NTXentLoss", {"temperature": 0.2}),
         (unit(crl.L2(), crl.Triplet(0.2)), "TripletMarginLoss", {"margin": 0.2}),
         (unit(crl.L2(), crl.Lifted(1.0)), "GeneralizedLiftedStructureLoss", {"neg_margin": 1.0, "pos_margin": 0.0}),
+        (unit(crl.L2(), crl.LiftedStructure(1.0)), "LiftedStructureLoss", {"neg_margin": 1.0, "pos_margin": 0.0}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -156,7 +156,7 @@ def test_keys_are_queued_after_the_loss_and_hold_what_they_should() -> None:
         losses = pipeline.loss(batch)
         held = queue.keys()
         assert (held is None) == (step == 0), "a step never meets its own keys in the queue"
-        expected.append(losses.embeddings["key"].z)
+        expected.append(pipeline.contrasts[0].score.kept(losses.embeddings["key"].z))
         pipeline.on_step()
         held = queue.keys()
         assert held is not None

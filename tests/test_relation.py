@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crl_core.relation import And, Not, Or, Relation, RelationError, beyond, parse, same, within
+from crl_core.relation import And, Not, Or, Relation, RelationError, beyond, near, parse, same, weighted, within
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 DISTANCES = st.one_of(st.integers(0, 9), st.floats(0, 1e6, allow_nan=False))
-ATOMS = st.one_of(NAMES.map(same), st.builds(within, NAMES, DISTANCES), st.builds(beyond, NAMES, DISTANCES))
+WIDTHS = DISTANCES.filter(bool)
+ATOMS = st.one_of(
+    NAMES.map(same), NAMES.map(weighted), st.builds(within, NAMES, DISTANCES), st.builds(beyond, NAMES, DISTANCES),
+    st.builds(near, NAMES, WIDTHS),
+)  # fmt: skip
 RELATIONS = st.recursive(
     ATOMS,
     lambda inner: st.one_of(st.builds(And, inner, inner), st.builds(Or, inner, inner), st.builds(Not, inner)),
@@ -32,6 +37,7 @@ def test_prints_as_it_is_read(relation: Relation) -> None:
         'same("video") & (within("time", 2) | beyond("time", 10.5))',
         '~(same("a") | same("b")) & same("c")',
         'same("a") & (same("b") & same("c"))',
+        'near("age", 5) & weighted("sure") | ~near("age", 0.5)',
     ],
 )
 def test_prints_as_it_is_written(text: str) -> None:
@@ -58,6 +64,22 @@ def test_means_what_it_says_for_every_pair(query: list[int], key: list[int], tim
             same_id = query[i] == key[j] and query[i] >= 0
             apart = abs(i - int(k["time"][j]))
             assert bool(found[i, j]) == ((same_id and apart <= 1) or (not same_id and apart > 2))
+
+
+def test_weights_of_soft_relations() -> None:
+    query = {"age": torch.tensor([[30.0], [float("nan")]]), "sure": torch.tensor([[0.5], [1.0]])}
+    key = {"age": torch.tensor([30.0, 32.0, 1000.0]), "sure": torch.tensor([1.0, 0.0, 0.2])}
+    bell = near("age", 2)
+    assert bell(query, key).tolist() == [[True, True, False], [False] * 3], "what is too far to count is no positive"
+    torch.testing.assert_close(bell.weights(query, key)[0, :2], torch.tensor([1.0, math.exp(-0.5)]))
+    assert weighted("sure")(query, key).tolist() == [[True, False, True]] * 2
+    both = bell & weighted("sure")
+    torch.testing.assert_close(both.weights(query, key)[0, 0], torch.tensor(0.5))
+    either = weighted("sure") | same("age")
+    torch.testing.assert_close(either.weights(query, key)[0], torch.tensor([1.0, 0.0, 0.1]))
+    assert both.soft
+    assert either.soft
+    assert not (~bell | same("age")).soft
 
 
 def test_unknown_is_the_same_as_nothing() -> None:
@@ -99,6 +121,9 @@ def test_and_or_not_are_refused() -> None:
         ("~" * 5_000 + "same('a')", "at most 1000"),
         ("(" * 400 + "same('a')" + ")" * 400, "can't read"),
         ("within('a', 1e999)", "finite"),
+        ("near('a', 0)", "a width is above 0"),
+        ("near('a')", r"takes \(column, distance\)"),
+        ("weighted('a', 2)", r"takes \(column\), not 2"),
     ],
 )
 def test_anything_else_is_refused_with_the_place(text: str, said: str) -> None:

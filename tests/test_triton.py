@@ -143,6 +143,9 @@ def test_reasons_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     many = parse(" | ".join(f'within("label", {i})' for i in range(9)))
     assert "at most 8" in Triton().unsupported(given._replace(pairs=given.pairs.__class__(
         given.pairs.query, given.pairs.keys, many, ~many)))[0]  # fmt: skip
+    soft = parse('same("label") & near("instance", 2)')
+    assert "not made of same, within and beyond" in Triton().unsupported(given._replace(pairs=given.pairs.__class__(
+        given.pairs.query, given.pairs.keys, soft, ~soft)))[0]  # fmt: skip
     assert Triton().unsupported(given._replace(pairs=given.pairs.draw(2)))[0].startswith("the keys are per query")
 
 

@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     command = add("evaluate", "work", "measure a run's encoder beside the untrained one and the raw input")
     command.add_argument("run", metavar="RUN")
     command.add_argument("--only", metavar="EVALUATOR", action="append", help="an evaluator's name; may be repeated")
+    command.add_argument("--source", metavar="NAME", help="other data, with splits of their own to learn and test on")
+    _settings(command, " of that source")
     command = add(
         "embed", "work", "the representations of a split, or of another source, as .npz or .safetensors", json=False
     )

@@ -44,7 +44,7 @@ def run_train(options: argparse.Namespace) -> int:
         return 130
     if rank() == 0 and not options.no_report:
         trained = time.perf_counter()
-        evaluation = _evaluate(fitted.pipeline, recipe, None)
+        evaluation = _evaluate(fitted.pipeline, recipe, recipe.source, None)
         (path / EVALUATION).write_text(json.dumps(evaluation.figures, indent=1) + "\n")
         print(evaluation)
         page = write_report(path, fitted.pipeline, from_seed(recipe), recipe.source, evaluation)
@@ -62,8 +62,8 @@ def _next_folder(what: str) -> str:
     return f"runs/{name}-{number}"
 
 
-def _evaluate(pipeline: Pipeline, recipe: Recipe, evaluators: list[str] | None) -> Evaluation:
-    return evaluate(pipeline, recipe.source, evaluators=evaluators, untrained=from_seed(recipe))
+def _evaluate(pipeline: Pipeline, recipe: Recipe, source: Source, evaluators: list[str] | None) -> Evaluation:
+    return evaluate(pipeline, source, evaluators=evaluators, untrained=from_seed(recipe))
 
 
 def _check_run(path: str) -> None:
@@ -79,7 +79,12 @@ def _run(path: str) -> tuple[Pipeline, Recipe]:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     pipeline, recipe = _run(options.run)
-    evaluation = _evaluate(pipeline, recipe, options.only)
+    settings, source = parse_settings(options.settings), recipe.source
+    if options.source is not None:
+        source = part_from("source", Part(options.source, settings), "source")
+    elif settings:
+        raise CrlError("--set is for another source: name it with --source")
+    evaluation = _evaluate(pipeline, recipe, source, options.only)
     print(json.dumps(evaluation.figures, indent=1) if options.json else evaluation)
 
 

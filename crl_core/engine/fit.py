@@ -18,7 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from .. import distributed, spec
-from ..diagnosis import health
+from ..diagnosis import health, information
 from ..errors import CrlError
 from ..pipeline import Losses, Pipeline, not_finite
 from ..protocols import Embeddings, Items, Progress, Source, View
@@ -144,8 +144,7 @@ class _Loop:
             elif world > 1:
                 raise CrlError(
                     f"process {rank} of {world}: not one item of its share of step {self.progress.step + 1} could be "
-                    f"used (the log names them), and the others would wait for it. Leave such items out, or take larger "
-                    f"batches"
+                    f"used (the log names them), and the others would wait. Leave such items out, or take larger batches"
                 )
             self._advance()
             speed = clock.speed()
@@ -240,6 +239,7 @@ class _Loop:
         figures, said = health(pairs)
         if not figures:
             return  # too few rows to say anything
+        figures |= information(contrast, pairs)
         record.write({"step": self.progress.step, "epoch": self.progress.epoch, **figures})
         if bool(said) != self.collapsed:  # told when it changes, not after every epoch
             self.collapsed = bool(said)

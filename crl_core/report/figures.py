@@ -15,9 +15,13 @@ _COLOUR = {"raw": _LIGHT, "untrained": _GREY, "trained": _BLUE}
 
 
 def curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
-    """The loss over the steps, and beside it how the embeddings lie: both collapse and progress show."""
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """The loss over the steps, and beside it how the embeddings lie: both collapse and progress show.
+
+    Where the loss estimates mutual information, that as well.
+    """
+    nats = sorted({name for line in metrics for name in line if name.endswith("-nats")})
+    figure = Figure(figsize=(13.5 if nats else 9, 3), layout="constrained")
+    left, right, *more = figure.subplots(1, 3 if nats else 2)
     steps = [(line["step"], line["loss"]) for line in metrics if "loss" in line]
     left.plot(*zip(*steps, strict=True), color=_BLUE)
     left.set(xlabel="step", ylabel="loss", title="loss")
@@ -30,7 +34,12 @@ def curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
         right.legend(frameon=False)
     else:
         right.set_visible(False)  # few rows or none at a time: nobody measured how they lie
-    for axes in (left, right):
+    for axes in more:
+        for name in nats:
+            axes.plot(*zip(*((line["step"], line[name]) for line in metrics if name in line), strict=True), label=name)
+        axes.set(xlabel="step", ylabel="nats", title="mutual information, estimated")
+        axes.legend(frameon=False)
+    for axes in (left, right, *more):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -42,7 +42,7 @@ def _inputs_of(case: Case) -> tuple[Any, ...]:
             return torch.randn(QUERIES, WIDTH), torch.randn(KEYS, WIDTH)
     match case.cls.takes:
         case "scores":
-            return (closeness(),)
+            return (closeness(QUERIES if together(case) else KEYS),)
         case "pairs" | "batch":
             near = torch.randn(PAIRS, WIDTH)
             return near, near + 0.5 * torch.randn(PAIRS, WIDTH)
@@ -55,8 +55,13 @@ def _inputs_of(case: Case) -> tuple[Any, ...]:
 def arguments(case: Case, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """The inputs as the part is called with them: a loss of scores takes a matrix with its positives."""
     if case.part.kind == "loss" and case.cls.takes == "scores":
-        return (scores(inputs[0]),)
+        return (scores(inputs[0], itself=together(case)),)
     return inputs
+
+
+def together(case: Case) -> bool:
+    """Whether it is a loss that sees all queries at once, which are the keys."""
+    return bool(getattr(case.cls, "together", False))
 
 
 def outputs(case: Case, call: Callable[..., Any], inputs: tuple[Any, ...]) -> list[Tensor]:
@@ -69,9 +74,9 @@ def floating(tensors: list[Tensor]) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
-def closeness() -> Tensor:
+def closeness(keys: int = KEYS) -> Tensor:
     """Scores `[N, M]` that are also negative distances; most positives are somewhat closer."""
-    return torch.where(positives(), -3.0, -4.0) - 4 * torch.rand(QUERIES, KEYS)
+    return torch.where(positives(keys=keys), -3.0, -4.0) - 4 * torch.rand(QUERIES, keys)
 
 
 def positives(queries: int = QUERIES, keys: int = KEYS, like: Tensor | None = None) -> Tensor:
@@ -81,11 +86,11 @@ def positives(queries: int = QUERIES, keys: int = KEYS, like: Tensor | None = No
     return (column == row % keys) | ((column == (row + 1) % keys) & (row % 2 == 1))
 
 
-def scores(values: Tensor, positive: Tensor | None = None) -> Scores:
+def scores(values: Tensor, positive: Tensor | None = None, itself: bool = False) -> Scores:
     """A matrix of scores as a loss sees it, with the noise of keys that were drawn alike."""
     positive = positives(values.shape[0], values.shape[1], values) if positive is None else positive
     noise = values.new_full(values.shape, -math.log(max(1, values.shape[1])))
-    return Scores(Candidates(values, positive), Candidates(values, ~positive), noise)
+    return Scores(Candidates(values, positive), Candidates(values, ~positive), noise, itself)
 
 
 def built(case: Case, seed: int = 0) -> nn.Module:

@@ -125,7 +125,10 @@ def loss_and_gradients(module: nn.Module, share: tuple[int, int]) -> Tensors:
     loss: Any = module.double()
     # Several positives for each query; as few for a loss of pairs, of which there is one for each row.
     positive = same("label") if loss.takes == "scores" else same("instance")
-    contrast = Contrast("query", "key", score=Cosine(0.3), loss=loss, positive=positive)
+    key = "key"
+    if getattr(loss, "together", False):
+        key, positive = "query", same("label") & ~same("row")
+    contrast = Contrast("query", key, score=Cosine(0.3), loss=loss, positive=positive)
     torch.manual_seed(0)
     term = contrast({name: Embeddings(z, columns) for name, z in zip(("query", "key"), leaves, strict=True)})
     weights = dict(loss.named_parameters())

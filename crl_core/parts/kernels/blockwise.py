@@ -29,7 +29,7 @@ class Blockwise:
 
     def unsupported(self, problem: Problem) -> list[str]:
         reasons = [*no_product(problem), *state_of(problem)]
-        return reasons or _beyond(problem) or _unlisted(problem.pairs)
+        return reasons or _beyond(problem) or _unlisted(problem.pairs) or _apart(problem)
 
     def preference(self, problem: Problem) -> float:
         return 2.0
@@ -69,6 +69,15 @@ def _unlisted(pairs: Pairs) -> list[str]:
         if any(found is None or (name == "positive" and found.but) for found in lists):
             reasons.append(f"{getattr(pairs, name)} has too many pairs for a list")
     return reasons
+
+
+def _apart(problem: Problem) -> list[str]:
+    """Why queries that have to be seen together can only be seen strip by strip."""
+    if not getattr(problem.loss, "together", False) or math.prod(problem.pairs.shape) <= MOST:
+        return []
+    one_sum = [tuple(a) for a in asked_by(problem.loss, problem.pairs.query.z)] == [("logsumexp", 1.0)]
+    alone = one_sum and problem.pairs.itself and all(negative and negative.but for _, negative in problem.pairs.listed)
+    return [] if alone else ["the loss wants all queries together, and more of them than one log-sum-exp"]
 
 
 class _Sweep(torch.autograd.Function):

@@ -54,5 +54,6 @@ def _listed(task: Task, cuts: Sequence[int]) -> list[Listed]:
             for strip, cut, first, last in zip(strips, cuts, ends, ends[1:], strict=False):
                 if first < last and (not side.but or block in task.tiled):
                     pieces: list[Piece] = strip.out if side.but else getattr(strip, name)
-                    pieces.append(Piece(block, side.row[first:last] - cut, side.column[first:last]))
+                    weight = None if side.weight is None else side.weight[first:last]
+                    pieces.append(Piece(block, side.row[first:last] - cut, side.column[first:last], weight))
     return strips

@@ -37,7 +37,9 @@ def of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key: Ten
     # A query that doesn't count gets harmless candidates, so that no formula can make it NaN.
     ignored = ~counted.unsqueeze(-1)
     noise = None if pairs.log_noise is None else pairs.log_noise[rows]
-    found = problem.loss(Scores(Candidates(values, positive | ignored), Candidates(values, negative | ignored), noise))
+    itself = pairs.itself and len(values) == len(pairs.query)
+    sides = Candidates(values, positive | ignored, pairs.weights(rows)), Candidates(values, negative | ignored)
+    found = problem.loss(Scores(*sides, noise, itself))
     value, terms = found if isinstance(found, Summed) else (found, torch.ones_like(found))
     losses = torch.where(counted, value, 0.0)
     return Outcome(losses.sum(), losses.detach(), counted, torch.where(counted, terms.detach(), 0.0))

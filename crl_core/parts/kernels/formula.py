@@ -36,13 +36,16 @@ class Few:
     """The candidates of n queries as a list: `row` `[P]` says whose the scores `values` `[P]` are.
 
     Without candidates, a query's reductions are those of nothing, or with `harmless` all zero. Where these are all
-    queries, and the keys too, `column` `[P]` says which of them each candidate is.
+    queries, and the keys too, `column` `[P]` says which of them each candidate is. `weight` `[P]` is that of
+    positives by a soft relation.
     """
 
     def __init__(
-        self, row: Tensor, values: Tensor, queries: int, harmless: bool = False, column: Tensor | None = None
-    ) -> None:
-        self.row, self.values, self.queries, self.harmless, self.column = row, values, queries, harmless, column
+        self, row: Tensor, values: Tensor, queries: int, harmless: bool = False, column: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self.row, self.values, self.queries, self.harmless = row, values, queries, harmless
+        self.column, self.weight = column, None if weight is None else weight.to(values.dtype)
 
     @cached_property
     def one_each(self) -> bool:
@@ -74,7 +77,12 @@ class Few:
         return self._add(function(self.values, *beside))
 
     def mean(self) -> Tensor:
-        return self.values if self.one_each else self._add(self.values) / self.counts.clamp(min=1)
+        if self.one_each:
+            return self.values
+        if self.weight is None:
+            return self._add(self.values) / self.counts.clamp(min=1)
+        some = self._add(self.weight)
+        return self._add(self.weight * self.values) / some.masked_fill(some == 0, 1.0)
 
     def max(self) -> Tensor:
         return self.values if self.one_each else self._empty(self._extreme(self.values, "amax", -math.inf))

@@ -34,11 +34,11 @@ def _outcome(task: Task, most: float, both: bool) -> Outcome:
     positive, negative = strip.positive(of_positive), strip.negative(of_negative)
     if both:
         # The columns are queries too, below the rows.
-        ((row, column, _), _) = task.lists[0]
-        count = len(task.query)
-        positive = Few(
-            torch.cat([row, column + count]), torch.cat([of_positive] * 2), count + len(task.keys[0]), harmless=True
-        )
+        (listed, _), count = task.lists[0], len(task.query)
+        row, weight = torch.cat([listed.row, listed.column + count]), listed.weight
+        values = torch.cat([of_positive, of_positive])
+        weight = None if weight is None else torch.cat([weight, weight])
+        positive = Few(row, values, count + len(task.keys[0]), harmless=True, weight=weight)
     values, terms, counted = value_of(task.loss, positive, negative, reduced)
     return Outcome(values.sum(), values.detach(), counted, terms.detach())
 
@@ -70,7 +70,7 @@ class _Scores(torch.autograd.Function):
 def _listed(task: Task) -> Listed:
     found = Listed([], [], [])
     for block, (positive, negative) in enumerate(task.lists):
-        found.positive.append(Piece(block, positive.row, positive.column))
+        found.positive.append(Piece(block, positive.row, positive.column, positive.weight))
         if not negative.but:
             found.negative.append(Piece(block, negative.row, negative.column))
         elif block in task.tiled:

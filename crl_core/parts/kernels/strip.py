@@ -21,6 +21,7 @@ class Piece(NamedTuple):
     block: int
     row: Tensor
     column: Tensor
+    weight: Tensor | None = None
 
 
 class Listed(NamedTuple):
@@ -64,12 +65,17 @@ class Strip:
             self.tiles[self.task.tiled.index(block)][row, column]
             if block in self.task.tiled
             else (self.query[row] * self.task.keys[block][column]).sum(1)
-            for block, row, column in pieces
+            for block, row, column, _ in pieces
         ]
         return found[0] if len(found) == 1 else torch.cat(found) if found else self.query.new_zeros(0)
 
     def positive(self, values: Tensor) -> Few:
-        return Few(self._row(self.listed.positive), values, len(self.query), harmless=True)
+        pieces, column = self.listed.positive, None
+        if self.task.itself and len(self.task.keys) == 1 and len(self.query) == len(self.task.query):
+            column = self._joined([piece.column for piece in pieces])
+        weights = [piece.weight for piece in pieces if piece.weight is not None]
+        weight = self._joined(weights) if weights else None
+        return Few(self._row(pieces), values, len(self.query), harmless=True, column=column, weight=weight)
 
     def negative(self, values: Tensor) -> Few | None:
         """None where no negatives are listed, and what is reduced are all of them."""
@@ -78,14 +84,15 @@ class Strip:
         return Few(self._row(self.listed.negative), values, len(self.query))
 
     def _row(self, pieces: Sequence[Piece]) -> Tensor:
-        if len(pieces) == 1:
-            return pieces[0].row
-        return torch.cat([self.query.new_zeros(0, dtype=torch.int64), *(piece.row for piece in pieces)])
+        return self._joined([piece.row for piece in pieces])
+
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        return parts[0] if len(parts) == 1 else torch.cat([self.query.new_zeros(0, dtype=torch.int64), *parts])
 
     def _reduce(self, both: bool) -> list[Reduction]:
         """Everything that the loss asks for, over the candidates in the tiles."""
         places: list[Places | None] = [None] * len(self.tiles)
-        for block, row, column in self.listed.out:
+        for block, row, column, _ in self.listed.out:
             number = self.task.tiled.index(block)
             places[number] = row, column
             self.tiles[number][row, column] = -math.inf
@@ -135,7 +142,7 @@ class Strip:
         self._push_tiles(weights, d_query, d_keys)
 
     def _push_pairs(self, piece: Piece, slope: Tensor, d_query: Tensor | None, d_keys: Sequence[Tensor | None]) -> None:
-        block, row, column = piece
+        block, row, column, _ = piece
         push_pairs(slope, self.query, self.task.keys[block], row, column, d_query, d_keys[block])
 
     def _push_tiles(self, weights: Sequence[Tensor], d_query: Tensor | None, d_keys: Sequence[Tensor | None]) -> None:

@@ -19,3 +19,7 @@ class DonskerVaradhan(nn.Module):
     def forward(self, scores: Scores) -> Tensor:
         negative = scores.negative
         return negative.logsumexp() - negative.count().clamp(min=1).log() - scores.positive.mean()
+
+    def nats(self, scores: Scores) -> Tensor:
+        """The estimate of every query; its mean is the bound."""
+        return -self.forward(scores)

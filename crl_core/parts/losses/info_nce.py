@@ -36,3 +36,13 @@ class InfoNCE(nn.Module):
         if self.positives == "outside":
             loss = loss + positive - scores.positive.mean()
         return loss
+
+    def nats(self, scores: Scores) -> Tensor:
+        """log K less the loss, for K candidates: a lower bound on mutual information, and never above log K.
+
+        van den Oord et al. 2018, appendix A; of several positives their mean.
+        """
+        positive, negative = scores.positive, scores.negative
+        gap = negative.logsumexp() - positive.logsumexp()
+        loss = F.softplus(gap) + positive.logsumexp() - positive.mean()
+        return (positive.count() + negative.count()).clamp(min=1).log() - loss

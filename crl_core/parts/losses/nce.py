@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ... import distributed
 from ...errors import CrlError
 from ...pairs import Scores
 from .negative_sampling import logistic
@@ -41,7 +42,8 @@ class NCE(nn.Module):
 
     @staticmethod
     def _estimate(scores: Scores) -> Tensor:
-        """log of the sum of exp s over everything that could be drawn: the mean of exp(s) / q over the noise."""
+        """log of the sum of exp s over everything that could be drawn: the mean of exp(s) / q over all noise."""
         assert scores.log_noise is not None
         negative = scores.minus(scores.log_noise).negative
-        return negative.logsumexp().logsumexp(0) - negative.count().sum().log()
+        total, count = (distributed.total(x.double().sum()) for x in (negative.logsumexp().exp(), negative.count()))
+        return (total / count).log()

@@ -19,3 +19,7 @@ class NWJ(nn.Module):
     def forward(self, scores: Scores) -> Tensor:
         negative = scores.negative
         return (negative.logsumexp() - negative.count().clamp(min=1).log() - 1).exp() - scores.positive.mean()
+
+    def nats(self, scores: Scores) -> Tensor:
+        """The estimate of every query; its mean is the bound."""
+        return -self.forward(scores)

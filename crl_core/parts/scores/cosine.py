@@ -45,5 +45,9 @@ class Cosine(nn.Module):
         offset = self.offset.to(query.dtype).expand(*query.shape[:-1], 1)
         return torch.cat([query, offset], -1), torch.cat([key, key.new_ones(*key.shape[:-1], 1)], -1)
 
+    def kept(self, key: Tensor) -> Tensor:
+        """Directions alone, so that a memory's keys need not be normalised at every step."""
+        return unit(key)
+
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         return product(*self.factors(query, key))

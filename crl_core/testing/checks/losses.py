@@ -9,15 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from ...contrast import Contrast
-from ...pairs import Scores, Summed
+from ...pairs import Candidates, Scores, Summed
 from ...parts.scores.cosine import Cosine
 from ...pipeline import Penalty
 from ...protocols import Embeddings
 from ...registry import known, make
 from ...registry.plugins import CORE
+from ...relation import same
 from ..outcome import Fails, Skips, expect, finite, same_numbers
 from ..plugin import Case
-from ..subject import KEYS, PAIRS, QUERIES, WIDTH, arguments, built, in_double, inputs_of, outputs, positives, scores
+from ..subject import (
+    PAIRS,
+    QUERIES,
+    WIDTH,
+    arguments,
+    built,
+    in_double,
+    inputs_of,
+    outputs,
+    positives,
+    scores,
+    together,
+)
 from ..trees import cut
 from ..workers import SHARES, contrasts, loss_and_gradients
 from .problems import agree, problems
@@ -50,7 +63,12 @@ def order_does_not_matter(case: Case) -> None:
         turned = tuple(cut(x, rows.tolist(), count) for x in inputs)
         same_numbers(outputs(case, loss, turned)[0], wanted, "rows in another order")
         return
-    values, positive, columns = inputs[0], positives(), torch.randperm(KEYS)
+    values, positive = inputs[0], positives(*inputs[0].shape)
+    columns = torch.randperm(values.shape[1])
+    if together(case):
+        found = loss(scores(values[rows][:, rows], positive[rows][:, rows], itself=True))
+        same_numbers(_values(found), wanted, "queries, which are the keys, in another order")
+        return
     same_numbers(_values(loss(scores(values[rows], positive[rows]))), wanted, "queries in another order")
     same_numbers(_values(loss(scores(values[:, columns], positive[:, columns]))), whole, "keys in another order")
 
@@ -59,6 +77,8 @@ def rows_depend_on_nothing_else(case: Case) -> None:
     """The value of a query depends on its own scores alone."""
     if case.cls.takes != "scores":
         raise Skips(f"a loss that takes {case.cls.takes} may look at all rows")
+    if together(case):
+        raise Skips("it says that it sees all queries together")
     loss, (values,) = in_double(case)
     whole, positive = _values(loss(scores(values))), positives()
     for rows in ([0, 1, 2], [6, 3], [5]):
@@ -71,11 +91,12 @@ def prefers_close_positives(case: Case) -> None:
     loss, inputs = in_double(case)
     match case.cls.takes:
         case "scores":
-            close, far = (torch.where(positives(), *places).double() for places in ((-0.1, -5.0), (-5.0, -0.1)))
-            low, high = (_values(loss(scores(values))).mean() for values in (close, far))
+            positive = positives(*inputs[0].shape)
+            close, far = (torch.where(positive, *places).double() for places in ((-0.1, -5.0), (-5.0, -0.1)))
+            low, high = (_values(loss(*arguments(case, (values,)))).mean() for values in (close, far))
             leaf = inputs[0].clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(_values(loss(scores(leaf))).sum(), leaf)
-            pull = float(gradient[positives()].mean() - gradient[~positives()].mean())
+            (gradient,) = torch.autograd.grad(_values(loss(*arguments(case, (leaf,)))).sum(), leaf)
+            pull = float(gradient[positive].mean() - gradient[~positive].mean())
             expect(pull < 0, "a step down its gradient moves positives away, relative to negatives")
         case "pairs" | "batch":
             query = torch.randn(PAIRS, WIDTH).double()
@@ -90,8 +111,9 @@ def finite_at_low_temperature(case: Case) -> None:
     loss = built(case)
     match case.cls.takes:
         case "scores":
-            right = torch.where(positives(), 1.0, -1.0)
-            tables = [torch.rand(QUERIES, KEYS) * 2 - 1, right, -right, torch.ones(QUERIES, KEYS)]
+            shape = inputs_of(case)[0].shape
+            right = torch.where(positives(*shape), 1.0, -1.0)
+            tables = [torch.rand(shape) * 2 - 1, right, -right, torch.ones(shape)]
             tried: list[tuple[Tensor, ...]] = [(table / LOWEST,) for table in tables]
         case "pairs" | "batch":
             query = torch.randn(PAIRS, WIDTH)
@@ -132,7 +154,12 @@ def of_a_contrast(loss: nn.Module, score: nn.Module, dtype: torch.dtype) -> list
     generator = torch.Generator().manual_seed(5)
     leaves = [torch.randn(PAIRS, WIDTH, generator=generator).to(dtype).requires_grad_() for _ in range(2)]
     columns = {"instance": torch.arange(PAIRS), "row": torch.arange(PAIRS)}
-    contrast = Contrast("query", "key", score=score, loss=loss, draw=4 if _needs_noise(loss) else None)  # type: ignore[arg-type]
+    options: Any = {"draw": 4} if _needs_noise(loss) else {}
+    key = "key"
+    if getattr(loss, "together", False):
+        columns["instance"], key = torch.arange(PAIRS) // 2, "query"
+        options = {"positive": same("instance") & ~same("row")}
+    contrast = Contrast("query", key, score=score, loss=loss, **options)  # type: ignore[arg-type]
     torch.manual_seed(0)
     term = contrast({name: Embeddings(z, columns) for name, z in zip(("query", "key"), leaves, strict=True)})
     found = torch.autograd.grad(term.value, leaves, allow_unused=True)
@@ -145,7 +172,8 @@ def _needs_noise(loss: nn.Module) -> bool:
         return False
     try:
         with torch.no_grad():
-            loss(Scores.of(torch.zeros(2, 3), positives(2, 3)))
+            values, positive = torch.zeros(3, 3), positives(3, 3)
+            loss(Scores(Candidates(values, positive), Candidates(values, ~positive), itself=True))
     except Exception:
         return True
     return False
@@ -156,7 +184,7 @@ def no_rows(case: Case) -> None:
     if case.cls.takes not in ("scores", "pairs"):
         raise Skips("a statistic of no rows is not asked for")
     loss, inputs = built(case), inputs_of(case)
-    leaves = tuple(x[:0].clone().requires_grad_() for x in inputs)
+    leaves = tuple(x.clone().requires_grad_() for x in _first(case, inputs, 0))
     (values,) = outputs(case, loss, leaves)
     expect(values.shape == (0,), f"it returns {list(values.shape)} for no rows")
     values.sum().backward()  # type: ignore[no-untyped-call]
@@ -166,9 +194,13 @@ def one_row(case: Case) -> None:
     """A single query, or a single pair, has a finite value."""
     if case.cls.takes not in ("scores", "pairs"):
         raise Skips("a statistic needs several rows")
-    (values,) = outputs(case, built(case), tuple(x[:1] for x in inputs_of(case)))
+    (values,) = outputs(case, built(case), _first(case, inputs_of(case), 1))
     expect(values.shape == (1,), f"it returns {list(values.shape)} for one row")
     finite([values], "its value")
+
+
+def _first(case: Case, inputs: tuple[Tensor, ...], rows: int) -> tuple[Tensor, ...]:
+    return tuple(x[:rows, :rows] if together(case) else x[:rows] for x in inputs)
 
 
 def every_kernel_agrees(case: Case) -> None:
@@ -176,10 +208,11 @@ def every_kernel_agrees(case: Case) -> None:
     if case.cls.takes != "scores":
         raise Skips(f"a loss that takes {case.cls.takes} needs no kernel")
     loss = built(case).double()
+    tried = list(problems(loss))
     if _needs_noise(loss):
-        tried: list[Any] = [problem for problem in problems(loss) if problem.problem().pairs.log_noise is not None]
-    else:
-        tried = list(problems(loss))
+        tried = [given for given in tried if given.problem().pairs.log_noise is not None]
+    elif together(case):
+        tried = [given for given in tried if given.problem().pairs.itself]
     for part in known("kernel"):
         if part.namespace == CORE:
             kernel = make("kernel", part.address)

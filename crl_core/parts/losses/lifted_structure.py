@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...pairs import Scores, Summed
+
+
+class LiftedStructure(nn.Module):
+    """Each positive pair against the negatives of both of its ends; for scores that are negative distances, D = -s.
+
+    ½ max(0, J)² with J = log( Σ over negatives of i of exp(margin - D⁻) + Σ over those of j ) + Dᵢⱼ, the mean over
+    all positive pairs, each of which comes as (i, j) and as (j, i): Oh Song et al. 2016, equation 4. The queries
+    are the keys. `Lifted` is the generalised form of it, which sees each end by itself.
+    """
+
+    takes: ClassVar[Literal["scores"]] = "scores"
+    together: ClassVar[bool] = True
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, scores: Scores) -> Summed:
+        # Without any negative it is -inf, of which no gradient can be taken.
+        negatives = scores.negative.logsumexp().clamp(min=-1e30)
+        value = scores.positive.sum(self._pair, negatives, scores.of_keys(negatives))
+        return Summed(value, scores.positive.count())
+
+    def _pair(self, score: Tensor, mine: Tensor, theirs: Tensor) -> Tensor:
+        return F.relu(self.margin + torch.logaddexp(mine, theirs) - score).square() / 2
