@@ -15,20 +15,21 @@ tries the script out.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import plain_losses
 import torch
 import torch.nn.functional as F
+from plain_losses import TEMPERATURE
+from rows import show
 from torch import Tensor
 
 from crl_core import Cosine, Embeddings, InfoNCE, Pairs, same
 from crl_core.protocols import Problem
 from crl_core.registry.kernels import choose
 
-TEMPERATURE = 0.07
 SAMPLE = 32  # queries whose losses are compared
 PEERS = ("plain", "compiled", "open_clip")
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -58,25 +59,6 @@ def nt_xent(a: Tensor, b: Tensor) -> Problem:
     return Problem(pairs, Cosine(TEMPERATURE), InfoNCE())
 
 
-def plain_one_direction(a: Tensor, b: Tensor) -> Tensor:
-    scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / TEMPERATURE
-    return F.cross_entropy(scores, torch.arange(len(a), device=a.device))
-
-
-def plain_symmetric(a: Tensor, b: Tensor) -> Tensor:
-    scores, target = (
-        F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / TEMPERATURE,
-        torch.arange(len(a), device=a.device),
-    )
-    return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
-
-
-def plain_nt_xent(a: Tensor, b: Tensor) -> Tensor:
-    z = F.normalize(torch.cat([a, b]), dim=1)
-    scores = (z @ z.T / TEMPERATURE).fill_diagonal_(float("-inf"))
-    return F.cross_entropy(scores, torch.arange(len(z), device=a.device).roll(len(a)))
-
-
 class Case(NamedTuple):
     problem: Callable[[Tensor, Tensor], Problem]
     plain: Loss
@@ -85,9 +67,9 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "one-direction": Case(one_direction, plain_one_direction, 1),
-    "symmetric": Case(symmetric, plain_symmetric, 1),
-    "nt-xent": Case(nt_xent, plain_nt_xent, 2),
+    "one-direction": Case(one_direction, plain_losses.one_direction, 1),
+    "symmetric": Case(symmetric, plain_losses.symmetric, 1),
+    "nt-xent": Case(nt_xent, plain_losses.nt_xent, 2),
 }
 
 
@@ -193,7 +175,7 @@ def _cosines(query: Tensor, key: Tensor) -> Tensor:
     return F.normalize(query, dim=1) @ F.normalize(key.double(), dim=1).T
 
 
-def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     device, dtype = Device(options.device), TYPES[options.dtype]
     rate = device.product_rate(dtype)
     for name in options.loss:
@@ -235,13 +217,7 @@ def main() -> None:
     parser.add_argument("--kernel", nargs="+", default=["triton", "blockwise", *PEERS] if cuda else ["blockwise"])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    found = []
-    for row in rows(options):
-        found.append(row)
-        if not options.json:
-            print(line(row), flush=True)
-    if options.json:
-        print(json.dumps(found, indent=1))
+    show(measured(options), line, options.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ... import distributed
-from ...clustering import k_means, nearest
+from ...clustering import k_means
 from ...errors import CrlError
 from ...protocols import Embed, Embeddings, Progress
 from .bank import Bank
@@ -18,15 +18,13 @@ class ClusteredBank(Bank):
 
     Zhuang et al. 2019 (Local Aggregation), where close neighbours are those that any of the clusterings puts
     together: positive=same("instance") | same("cluster_0") | same("cluster_1"). All clusterings are made anew from
-    what the bank holds before every epoch, or once and then `online`: as an item is updated it takes the nearest
-    centre, which moves towards it (mini-batch k-means, Sculley 2010), as in Xie et al. 2021 (InterCLR).
+    what the bank holds before every epoch.
 
     Args:
         size, momentum, column, initial: as of `Bank`.
         clusters: how many.
         clusterings: how often, each from another start.
         warmup: epochs without clusters, in which no item is in one.
-        online: cluster once, then move labels and centres with every batch.
     """
 
     def __init__(
@@ -38,17 +36,14 @@ class ClusteredBank(Bank):
         clusters: int = 10,
         clusterings: int = 1,
         warmup: int = 0,
-        online: bool = False,
     ) -> None:
         super().__init__(size, momentum, column, initial)
         if not 2 <= clusters <= size:
             raise ValueError(f"clusters are 2 or more and at most the bank's {size} items, not {clusters}")
         if clusterings < 1 or warmup < 0:
             raise ValueError(f"clusterings is 1 or more and warmup 0 or more, not {clusterings} and {warmup}")
-        self.clusters, self.clusterings, self.warmup, self.online = clusters, clusterings, warmup, online
+        self.clusters, self.clusterings, self.warmup = clusters, clusterings, warmup
         self.cluster_of: Tensor  # [clusterings, size]
-        self.centres: Tensor  # [clusterings, clusters, D]
-        self.counts: Tensor  # [clusterings, clusters], items that a centre is the mean of
 
     @property
     def clustered(self) -> bool:
@@ -70,33 +65,11 @@ class ClusteredBank(Bank):
 
     @torch.no_grad()
     def on_epoch(self, progress: Progress, embed: Embed) -> None:
-        if progress.epoch < self.warmup or self.filled < self.clusters or (self.online and self.clustered):
+        if progress.epoch < self.warmup or self.filled < self.clusters:
             return
         items = self._seen().nonzero().squeeze(1)
         cluster_of = items.new_full((self.clusterings, self.size), -1)
-        centres = []
         for i in range(self.clusterings):
             seed = progress.epoch * self.clusterings + i
-            centre, cluster = map(distributed.agreed, k_means(self.z[items], self.clusters, seed))
-            cluster_of[i, items] = cluster
-            centres.append(centre)
-        counts = torch.stack([torch.bincount(row[items], minlength=self.clusters) for row in cluster_of])
-        self.store(cluster_of=cluster_of, centres=torch.stack(centres), counts=counts)
-
-    @torch.no_grad()
-    def update(self, keys: Embeddings) -> None:
-        super().update(keys)
-        if self.online and self.clustered:
-            item = keys.meta[self.column]
-            self._follow(torch.unique(item[item >= 0].long()))
-
-    def _follow(self, items: Tensor) -> None:
-        """These items take their nearest centres, and these become the means of what they were and of the items."""
-        z = self.z[items]
-        for cluster_of, centres, counts in zip(self.cluster_of, self.centres, self.counts, strict=True):
-            cluster, _ = nearest(z, centres)
-            cluster_of[items] = cluster
-            joined = torch.bincount(cluster, minlength=self.clusters)
-            counts.add_(joined)
-            total = torch.zeros_like(centres).index_add_(0, cluster, z)
-            centres.add_((total - joined.unsqueeze(1) * centres) / counts.clamp(min=1).unsqueeze(1))
+            cluster_of[i, items] = distributed.agreed(k_means(self.z[items], self.clusters, seed)[1])
+        self.store(cluster_of=cluster_of)

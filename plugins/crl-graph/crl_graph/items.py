@@ -81,6 +81,12 @@ class Graphs:
         if not some:
             raise CrlError("there are no graphs with nodes")
         graphs, self.label = [checked(graphs[number]) for number in some], label[some]
+        widths = torch.tensor([graph.x.shape[1] for graph in graphs])
+        if bool((widths != widths[0]).any()):
+            other = int((widths != widths[0]).nonzero()[0])
+            raise CrlError(
+                f"all graphs have as many features: graph {some[0]} has {widths[0]}, graph {some[other]} has {widths[other]}"
+            )
         self.x = torch.cat([graph.x for graph in graphs])
         self.edges = torch.cat([graph.edge_index for graph in graphs], 1)
         self.nodes_from = _starts([graph.num_nodes for graph in graphs])
@@ -113,7 +119,7 @@ def checked(graph: Data) -> Data:
     """The graph with what the encoders need, and every edge once.
 
     Raises:
-        CrlError: it has no nodes or no features, an edge leads out of it, or a feature is no number.
+        CrlError: it has no nodes or no features, an edge leads out of it, or a feature or an edge is no number.
     """
     nodes = graph.num_nodes
     if not nodes:
@@ -126,6 +132,8 @@ def checked(graph: Data) -> Data:
         wrong = (~graph.x.isfinite()).any(1).nonzero().flatten().tolist()
         raise CrlError(f"{len(wrong)} nodes have features that are NaN or infinite: {wrong[:10]}")
     edges = torch.empty(2, 0, dtype=torch.int64) if graph.edge_index is None else graph.edge_index
+    if edges.is_floating_point() or edges.dim() != 2 or len(edges) != 2:
+        raise CrlError(f"edge_index are numbers of nodes, int64 [2, E], not {edges.dtype} {list(edges.shape)}")
     if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= nodes):
         raise CrlError(f"edges lead from {int(edges.min())} to {int(edges.max())}, the nodes are 0 to {nodes - 1}")
     once = coalesce(edges, num_nodes=nodes)

@@ -609,12 +609,26 @@ def test_what_is_wrong_with_a_graph_is_said() -> None:
     broken = Data(x=torch.tensor([[0.0], [math.nan]]), edge_index=torch.tensor([[0], [1]]))
     with pytest.raises(CrlError, match=r"NaN or infinite: \[1\]"):
         checked(broken)
+    with pytest.raises(CrlError, match=r"int64 \[2, E\], not torch.float32"):
+        checked(Data(x=torch.zeros(2, 3), edge_index=torch.tensor([[0.0], [1.0]])))
+    with pytest.raises(CrlError, match="graph 0 has 5, graph 2 has 4"):
+        Graphs([odd(), odd(), Data(x=torch.rand(2, 4), edge_index=torch.tensor([[0], [1]]))], torch.arange(3))
     with pytest.raises(CrlError, match="there are no graphs"):
         Graphs([], torch.empty(0, dtype=torch.int64))
     with pytest.raises(CrlError, match="no nodes"):
         Nodes(odd(), torch.empty(0, dtype=torch.int64), torch.zeros(4))
     with pytest.raises(CrlError, match="Planetoid"):
         PyG("Planetoids").items("train")
+
+
+@pytest.mark.parametrize("recipe", [dgi, mvgrl])
+def test_features_that_are_all_the_same_can_not_be_shuffled(recipe: Any) -> None:
+    made = recipe(small(), size=8).pipeline.build(every(small())).train()
+    for nodes in (1, 90):
+        graph = checked(Data(x=torch.ones(nodes, 30), edge_index=torch.zeros(2, 1, dtype=torch.int64)))
+        batch = Nodes(graph, torch.arange(nodes), torch.zeros(nodes)).__getitems__(list(range(nodes)))
+        with pytest.raises(CrlError, match='features="degree"'):
+            made.loss(batch)
 
 
 def test_a_graph_without_nodes_is_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,8 +22,8 @@ from crl_core.registry import get
 
 NAMES = [
     "barlow-twins", "deep-ranking", "dr-lim", "hoffer-ailon", "instance-discrimination", "interclr",
-    "invariant-spreading", "local-aggregation", "moco-v1", "nnclr", "oasis", "pcl", "siamese", "simclr-v2", "simsiam",
-    "vicreg", "w-mse",
+    "invariant-spreading", "local-aggregation", "looc", "moco-v1", "nnclr", "oasis", "pcl", "siamese", "simclr-v2",
+    "simsiam", "vicreg", "w-mse",
 ]  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def test_oasis_learns_nothing_but_its_score_which_begins_as_the_dot_product() ->
     pipeline = recipe("oasis").pipeline.build(digits(64))
     trained = {name: weight for name, weight in pipeline.named_parameters() if weight.requires_grad}
     assert list(trained) == ["contrasts.0.score.weight"]
-    torch.testing.assert_close(trained["contrasts.0.score.weight"].detach(), torch.eye(256))
+    torch.testing.assert_close(trained["contrasts.0.score.weight"].detach(), torch.eye(512))
 
 
 def test_deep_rankings_view_is_more_relevant_than_the_label_and_that_than_the_rest() -> None:
@@ -188,6 +188,38 @@ def test_deep_rankings_view_is_more_relevant_than_the_label_and_that_than_the_re
 def test_dr_lims_neighbours_are_any_relation() -> None:
     found = recipe("dr-lim", 'neighbours=\'same("label") & ~same("row")\'').pipeline.contrasts[0].positive
     assert found == same("label") & ~same("row")
+
+
+def test_loocs_spaces_tell_by_one_step_whose_key_it_is() -> None:
+    def check(pipeline: Pipeline) -> None:
+        table = pipeline.embed(pipeline.sampler(digits(4)))
+        general, *own = (contrast.pairs(table) for contrast in pipeline.contrasts)
+        assert general is not None
+        assert torch.equal(general.masks()[0], torch.eye(4, dtype=torch.bool)), "one key, that shares nothing"
+        for number, pairs in enumerate(own, 1):
+            assert pairs is not None
+            positive, negative = pairs.masks()
+            found = positive.nonzero()
+            assert torch.equal(found[:, 1], found[:, 0] + 4 * number), "the key that shares this step"
+            assert torch.equal(negative, ~positive), "the image's other keys too"
+
+    pipeline = recipe("looc").pipeline.build(digits())
+    assert pipeline.sampler.views == ("query", "all", "colour", "move")
+    encoders = [branch.encoder for branch in pipeline.branches.values() if branch.encoder is not None]
+    heads = {id(branch.head) for branch in pipeline.branches.values() if branch.head is not None}
+    assert (len(encoders), len(heads)) == (1, 3)
+    assert sum(contrast.weight for contrast in pipeline.contrasts) == pytest.approx(1.0)
+    check(pipeline)
+    pipeline.contrasts[1].positive = same("instance")
+    caught(check, pipeline)
+
+
+def test_instance_discrimination_takes_the_softmax_over_few_images_and_noise_where_told() -> None:
+    few, told = (recipe("instance-discrimination", *settings) for settings in ([], ["negatives=64"]))
+    assert isinstance(few.pipeline.contrasts[0].loss, crl.InfoNCE)
+    assert few.pipeline.contrasts[0].draw is None
+    assert isinstance(told.pipeline.contrasts[0].loss, crl.Proximal)
+    assert told.pipeline.contrasts[0].draw == 64
 
 
 def test_pcl_and_local_aggregation_wait_for_their_clusters() -> None:
@@ -224,21 +256,16 @@ def test_items_of_one_blob_share_all_their_clusters() -> None:
     assert (bank.annotate({"instance": torch.tensor([-1, 60])})["cluster_0"] == -1).all()
 
 
-def test_online_an_item_that_moves_takes_its_new_neighbours_cluster_and_centres_are_means() -> None:
-    bank = crl.ClusteredBank(60, momentum=0.0, clusters=3, online=True)
-    table = blobs()
-    bank.update(table)
-    bank.on_epoch(Progress(1, 9, 1, 9), lambda branch: table)
-    before, count = bank.centres.clone(), bank.counts.clone()
-    moved = Embeddings(torch.eye(3, 8)[[1]], {"instance": torch.tensor([0]), "batch": torch.tensor([1])})
-    bank.update(moved)
-    cluster = int(bank.cluster_of[0, 1])
-    assert int(bank.cluster_of[0, 0]) == cluster, "item 0 lies with item 1 now"
-    wanted = (before[0, cluster] * count[0, cluster] + moved.z[0]) / (count[0, cluster] + 1)
-    torch.testing.assert_close(bank.centres[0, cluster], wanted)
-    kept = bank.cluster_of.clone()
-    bank.on_epoch(Progress(2, 9, 2, 9), lambda branch: table)
-    assert torch.equal(bank.cluster_of, kept), "k-means once"
+def test_interclr_keeps_its_clusters_and_its_bank_holds_keys() -> None:
+    found = recipe("interclr", "epochs=6")
+    pipeline = crl.fit(found.pipeline, found.source, found.training, accelerator="cpu", devices=1, show=False).pipeline
+    images: Any = pipeline.contrasts[-1]
+    used = torch.bincount(images.memory.cluster_of[0].clamp(min=0), minlength=images.memory.clusters) > 0
+    assert used.sum() > images.memory.clusters / 2, "all images would be in one cluster"
+    pipeline.train()
+    table = pipeline.embed(pipeline.sampler(digits(64)))
+    images(table)
+    torch.testing.assert_close(images._fresh.z, F.normalize(table["key"].z, dim=1))
 
 
 # -- the known mistakes ------------------------------------------------------------------------------------

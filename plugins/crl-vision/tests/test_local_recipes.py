@@ -252,9 +252,9 @@ def test_amdim_looks_across_scales_and_views() -> None:
         positive, negative = masks(pipeline, place, table)
         assert positive.shape == (8, 8 * many)
         view, instance = torch.arange(8) // 4, torch.arange(8) % 4
-        other = (instance[:, None] == instance) & (view[:, None] != view)
-        assert torch.equal(positive, other.repeat_interleave(many, 1)), "all places of the other view"
-        assert torch.equal(negative, (instance[:, None] != instance).repeat_interleave(many, 1)), "not of its own view"
+        same, across = instance[:, None] == instance, view[:, None] != view
+        assert torch.equal(positive, (same & across).repeat_interleave(many, 1)), "all places of the other view"
+        assert torch.equal(negative, (~same & across).repeat_interleave(many, 1)), "none of its own view"
     five, place = (pipeline.branches[name].head for name in ("five", "place"))
     assert place.head is five, "one map of the features for queries and keys"
 

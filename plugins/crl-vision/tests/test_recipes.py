@@ -27,8 +27,8 @@ from crl_core.spec import SpecError, to_toml
 NAMES = ["simclr", "moco-v2", "byol", "sup-con"]
 ALL = [
     *NAMES, "amdim", "barlow-twins", "cpc", "cpc-v2", "deep-ranking", "dim", "dr-lim", "hoffer-ailon",
-    "instance-discrimination", "interclr", "invariant-spreading", "local-aggregation", "moco-v1", "nnclr", "oasis",
-    "pcl", "pirl", "siamese", "simclr-v2", "simsiam", "swav", "vicreg", "w-mse",
+    "instance-discrimination", "interclr", "invariant-spreading", "local-aggregation", "looc", "moco-v1", "nnclr",
+    "oasis", "pcl", "pirl", "siamese", "simclr-v2", "simsiam", "swav", "vicreg", "w-mse",
 ]  # fmt: skip
 
 

@@ -147,6 +147,11 @@ def _replayed(images: View, recorded: View) -> None:
 def test_leave_one_out_keeps_one_step_in_each_view() -> None:
     sampler = LeaveOneOut("simclr", kept=["crop", "colour"])
     assert sampler.views == ("query", "all", "crop", "colour")
+    columns = [{step: view.meta[step].tolist() for step in ("crop", "colour")} for view in sampler(items(1)).values()]
+    assert columns == [
+        {"crop": [0], "colour": [0]}, {"crop": [1], "colour": [1]}, {"crop": [0], "colour": [2]},
+        {"crop": [3], "colour": [0]},
+    ], "whose parameters these are"  # fmt: skip
     # Of an image whose pixels tell their place, the crop is seen whatever happens to its colours.
     only_crop = LeaveOneOut([Augmentation(area=(0.1, 0.6), flip=0.5)], kept=["crop"])
     batch = View(places(32, 32).data.expand(40, -1, -1, -1), {"instance": torch.arange(40)})

@@ -44,6 +44,8 @@ class GCN(Lazy):
         super().__init__()
         if size < 1 or depth < 1:
             raise ValueError(f"size and depth are 1 or more, not {size} and {depth}")
+        if activation not in ("prelu", "relu"):
+            raise ValueError(f'activation is "prelu" or "relu", not {activation!r}')
         self.size, self.depth, self.activation = size, depth, activation
         self.normalise, self.edges, self.readout = normalise, edges, readout
         self._features, self._edges = Kept(), Kept()

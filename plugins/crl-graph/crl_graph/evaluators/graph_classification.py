@@ -12,9 +12,10 @@ from crl_core.protocols import Embeddings
 class GraphClassification:
     """The share of graphs that a support vector machine gets right, mean and deviation of so many folds.
 
-    The protocol of InfoGraph (Sun et al. 2020): the rows of all graphs of the split, standardised; in each fold the
+    The protocol of InfoGraph (Sun et al. 2020): the rows of all graphs of the split, as they are; in each fold the
     machine's C is chosen among 10^-3 … 10^3 by a cross-validation inside the training part. Nothing is taken from
-    the training split, which holds the same graphs.
+    the training split, which holds the same graphs. On few graphs the figure is rough: with 188, as MUTAG has, rows
+    that are scaled first or an encoder from another start change it by two to four hundredths.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("label",)
@@ -38,8 +39,6 @@ def cross_validated(x: Any, label: Any, folds: int, seed: int, kernel: str = "rb
         CrlError: a class has fewer graphs than there are folds.
     """
     from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
     fewest = int(np.unique(label, return_counts=True)[1].min())
@@ -49,10 +48,5 @@ def cross_validated(x: Any, label: Any, folds: int, seed: int, kernel: str = "rb
             f"one of them with {fewest} graphs"
         )
     strengths = [10.0**power for power in range(-3, 4)]
-    inner = StratifiedKFold(min(5, fewest))
-    if kernel == "precomputed":
-        search = GridSearchCV(SVC(kernel=kernel, random_state=0), {"C": strengths}, cv=inner)
-    else:
-        machine = make_pipeline(StandardScaler(), SVC(kernel=kernel, random_state=0))
-        search = GridSearchCV(machine, {"svc__C": strengths}, cv=inner)
+    search = GridSearchCV(SVC(kernel=kernel), {"C": strengths}, cv=StratifiedKFold(min(5, fewest)))
     return cross_val_score(search, x, label, cv=StratifiedKFold(folds, shuffle=True, random_state=seed))

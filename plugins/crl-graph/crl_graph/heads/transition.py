@@ -59,7 +59,13 @@ class Transition(Lazy):
         self.ensure_built(state)
         objects = state.view(len(state), self.objects, state.shape[1] // self.objects)
         told = torch.zeros(len(state), self.objects * self.actions, dtype=state.dtype, device=state.device)
-        told.scatter_(1, action.unsqueeze(1), 1.0)
+        try:
+            told.scatter_(1, action.unsqueeze(1), 1.0)
+        except RuntimeError:
+            raise CrlError(
+                f"{self.objects} objects with {self.actions} actions each, but the source has action "
+                f"{int(action.max())}: give the recipe as many objects and actions as the source has"
+            ) from None
         known = torch.cat([objects, told.view(len(state), self.objects, self.actions), self._messages(objects)], -1)
         return state + self.node(known).flatten(1)
 

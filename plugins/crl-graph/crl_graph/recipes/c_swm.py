@@ -3,6 +3,7 @@ from __future__ import annotations
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
 from crl_core.engine.training import Training
+from crl_core.errors import CrlError
 from crl_core.parts.losses.pair import Pair
 from crl_core.parts.scores.l2 import L2
 from crl_core.pipeline import Pipeline
@@ -43,6 +44,8 @@ def c_swm(
         size: numbers for each object.
         hidden: width of encoder and transition; the paper has 512, for 100 epochs of 100,000 steps.
     """
+    if min(objects, actions, size, hidden) < 1:
+        raise CrlError(f"objects, actions, size and hidden are 1 or more, not {(objects, actions, size, hidden)}")
     pipeline = Pipeline(
         sampler=Transitions(),
         branches={

@@ -38,7 +38,8 @@ def node2vec(
         source = NumbersOfNodes(source)
     nodes = len(network(source).adjacency)
     few = nodes < 1_000
-    size = size or (16 if few else 128)
+    if size is None:
+        size = 16 if few else 128
     pipeline = Pipeline(
         Walks(source, window=window, p=p, q=q),
         branches={

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from crl_core.errors import CrlError
 from crl_core.parts.scores.l1 import L1
 from crl_core.parts.scores.l2 import L2
 from crl_core.protocols import Loss, Source
@@ -45,6 +46,8 @@ def trans_e(
     source = source or FamilyTree()
     graph = knowledge_graph(source)
     distance = distance or ("l2" if few(graph) else "l1")
+    if distance not in ("l1", "l2"):
+        raise CrlError(f'distance is "l1" or "l2", not {distance!r}')
     pipeline = of_triples(
         Corruption(source, negatives, side, filtered),
         Table(len(graph.entities), size, unit="kept"),

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
+from crl_core.errors import CrlError, nearest
 from crl_core.protocols import Source, View, Views
 
 from ..knowledge import Facts, knowledge_graph
@@ -37,6 +37,8 @@ class Corruption:
         filtered: bool = True,
     ) -> None:
         graph = knowledge_graph(source)
+        if side not in _SHARE:
+            raise CrlError(f"side is {', '.join(map(repr, _SHARE))}, not {side!r}.{nearest(side, _SHARE)}")
         if negatives < 1:
             raise CrlError(f"at least 1 negative for each triple, not {negatives}")
         if len(graph.entities) < 2:

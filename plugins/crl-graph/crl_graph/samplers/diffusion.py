@@ -46,10 +46,10 @@ class Diffusion:
             raise ValueError(f'the kind is "ppr" or "heat", not {kind!r}')
         self.kind, self.alpha, self.time, self.top, self.threshold = kind, alpha, time, top, threshold
         self.shuffle = shuffle
-        self._kept = Kept()
+        self._shuffled, self._kept = FeatureShuffle(), Kept()
 
     def __call__(self, batch: View) -> dict[str, View]:
-        drawn = FeatureShuffle()(batch)["graph"] if self.shuffle else batch
+        drawn = self._shuffled(batch)["graph"] if self.shuffle else batch
         return {"graph": self.clean(drawn)}
 
     def clean(self, batch: View) -> View:

@@ -6,7 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from crl_core.errors import CrlError
 from crl_core.protocols import View
+
+from ..sparse import Kept
 
 
 class FeatureShuffle:
@@ -14,17 +17,32 @@ class FeatureShuffle:
 
     The view `graph` carries `shuffle` `[N]`: in the corrupted graph, node n has the features of node `shuffle[n]`,
     and the edges that it has. Of many graphs, each is shuffled in itself. (Veličković et al. 2019, section 4.2)
+
+    Raises:
+        CrlError: all nodes have the same features, so that a shuffled graph is no other one.
     """
 
     views: ClassVar[tuple[str, ...]] = ("graph",)
 
+    def __init__(self) -> None:
+        self._kept = Kept()
+
     def __call__(self, batch: View) -> dict[str, View]:
         graph = copy.copy(batch.data)
+        self._kept(_must_differ, graph.x)
         graph.shuffle = shuffled(graph.num_nodes, getattr(graph, "batch", None), graph.edge_index.device)
         return {"graph": View(graph, batch.meta)}
 
     def clean(self, batch: View) -> View:
         return batch
+
+
+def _must_differ(x: Tensor) -> None:
+    if not bool((x != x[:1]).any()):
+        raise CrlError(
+            f"{len(x)} nodes have all the same features: shuffled among them they make no other graph to be told from. "
+            f'Give them some that differ, such as features="degree"'
+        )
 
 
 def shuffled(nodes: int, graph: Tensor | None, device: torch.device) -> Tensor:

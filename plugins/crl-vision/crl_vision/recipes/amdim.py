@@ -33,9 +33,10 @@ def amdim(
 
     Checked against: one → five, one → seven and five → five (section 3.4) in both directions, one random
     place of each image as the query of the last; dot products over the root of their width, clipped softly to
-    ±10, and 0.05 times their mean square (section 3.2 and the authors' code); every place alone against all
-    places of other images; one encoder for both views, whose maps see little of the image each. Differs: a
-    smaller encoder, and heads without the authors' shortcut; all positives are in one loss as there.
+    ±10, and 0.05 times their mean square (section 3.2; the authors' code has 0.04 and ±20); every place alone
+    against all places of the other view of other images; one encoder for both views, whose maps see little of the
+    image each. Differs: a smaller encoder, and heads without the authors' shortcut; all positives are in one loss
+    as there.
 
     Args:
         source: of images; the digits that need no download by default.
@@ -45,8 +46,10 @@ def amdim(
         clip, penalty: of the scores; see `ClippedNCE`.
     """
     source = source or Digits()
-    shape = Shape(source)
-    maps = maps_for(shape, size)
+    shape = Shape(source, size)
+    if encoder is None:
+        maps = maps_for(shape, size)
+        encoder, size = maps, maps.size
     five = MLP(width, norm=False)
     contrasts = [
         Contrast(
@@ -55,14 +58,14 @@ def amdim(
             score=Dot(width**0.5),
             loss=ClippedNCE(clip, penalty),
             positive=same("instance") & ~same("view"),
-            negative=~same("instance"),
+            negative=~same("instance") & ~same("view"),
         )
         for query, key in (("one", "five"), ("one", "seven"), ("place", "five"))
     ]
     pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape), size=maps.size),
+        sampler=Augmented(setting_for(shape), size=size),
         branches={
-            "image": Branch(("a", "b"), encoder=encoder or maps),
+            "image": Branch(("a", "b"), encoder=encoder),
             "one": Branch(tap="image.one", head=MLP(width, norm=False)),
             "five": Branch(tap="image.five", head=five),
             "place": Branch(tap="image.five", head=OnePlace(five)),

@@ -32,7 +32,7 @@ def barlow_twins(
         redundancy: lambda, the weight of what different dimensions share.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     width = 8_192 if shape.many else 1_024
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "byol"), size=size),

@@ -37,7 +37,7 @@ def byol(
         momentum: at the start; by default 0.996 as in the paper for a million images, and 0.99 for fewer.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     hidden = 4_096 if shape.many else 1_024
     if momentum is None:
         momentum = 0.996 if shape.many else 0.99

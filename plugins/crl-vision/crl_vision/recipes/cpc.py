@@ -31,8 +31,9 @@ def cpc(
     Checked against: 7×7 patches that overlap by half, each encoded by itself and without batch
     normalisation, which would tell a context what it is to predict; a context of masked convolutions over
     the rows above; a bilinear score with a map of its own for each row ahead, up to five (section 3.3);
-    InfoNCE (equation 4) whose negatives are all other patches, of the same image and of others. Differs:
-    the next row, which overlaps with the context's own, is not predicted.
+    InfoNCE (equation 4) whose negatives are all other patches, of the same image and of others; images without
+    colour, and patches that are a little moved (section 3.3). Differs: half of the images keep their colour; the
+    next row, which overlaps with the context's own, is not predicted.
 
     Args:
         source: of images; the digits that need no download by default.
@@ -41,10 +42,11 @@ def cpc(
         first, last: of how many rows ahead.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     patches = Patchwise(encoder or patch_encoder_for(shape, norm="none"))
     pipeline = Pipeline(
-        sampler=Patches(setting_for(shape, "cpc"), size=size),
+        # So much as a part of 60 pixels out of 64 may lie off.
+        sampler=Patches(setting_for(shape, "cpc"), size=size, jitter=max(1, (size or shape.size) // 128)),
         branches={
             "context": Branch("image", encoder=patches, head=Below(None, first, last, hidden=context_for(shape))),
             "patches": Branch("image", encoder=patches),

@@ -43,11 +43,11 @@ def cpc_v2(
         first, last: of how many rows ahead.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     patches = Patchwise(encoder or patch_encoder_for(shape, norm="layer"))
     each = "strokes" if shape.drawn else "cpc-patches"
     pipeline = Pipeline(
-        sampler=Patches(setting_for(shape, "cpc"), each, size=size),
+        sampler=Patches(setting_for(shape, "cpc-v2"), each, size=size),
         branches={
             "context": Branch(
                 "image", encoder=patches, head=Below(64, first, last, directions=4, hidden=context_for(shape))

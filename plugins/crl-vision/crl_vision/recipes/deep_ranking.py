@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
+from crl_core.errors import CrlError
 from crl_core.parts.heads.linear import Linear
 from crl_core.parts.heads.unit import Unit
 from crl_core.parts.losses.triplet import Triplet
@@ -40,8 +41,10 @@ def deep_ranking(
         margin: the gap between the two squared distances.
         within: weight of the triplets within a label; those with another label have the rest of 1.
     """
+    if not 0 <= within <= 1:
+        raise CrlError(f"within is a share of the objective, from 0 to 1, not {within}")
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     sampler = Augmented(setting_for(shape), size=size)
 
     def ranked(name: str, near: Relation, far: Relation, weight: float) -> Contrast:

@@ -16,19 +16,20 @@ from ..encoders.multi_scale import MultiScale
 
 
 class Shape:
-    """Channels, size and number of a source's training images."""
+    """Channels and number of a source's training images, and the size of what an encoder sees of them.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        size: of the views, where they are not as large as the images.
+    """
+
+    def __init__(self, source: Source, size: int | None = None) -> None:
         items = source.items(source.splits[0])
         image = items.__getitems__([0]).data
         if not isinstance(image, Tensor) or image.dim() != 4:
             raise CrlError(f"{type(source).__name__} gives no images [N, C, H, W]")
-        self.count, self.channels, self.size = len(items), image.shape[1], image.shape[-1]
-
-    @property
-    def drawn(self) -> bool:
+        self.count, self.channels, self.size = len(items), image.shape[1], size or image.shape[-1]
+        self.drawn = self.channels == 1 and image.shape[-1] <= 32
         """Handwriting or drawings: grey and small."""
-        return self.channels == 1 and self.size <= 32
 
     @property
     def many(self) -> bool:

@@ -42,10 +42,12 @@ def dim(
         local_weight, global_weight: of the vector against places, and against whole maps.
     """
     source = source or Digits()
-    shape = Shape(source)
-    maps = maps_for(shape, size)
+    shape = Shape(source, size)
+    if encoder is None:
+        maps = maps_for(shape, size)
+        encoder, size = maps, maps.size
     branches = {
-        "image": Branch("a", encoder=encoder or maps),
+        "image": Branch("a", encoder=encoder),
         "vector": Branch(tap="image.one", head=MLP(128, hidden=256, norm=False)),
         "places": Branch(tap="image.seven", head=MLP(128, hidden=256, norm=False)),
     }
@@ -54,5 +56,5 @@ def dim(
     if global_weight:
         branches["map"] = Branch(tap="image.seven", head=Pieces(128, pieces=49))
         contrasts.append(Contrast("vector", "map", loss=loss, negative=~same("instance"), weight=global_weight))
-    sampler = Augmented(setting_for(shape), size=maps.size, count=1)
+    sampler = Augmented(setting_for(shape), size=size, count=1)
     return Recipe(Pipeline(sampler, branches=branches, contrasts=contrasts), source, training_for(shape))

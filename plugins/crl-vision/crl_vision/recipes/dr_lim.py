@@ -27,7 +27,7 @@ def dr_lim(
 
     Checked against: D² for neighbours and max(0, margin - D)² for others (equation 4, without the factors ½).
     Neighbours are a relation: by default two views of one image, as the shifted digits of section 3.2. For images in
-    order it may be within("time", 2), and for labels same("label") & ~same("row").
+    order it may be within("time", 2) & ~same("row"), and for labels same("label") & ~same("row").
 
     Args:
         source: of images; the digits that need no download by default.
@@ -38,7 +38,7 @@ def dr_lim(
         negatives: drawn for each query and its neighbour; all of a batch would outweigh that one.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     sampler = Augmented(setting_for(shape), size=size)
     pipeline = Pipeline(
         sampler=sampler,

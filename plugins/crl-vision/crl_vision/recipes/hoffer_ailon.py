@@ -29,7 +29,7 @@ def hoffer_ailon(source: Source | None = None, encoder: Encoder | None = None, s
         size: of the views in pixels; as large as the images by default.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape), size=size, count=1),
         branches={"image": Branch("a", encoder=encoder or encoder_for(shape))},

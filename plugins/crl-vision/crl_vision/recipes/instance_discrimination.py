@@ -5,12 +5,13 @@ import attrs
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
 from crl_core.parts.heads.linear import Linear
+from crl_core.parts.losses.info_nce import InfoNCE
 from crl_core.parts.losses.nce import NCE
 from crl_core.parts.losses.proximal import Proximal
 from crl_core.parts.memories.bank import Bank
 from crl_core.parts.scores.cosine import Cosine
 from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
+from crl_core.protocols import Encoder, Loss, Source
 from crl_core.recipe import Recipe
 
 from ..samplers.augmented import Augmented
@@ -22,7 +23,7 @@ def instance_discrimination(
     source: Source | None = None,
     encoder: Encoder | None = None,
     size: int | None = None,
-    temperature: float = 0.07,
+    temperature: float | None = None,
     negatives: int | None = None,
     momentum: float = 0.5,
     proximal: float = 10.0,
@@ -31,21 +32,32 @@ def instance_discrimination(
 
     Paper: Wu, Xiong, Yu, Lin 2018, Unsupervised Feature Learning via Non-Parametric Instance Discrimination
 
-    Checked against: NCE (equations 4 to 8) with uniform noise and Z estimated on the first batch, the
-    proximal term (equation 10), temperature 0.07, a linear head to 128 numbers of length 1, a bank that
-    begins at random and takes half of each newest embedding. Noise keys are drawn of the other images
-    alone. The evaluator `knn` weighs neighbours as section 3.4 does; there k is 200.
+    Checked against: the softmax over the bank (equation 2), and for a million images NCE in its place (equations
+    4 to 8) with uniform noise, Z estimated on the first batch and the proximal term (equation 10), as in the authors'
+    code, where 0 noise keys mean the softmax; a linear head to 128 numbers of length 1, a bank that begins at random
+    and takes half of each newest embedding. Noise keys are drawn of the other images alone. The evaluator `knn` weighs
+    neighbours as section 3.4 does; there k is 200.
 
     Args:
         source: of images; the digits that need no download by default.
         encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
         size: of the views in pixels; as large as the images by default.
-        negatives: noise keys for each image; by default 4,096 for a million images, and 512 for fewer.
+        temperature: by default 0.07 for a million images, and for fewer 0.1, as in the authors' code for CIFAR-10.
+        negatives: noise keys for each image; by default 4,096 for a million images. For fewer there are none,
+            and the softmax is over all images: with a fixed Z a short run learns little.
         momentum: share of its old embedding that the bank keeps.
-        proximal: weight of the term that keeps an embedding near its last one.
+        proximal: weight of the term that keeps an embedding near its last one, beside NCE.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
+    training = training_for(shape)
+    temperature = temperature or (0.07 if shape.many else 0.1)
+    negatives = negatives or (4_096 if shape.many else None)
+    loss: Loss = InfoNCE()
+    if negatives is not None:
+        loss = Proximal(NCE("first-batch"), proximal, temperature)
+        # With a fixed Z, embeddings that move faster than their bank are chased by it, and gather in one place.
+        training = attrs.evolve(training, learning_rate=1e-3)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size, count=1),
         branches={"query": Branch("a", encoder=encoder or encoder_for(shape), head=Linear(128))},
@@ -54,11 +66,10 @@ def instance_discrimination(
                 "query",
                 None,
                 score=Cosine(temperature),
-                loss=Proximal(NCE("first-batch"), proximal, temperature),
+                loss=loss,
                 memory=Bank(shape.count, momentum, initial="random"),
-                draw=negatives or (4_096 if shape.many else 512),
+                draw=negatives,
             )
         ],
     )
-    # With a fixed Z, embeddings that move together faster than their bank are chased by it, and gather in one place.
-    return Recipe(pipeline, source, attrs.evolve(training_for(shape), learning_rate=1e-3))
+    return Recipe(pipeline, source, training)

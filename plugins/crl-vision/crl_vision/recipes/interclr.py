@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from crl_core.contrast import Contrast
+from crl_core.errors import CrlError
 from crl_core.parts.heads.mlp import MLP
 from crl_core.parts.losses.margin_nce import MarginNCE
 from crl_core.parts.memories.clustered_bank import ClusteredBank
@@ -27,15 +28,16 @@ def interclr(
     queue: int | None = None,
     momentum: float | None = None,
 ) -> Recipe:
-    """InterCLR: MoCo within an image, and between images of the same cluster of a bank that is clustered online.
+    """InterCLR: MoCo within an image, and between images that are in the same cluster of a bank.
 
     Paper: Xie, Zhan, Liu, Ong, Loy 2022, Delving into Inter-Image Invariance for Unsupervised Visual
     Representations
 
     Checked against: the authors' code: a cosine margin of -0.5 for positives of the same cluster,
     semi-hard negatives out of the nearest tenth of the bank, weights 0.75 within and 0.25 between images,
-    a bank that keeps half of an old embedding. There one positive and a part of the pool are drawn, and
-    here all count. Clusters are of a k-means after the first epoch, and from then on move with the batches.
+    a bank of keys that keeps half of an old one. There one positive and a part of the pool are drawn, and
+    here all count. Clusters are of a k-means before every epoch but the first; there they move with the batches,
+    where small ones have to be filled up from large ones lest all images end in one.
 
     Args:
         source: of images; the digits that need no download by default.
@@ -48,15 +50,19 @@ def interclr(
         momentum: of the key encoder; by default 0.999 for a million images, and 0.99 for fewer.
     """
     source = source or Digits()
-    shape = Shape(source)
-    clusters = clusters or (10_000 if shape.many else max(2, shape.count // 100))
+    shape = Shape(source, size)
+    if not 0 <= between <= 1:
+        raise CrlError(f"between is a share of the objective, from 0 to 1, not {between}")
+    if clusters is None:
+        clusters = 10_000 if shape.many else max(2, shape.count // 100)
     images = Contrast(
         "query",
-        None,
+        "key",
         score=Cosine(temperature),
         loss=MarginNCE(margin / temperature),
-        memory=ClusteredBank(shape.count, clusters=clusters, warmup=1, online=True),
-        positive=same("cluster_0"),
+        memory=ClusteredBank(shape.count, clusters=clusters, warmup=1),
+        positive=same("cluster_0") & ~same("batch"),
+        negative=~same("cluster_0") & ~same("batch"),
         weight=between,
         name="between-images",
     )

@@ -30,7 +30,7 @@ def invariant_spreading(
         size: of the views in pixels; as large as the images by default.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size),
         encoder=encoder or encoder_for(shape),

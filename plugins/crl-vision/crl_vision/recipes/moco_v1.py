@@ -36,7 +36,7 @@ def moco_v1(
         momentum: by default 0.999 as in the paper for a million images, and 0.99 for fewer.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size),
         branches=query_and_key(shape, encoder or encoder_for(shape), Linear(128), momentum),

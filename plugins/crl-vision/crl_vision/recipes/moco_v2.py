@@ -37,7 +37,7 @@ def moco_v2(
         momentum: by default 0.999 as in the paper for a million images, and 0.99 for fewer.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v2"), size=size),
         branches=query_and_key(shape, encoder or encoder_for(shape), MLP(128, norm=False), momentum),

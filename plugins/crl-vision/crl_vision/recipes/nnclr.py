@@ -31,9 +31,9 @@ def nnclr(
     Nearest-Neighbor Contrastive Learning of Visual Representations
 
     Checked against: equations 2 and 4 in both directions at temperature 0.1, neighbours without gradient
-    out of a support set that the batch joins after the loss, negatives that are predictions of the other
-    view alone; a head of three layers and a predictor: 2,048 and 4,096 wide for a million images as in the
-    paper, 1,024 for fewer.
+    out of a support set that both views join after the loss (the paper's has one of them), negatives that are
+    predictions of the other view alone; a head of three layers, each with batch normalisation, and a predictor:
+    2,048 and 4,096 wide for a million images as in the paper, 1,024 for fewer.
 
     Args:
         source: of images; the digits that need no download by default.
@@ -42,14 +42,16 @@ def nnclr(
         support: embeddings in the support set; by default 98,304 for a million images, and 4,096 for fewer.
     """
     source = source or Digits()
-    shape = Shape(source)
-    support = support or (98_304 if shape.many else 4_096)
+    shape = Shape(source, size)
+    if support is None:
+        support = 98_304 if shape.many else 4_096
     head, hidden = (2_048, 4_096) if shape.many else (1_024, 1_024)
     sampler = Augmented(setting_for(shape), size=size)
+    projection = MLP(256, head, depth=3, final_norm=True)
     pipeline = Pipeline(
         sampler=sampler,
         branches={
-            "projection": Branch(sampler.views, encoder=encoder or encoder_for(shape), head=MLP(256, head, depth=3)),
+            "projection": Branch(sampler.views, encoder=encoder or encoder_for(shape), head=projection),
             "prediction": Branch(tap="projection", head=Prediction(hidden)),
             "neighbour": Branch(tap="projection", head=NearestNeighbour(support), update=StopGradient()),
         },

@@ -14,12 +14,13 @@ from crl_core.relation import same
 
 from ..encoders.bag_of_patches import BagOfPatches
 from ..samplers.augmented import Augmented
+from ..samplers.settings import Augmentation
 from ..sources.digits import Digits
-from .defaults import Shape, setting_for, training_for
+from .defaults import Shape, training_for
 
 
 def oasis(
-    source: Source | None = None, encoder: Encoder | None = None, size: int | None = None, margin: float = 0.1
+    source: Source | None = None, encoder: Encoder | None = None, size: int | None = None, margin: float = 0.05
 ) -> Recipe:
     """OASIS: of fixed descriptors, only the bilinear score between them is learned.
 
@@ -27,8 +28,10 @@ def oasis(
 
     Checked against: query · W · key with W the identity at first, no symmetry and no positive semidefiniteness asked
     for, and the hinge over triplets of labels (equation 3). The paper's margin of 1 goes with the length of its
-    descriptors; these have length 1. Differs in the optimiser: batches of all triplets by SGD, which approximates the
-    passive-aggressive step of each single one; and images are augmented, so that the score learns what that changes.
+    descriptors; these have length 1, and scores that lie nearer together. Differs in the optimiser: batches of all
+    triplets by SGD whose rate falls to 0. Passive-aggressive steps of single triplets leave a noisier score, and the
+    mean of all their scores is one like ours. Images are mirrored, and not otherwise augmented: a crop has other
+    words in its bag.
     What has been learned is the score alone: ask the evaluator `score-knn`.
 
     Args:
@@ -38,10 +41,11 @@ def oasis(
         margin: by which a positive's score is higher than a negative's.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
+    settings = "strokes" if shape.drawn else [Augmentation(flip=0.5)]
     pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape), size=size, count=1),
-        branches={"image": Branch("a", encoder=encoder or BagOfPatches(), update=Frozen())},
+        sampler=Augmented(settings, size=size, count=1),
+        branches={"image": Branch("a", encoder=encoder or BagOfPatches(512), update=Frozen())},
         contrasts=[
             Contrast(
                 "image",
@@ -56,5 +60,5 @@ def oasis(
     return Recipe(
         pipeline,
         source,
-        attrs.evolve(training, optimiser="sgd", learning_rate=10.0, momentum=0.0, weight_decay=0.0, warmup=0.0),
+        attrs.evolve(training, optimiser="sgd", learning_rate=20.0, momentum=0.0, weight_decay=0.0, warmup=0.0),
     )

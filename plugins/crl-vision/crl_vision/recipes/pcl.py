@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from crl_core.contrast import Contrast
+from crl_core.errors import CrlError
 from crl_core.parts.heads.mlp import MLP
 from crl_core.parts.heads.unit import Unit
 from crl_core.parts.losses.info_nce import InfoNCE
@@ -46,9 +47,11 @@ def pcl(
         momentum: by default 0.999 for a million images, and 0.99 for fewer.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     if clusters is None:
         clusters = [25_000, 50_000, 100_000] if shape.many else [max(2, shape.count // n) for n in (50, 25, 12)]
+    if not clusters or not 2 <= min(clusters) <= max(clusters) <= shape.count:
+        raise CrlError(f"clusters are 2 or more and at most the source's {shape.count} images, not {clusters}")
     prototypes = [
         Contrast(
             "query",

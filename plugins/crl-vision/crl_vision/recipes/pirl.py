@@ -48,7 +48,7 @@ def pirl(
         negatives: drawn from the bank; by default 32,000 as in the paper for a million images, and all for fewer.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     settings = setting_for(shape)
     transformation = transformation or ("rotation" if shape.size <= 32 else "jigsaw")
     draw = negatives or (32_000 if shape.many else None)

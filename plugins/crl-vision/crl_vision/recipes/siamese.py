@@ -32,7 +32,7 @@ def siamese(
         margin: of the squared distance.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape), size=size, count=1),
         encoder=encoder or encoder_for(shape),

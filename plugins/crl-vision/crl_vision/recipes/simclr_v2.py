@@ -35,7 +35,7 @@ def simclr_v2(
         size: of the views in pixels; as large as the images by default.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     sampler = Augmented(setting_for(shape), size=size)
     pipeline = Pipeline(
         sampler=sampler,

@@ -34,7 +34,7 @@ def simsiam(source: Source | None = None, encoder: Encoder | None = None, size: 
         size: of the views in pixels; as large as the images by default.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     width = 2_048 if shape.many else 512
     sampler = Augmented(setting_for(shape, "moco-v2"), size=size)
     pipeline = Pipeline(

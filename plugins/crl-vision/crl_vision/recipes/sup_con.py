@@ -31,7 +31,7 @@ def sup_con(
         size: of the views in pixels; as large as the images by default.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape), size=size),
         encoder=encoder or encoder_for(shape),

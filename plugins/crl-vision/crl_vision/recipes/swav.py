@@ -47,16 +47,14 @@ def swav(
         queue: earlier features that are assigned too, for batches below 256; 0 for none.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     sampler = _crops(shape, size)
     hidden = 2_048 if shape.many else 512
-    loss = SwappedAssignment(
-        prototypes or (3_000 if shape.many else 64),
-        128,
-        temperature,
-        epsilon=epsilon or (0.05 if shape.many else 0.025),
-        queue=queue,
-    )
+    if prototypes is None:
+        prototypes = 3_000 if shape.many else 64
+    if epsilon is None:
+        epsilon = 0.05 if shape.many else 0.025
+    loss = SwappedAssignment(prototypes, 128, temperature, epsilon=epsilon, queue=queue)
     pipeline = Pipeline(
         sampler=sampler,
         branches={

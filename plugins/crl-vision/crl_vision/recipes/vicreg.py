@@ -37,7 +37,7 @@ def vicreg(
         invariance, variance, covariance: the weights of the three terms.
     """
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     width = 8_192 if shape.many else 1_024
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "vicreg"), size=size),

@@ -4,6 +4,7 @@ from itertools import combinations
 
 from crl_core.branch import Branch
 from crl_core.contrast import Contrast
+from crl_core.errors import CrlError
 from crl_core.parts.heads.mlp import MLP
 from crl_core.parts.losses.whitening import Whitening
 from crl_core.pipeline import Pipeline
@@ -38,8 +39,10 @@ def w_mse(
         width: of the embeddings; a batch has at least twice as many items.
         views: of each image, 2 or 4 in the paper.
     """
+    if views < 2 or width < 1:
+        raise CrlError(f"at least 2 views of each image and 1 number in an embedding, not {views} and {width}")
     source = source or Digits()
-    shape = Shape(source)
+    shape = Shape(source, size)
     sampler = Augmented(setting_for(shape), size=size, count=views)
     first, *others = sampler.views
     pairs = list(combinations(sampler.views, 2))

@@ -15,7 +15,8 @@ class LeaveOneOut:
     """A query, a key that shares nothing with it, and for every step a key that shares that step's parameters.
 
     What a space should stay sensitive to, its key has in common with the query, and all else differs (Xiao et al.
-    2021, LooC). The views are called `query`, `all`, and after the steps.
+    2021, LooC). The views are called `query`, `all`, and after the steps. Every step has a column of its name: the
+    number of the view whose parameters these are, 0 for the query's.
 
     Args:
         settings: the name of a published setting, or one augmentation.
@@ -49,18 +50,22 @@ class LeaveOneOut:
         data = unit(images.data)
         parts = at_once(data)
         query = [draw(self._how, part) for part in parts]
-        views = {"query": self._made(images, parts, query)}
-        for name in self.views[1:]:
+        views = {"query": self._made(images, parts, query, dict.fromkeys(self._shared, 0))}
+        for number, name in enumerate(self.views[1:], 1):
             own = [draw(self._how, part) for part in parts]
             shared = self._shared.get(name, frozenset())
             own = [one.sharing(other, shared) for one, other in zip(own, query, strict=True)]
-            views[name] = self._made(images, parts, own)
+            views[name] = self._made(images, parts, own, {step: number * (step != name) for step in self._shared})
         return views
 
-    def _made(self, images: View, parts: tuple[Tensor, ...], drawn: list[Drawn]) -> View:
+    def _made(self, images: View, parts: tuple[Tensor, ...], drawn: list[Drawn], whose: dict[str, int]) -> View:
         size = (self.size, self.size) if self.size else (parts[0].shape[2], parts[0].shape[3])
         with torch.autocast(parts[0].device.type, enabled=False):
-            return View(torch.cat([apply(*both, size) for both in zip(parts, drawn, strict=True)]), images.meta)
+            made = torch.cat([apply(*both, size) for both in zip(parts, drawn, strict=True)])
+        return View(
+            made,
+            {**images.meta, **{step: torch.full((len(made),), n, device=made.device) for step, n in whose.items()}},
+        )
 
     @torch.no_grad()
     def clean(self, images: View) -> View:

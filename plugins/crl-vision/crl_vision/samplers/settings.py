@@ -110,9 +110,12 @@ SETTINGS: dict[str, tuple[Augmentation, ...]] = {
     "byol": (attrs.evolve(_BYOL, blur=1.0), attrs.evolve(_BYOL, blur=0.1, solarise=0.2)),
     # Caron et al. 2020: SimCLR's at full strength; the areas are those of each crop.
     "swav": (_simclr(strength=1.0, blur=0.5),),
-    # A random crop and a mirror, of which a grid of patches is cut; what is done to each patch by itself in CPC v2
-    # (Hénaff et al. 2020, section 3.2, names AutoAugment's kinds of change; these are ours of the same kinds).
-    "cpc": (Augmentation(area=(0.3, 1.0), flip=0.5),),
+    # Of the image a grid of patches is cut. CPC (van den Oord et al. 2018, section 3.3) takes the colour from it, for
+    # neighbours are told by their colour before anything else; half of the time here, as it is judged in colour.
+    "cpc": (Augmentation(area=(0.3, 1.0), flip=0.5, grey=0.5),),
+    # CPC v2 changes each patch by itself (Hénaff et al. 2020, section 3.2, names AutoAugment's kinds of change; these
+    # are ours of the same kinds).
+    "cpc-v2": (Augmentation(area=(0.3, 1.0), flip=0.5),),
     "cpc-patches": (
         Augmentation(
             rotate=10.0, shear=10.0, flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
