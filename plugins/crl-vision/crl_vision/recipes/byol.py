@@ -29,6 +29,7 @@ def byol(
     Checked against: 2 - 2 cos in both directions (equation 2), a predictor on the online side alone,
     no gradient to the target, whose momentum rises to 1 along a cosine. Head and predictor are 4,096
     wide as in the paper for a million images, and 1,024 for fewer.
+    Differs in the optimiser, AdamW instead of LARS, and in that batch statistics are of both views together.
 
     Args:
         source: of images; the digits that need no download by default.

@@ -25,8 +25,8 @@ def moco_v1(
     Learning
 
     Checked against: the momentum law (equation 2), keys queued after the loss, no gradient to the key
-    encoder, a linear head, temperature 0.07. What differs is said of MoCo v2, which is this with a
-    deeper head, stronger views and another temperature.
+    encoder, a linear head, temperature 0.07. Differs in the optimiser, AdamW instead of SGD, and as MoCo v2
+    does, which is this with a deeper head, stronger views and another temperature.
 
     Args:
         source: of images; the digits that need no download by default.

@@ -27,7 +27,8 @@ def moco_v2(
     Checked against: the momentum law (equation 2), keys queued after the loss, no gradient to the
     key encoder, a head of two layers without batch normalisation, temperature 0.2. An earlier key of
     the query's own image is neither positive nor negative. Batch normalisation sees all keys of a
-    step together, which stands in for shuffling them between devices.
+    step together, which stands in for shuffling them between devices. Differs in the optimiser: AdamW instead
+    of SGD.
 
     Args:
         source: of images; the digits that need no download by default.
