@@ -539,13 +539,18 @@ def _of_graphs(name: str, source: Any, published: dict[str, float | None], seeds
     Weisfeiler-Lehman kernel's, in the same folds."""
     from crl_graph.evaluators.graph_classification import GraphClassification
     from crl_graph.evaluators.weisfeiler_lehman import WeisfeilerLehman
+    from crl_graph.recipes import graph_cl, info_graph, mvgrl_graphs
 
     from crl_core import evaluate
-    from crl_core.registry import get
 
+    recipes = {
+        "info-graph": info_graph.info_graph,
+        "mvgrl-graphs": mvgrl_graphs.mvgrl_graphs,
+        "graph-cl": graph_cl.graph_cl,
+    }
     rows = []
     for method, theirs in published.items():
-        runs, seconds = _trained(get("recipe", f"graph/{method}"), source, seeds)
+        runs, seconds = _trained(recipes[method], source, seeds)
         found = [evaluate(each, source, evaluators=[GraphClassification()]).figures["accuracy"] for each in runs]
         trained, untrained = (mean([each["folds"][of] for each in found]) for of in ("trained", "untrained"))
         rows.append(row(f"{method} {name}", "accuracy", trained, published=theirs, cpu=seconds))

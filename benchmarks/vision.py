@@ -39,7 +39,7 @@ TEST_IMAGES = 2_000
 EPOCHS = 12
 LONGER = {
     # A bank takes in an image once an epoch, and clusters come after a warm-up.
-    "instance-discrimination": 20, "local-aggregation": 30, "pirl": 20,
+    "instance-discrimination": 20, "local-aggregation": 30, "pirl": 30,
     # A matrix that begins as the identity, by plain SGD.
     "oasis": 20,
 }  # fmt: skip

@@ -85,7 +85,8 @@ class Graphs:
         if bool((widths != widths[0]).any()):
             other = int((widths != widths[0]).nonzero()[0])
             raise CrlError(
-                f"all graphs have as many features: graph {some[0]} has {widths[0]}, graph {some[other]} has {widths[other]}"
+                f"all graphs have as many features, but graph {some[0]} has {widths[0]} and graph {some[other]} has "
+                f"{widths[other]}"
             )
         self.x = torch.cat([graph.x for graph in graphs])
         self.edges = torch.cat([graph.edge_index for graph in graphs], 1)

@@ -249,16 +249,7 @@ REPRESENTATION_EXAMPLES: dict[str, Callable[[], Any]] = {
 REPRESENTATION_FAILURES = {
     **{
         (part, "compiles_without_breaks"): "torch.compile can't follow the graph, or the table of rows that it returns"
-        for part in (
-            "graph/gcn",
-            "graph/gin",
-            "graph/next-and-other",
-            "graph/nodes",
-            "graph/positional",
-            "graph/readout",
-            "graph/transition",
-            "graph/two-structures",
-        )
+        for part in ("graph/gcn", "graph/gin", "graph/positional", "graph/two-structures")
     },
     ("graph/two-structures", "gradient_is_right"): "the weights of edges are constants, and have no gradient",
 }

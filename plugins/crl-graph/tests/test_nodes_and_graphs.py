@@ -611,7 +611,7 @@ def test_what_is_wrong_with_a_graph_is_said() -> None:
         checked(broken)
     with pytest.raises(CrlError, match=r"int64 \[2, E\], not torch.float32"):
         checked(Data(x=torch.zeros(2, 3), edge_index=torch.tensor([[0.0], [1.0]])))
-    with pytest.raises(CrlError, match="graph 0 has 5, graph 2 has 4"):
+    with pytest.raises(CrlError, match="graph 0 has 5 and graph 2 has 4"):
         Graphs([odd(), odd(), Data(x=torch.rand(2, 4), edge_index=torch.tensor([[0], [1]]))], torch.arange(3))
     with pytest.raises(CrlError, match="there are no graphs"):
         Graphs([], torch.empty(0, dtype=torch.int64))

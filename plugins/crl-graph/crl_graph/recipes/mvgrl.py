@@ -27,7 +27,8 @@ def mvgrl(
     Checked against: PageRank's exact inverse; two graph convolutions, each with a summary as in DGI, one bilinear
     score for both directions, shuffled features as negatives; the sum of both as representation. Differs in taking
     the whole graph where the source cuts out 2,000 nodes that happen to stand together, and in keeping the `top`
-    largest weights of each node's diffusion. The published 86.8 on Cora was not reproduced by others (83.5).
+    largest weights of each node's diffusion. The published 86.8 on Cora was not reproduced by others (83.5); the
+    source trains its regression on other nodes than the public split, the first 140 of a file.
 
     Args:
         source: of the nodes of one graph; a generated one that needs no download by default.
