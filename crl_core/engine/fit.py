@@ -144,7 +144,7 @@ class _Loop:
             elif world > 1:
                 raise CrlError(
                     f"process {rank} of {world}: not one item of its share of step {self.progress.step + 1} could be "
-                    f"used (the log names them), and the others would wait. Leave such items out, or take larger batches"
+                    f"used (the log names them), and the others would wait. Leave such items out or take larger batches"
                 )
             self._advance()
             speed = clock.speed()
