@@ -115,7 +115,6 @@ test_conformance = conformance(
     },
     expected_failures={
         ("vision/bag-of-patches", "gradient_is_right"): "visual words are counted, which has no gradient",
-        ("vision/below", "compiles_without_breaks"): "torch.compile has no model for the frozen class Embeddings",
     }
     | {
         ("vision/borrowed", check): LENDS
