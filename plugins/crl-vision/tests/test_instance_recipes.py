@@ -256,16 +256,12 @@ def test_items_of_one_blob_share_all_their_clusters() -> None:
     assert (bank.annotate({"instance": torch.tensor([-1, 60])})["cluster_0"] == -1).all()
 
 
-def test_interclr_keeps_its_clusters_and_its_bank_holds_keys() -> None:
+def test_interclr_keeps_its_clusters() -> None:
     found = recipe("interclr", "epochs=6")
     pipeline = crl.fit(found.pipeline, found.source, found.training, accelerator="cpu", devices=1, show=False).pipeline
     images: Any = pipeline.contrasts[-1]
     used = torch.bincount(images.memory.cluster_of[0].clamp(min=0), minlength=images.memory.clusters) > 0
     assert used.sum() > images.memory.clusters / 2, "all images would be in one cluster"
-    pipeline.train()
-    table = pipeline.embed(pipeline.sampler(digits(64)))
-    images(table)
-    torch.testing.assert_close(images._fresh.z, F.normalize(table["key"].z, dim=1))
 
 
 # -- the known mistakes ------------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ def interclr(
 
     Checked against: the authors' code: a cosine margin of -0.5 for positives of the same cluster,
     semi-hard negatives out of the nearest tenth of the bank, weights 0.75 within and 0.25 between images,
-    a bank of keys that keeps half of an old one. There one positive and a part of the pool are drawn, and
-    here all count. Clusters are of a k-means before every epoch but the first; there they move with the batches,
+    a bank that keeps half of an old embedding. There it holds keys, and here queries; there one positive and a
+    part of the pool are drawn, and here all count. Clusters are of a k-means before every epoch but the first; there they move with the batches,
     where small ones have to be filled up from large ones lest all images end in one.
 
     Args:
@@ -57,12 +57,11 @@ def interclr(
         clusters = 10_000 if shape.many else max(2, shape.count // 100)
     images = Contrast(
         "query",
-        "key",
+        None,
         score=Cosine(temperature),
         loss=MarginNCE(margin / temperature),
         memory=ClusteredBank(shape.count, clusters=clusters, warmup=1),
-        positive=same("cluster_0") & ~same("batch"),
-        negative=~same("cluster_0") & ~same("batch"),
+        positive=same("cluster_0"),
         weight=between,
         name="between-images",
     )
