@@ -35,9 +35,10 @@ def interclr(
 
     Checked against: the authors' code: a cosine margin of -0.5 for positives of the same cluster,
     semi-hard negatives out of the nearest tenth of the bank, weights 0.75 within and 0.25 between images,
-    a bank that keeps half of an old embedding. There it holds keys, and here queries; there one positive and a
-    part of the pool are drawn, and here all count. Clusters are of a k-means before every epoch but the first; there they move with the batches,
-    where small ones have to be filled up from large ones lest all images end in one.
+    a bank that keeps half of an old embedding. There it holds keys, and here queries; there one positive
+    and a part of the pool are drawn, and here all count. Clusters are of a k-means before every epoch but
+    the first; there they move with the batches, where small ones have to be filled up from large ones lest
+    all images end in one.
 
     Args:
         source: of images; the digits that need no download by default.
