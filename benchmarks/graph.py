@@ -165,7 +165,7 @@ def _pykeens_trans_e(name: str, adversarial: bool, seed: int) -> dict[str, float
 
 
 def trans_e_recipe(seeds: int) -> list[Row]:
-    """`crl train trans-e --set source=pykeen-triples`, as it is: the filter of known truths, and a rate that falls to 0.
+    """`crl train trans-e --set source=pykeen-triples`, as it is: the filter of known truths, a rate that falls to 0.
     CPU seconds are for a run of 100 epochs, without evaluation."""
     from crl_graph.evaluators.filtered_ranking import FilteredRanking
     from crl_graph.recipes import trans_e as recipes
