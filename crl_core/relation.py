@@ -90,16 +90,21 @@ def column_of(name: str, relation: Relation, query: Columns, key: Columns) -> tu
 
 
 @attrs.frozen
-class Same(Relation):
-    """The same known value in `column`. A negative whole number means unknown: the same as nothing."""
+class OfColumn(Relation):
+    """A relation that reads one column."""
 
     column: str
 
-    def __str__(self) -> str:
-        return f"same({_quoted(self.column)})"
-
     def columns(self) -> frozenset[str]:
         return frozenset({self.column})
+
+
+@attrs.frozen
+class Same(OfColumn):
+    """The same known value in `column`. A negative whole number means unknown: the same as nothing."""
+
+    def __str__(self) -> str:
+        return f"same({_quoted(self.column)})"
 
     def __call__(self, query: Columns, key: Columns) -> Tensor:
         a, b = column_of(self.column, self, query, key)
@@ -113,10 +118,9 @@ def _check_distance(distance: float) -> None:
 
 
 @attrs.frozen
-class Within(Relation):
+class Within(OfColumn):
     """`column` differs by at most `distance`."""
 
-    column: str
     distance: float
 
     def __attrs_post_init__(self) -> None:
@@ -125,19 +129,15 @@ class Within(Relation):
     def __str__(self) -> str:
         return f"within({_quoted(self.column)}, {self.distance!r})"
 
-    def columns(self) -> frozenset[str]:
-        return frozenset({self.column})
-
     def __call__(self, query: Columns, key: Columns) -> Tensor:
         a, b = column_of(self.column, self, query, key)
         return (a - b).abs() <= self.distance
 
 
 @attrs.frozen
-class Beyond(Relation):
+class Beyond(OfColumn):
     """`column` differs by more than `distance`."""
 
-    column: str
     distance: float
 
     def __attrs_post_init__(self) -> None:
@@ -146,19 +146,24 @@ class Beyond(Relation):
     def __str__(self) -> str:
         return f"beyond({_quoted(self.column)}, {self.distance!r})"
 
-    def columns(self) -> frozenset[str]:
-        return frozenset({self.column})
-
     def __call__(self, query: Columns, key: Columns) -> Tensor:
         a, b = column_of(self.column, self, query, key)
         return (a - b).abs() > self.distance
 
 
 @attrs.frozen
-class Near(Relation):
+class Soft(OfColumn):
+    """One that has weights."""
+
+    @property
+    def soft(self) -> bool:
+        return True
+
+
+@attrs.frozen
+class Near(Soft):
     """Pairs by how little `column` differs: the weight is exp(-½ (difference / width)²), as long as that is above 0."""
 
-    column: str
     width: float
 
     def __attrs_post_init__(self) -> None:
@@ -169,13 +174,6 @@ class Near(Relation):
     def __str__(self) -> str:
         return f"near({_quoted(self.column)}, {self.width!r})"
 
-    @property
-    def soft(self) -> bool:
-        return True
-
-    def columns(self) -> frozenset[str]:
-        return frozenset({self.column})
-
     def weights(self, query: Columns, key: Columns) -> Tensor:
         a, b = column_of(self.column, self, query, key)
         return (-((a - b) / self.width).square() / 2).exp()
@@ -185,20 +183,11 @@ class Near(Relation):
 
 
 @attrs.frozen
-class Weighted(Relation):
+class Weighted(Soft):
     """Pairs of rows whose numbers in `column` are above 0; the weight is their product."""
-
-    column: str
 
     def __str__(self) -> str:
         return f"weighted({_quoted(self.column)})"
-
-    @property
-    def soft(self) -> bool:
-        return True
-
-    def columns(self) -> frozenset[str]:
-        return frozenset({self.column})
 
     def weights(self, query: Columns, key: Columns) -> Tensor:
         a, b = column_of(self.column, self, query, key)
@@ -210,17 +199,11 @@ class Weighted(Relation):
 
 
 @attrs.frozen
-class And(Relation):
-    """Both."""
+class OfTwo(Relation):
+    """Two relations in one, which is soft where either is."""
 
     left: Relation
     right: Relation
-
-    def __str__(self) -> str:
-        # `&` binds tighter than `|` and groups to the left.
-        left = f"({self.left})" if isinstance(self.left, Or) else f"{self.left}"
-        right = f"({self.right})" if isinstance(self.right, (Or, And)) else f"{self.right}"
-        return f"{left} & {right}"
 
     def columns(self) -> frozenset[str]:
         return self.left.columns() | self.right.columns()
@@ -228,6 +211,17 @@ class And(Relation):
     @property
     def soft(self) -> bool:
         return self.left.soft or self.right.soft
+
+
+@attrs.frozen
+class And(OfTwo):
+    """Both."""
+
+    def __str__(self) -> str:
+        # `&` binds tighter than `|` and groups to the left.
+        left = f"({self.left})" if isinstance(self.left, Or) else f"{self.left}"
+        right = f"({self.right})" if isinstance(self.right, (Or, And)) else f"{self.right}"
+        return f"{left} & {right}"
 
     def weights(self, query: Columns, key: Columns) -> Tensor | float:
         return self.left.weights(query, key) * self.right.weights(query, key)
@@ -237,22 +231,12 @@ class And(Relation):
 
 
 @attrs.frozen
-class Or(Relation):
+class Or(OfTwo):
     """Either."""
-
-    left: Relation
-    right: Relation
 
     def __str__(self) -> str:
         right = f"({self.right})" if isinstance(self.right, Or) else f"{self.right}"
         return f"{self.left} | {right}"
-
-    def columns(self) -> frozenset[str]:
-        return self.left.columns() | self.right.columns()
-
-    @property
-    def soft(self) -> bool:
-        return self.left.soft or self.right.soft
 
     def weights(self, query: Columns, key: Columns) -> Tensor | float:
         left, right = (side(query, key) * side.weights(query, key) for side in (self.left, self.right))
