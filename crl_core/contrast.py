@@ -14,7 +14,7 @@ from .pairs import Pairs
 from .parts.kernels.dense import Dense
 from .parts.memories.in_batch import InBatch
 from .parts.scores.dot import Dot
-from .protocols import Embeddings, Loss, Memory, Problem, Score
+from .protocols import Embeddings, Loss, Memory, Problem, Score, together
 from .registry import make
 from .registry.kernels import choose
 from .relation import And, Relation, parse, same
@@ -96,17 +96,12 @@ class Contrast(nn.Module):
         if (self.draw is not None and self.draw < 1) or self.draw_by not in ("chance", "distance"):
             raise CrlError(f'draw is 1 or more, by "chance" or "distance", not {self.draw} by {self.draw_by!r}')
         alone = self.key == self.query and isinstance(self.memory, InBatch) and not self.symmetric
-        if self.together and (not alone or self.per_query or self.draw):
+        if together(self.loss) and (not alone or self.per_query or self.draw):
             raise CrlError(
                 f"{type(self.loss).__name__} wants queries that are the keys: key and query alike, no memory"
             )
         if self.key is None and isinstance(self.memory, InBatch):
             raise CrlError(f"the contrast {self.name!r} has no keys: name the key's branch, or give it a memory")
-
-    @property
-    def together(self) -> bool:
-        """Whether the loss sees all queries at once."""
-        return bool(getattr(self.loss, "together", False))
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -171,7 +166,7 @@ class Contrast(nn.Module):
             return self._of_pairs(pairs)
         if self.loss.takes == "batch":
             return self._of_batch(pairs)
-        if self.together:
+        if together(self.loss):
             total, terms, ignored = self._outcome(Pairs(keys[0], keys, self.positive, self.negative))
             return Term(total / terms.clamp(min=1), ignored)
         if self.symmetric and distributed.world_size() > 1:

@@ -109,12 +109,15 @@ class Pairs:
                 positive, negative = positive & columns["valid"], negative & columns["valid"]
         return positive, negative
 
-    def weights(self, rows: slice = slice(None)) -> Tensor | None:
-        """How much each positive of these queries counts, `[n, M]`, 0 for what is none; None where all count alike."""
+    def weights(self, positive: Tensor, rows: slice = slice(None)) -> Tensor | None:
+        """How much each positive of these queries counts, `[n, M]`, 0 for what is none; None where all count alike.
+
+        Args:
+            positive: which these are, the first of their masks.
+        """
         if not self.positive.soft:
             return None
-        weight = self.positive.weights(*self._columns(rows))
-        return torch.where(self.masks(rows)[0], weight, 0.0)
+        return torch.where(positive, self.positive.weights(*self._columns(rows)), 0.0)
 
     @cached_property
     def listed(self) -> list[tuple[Listed | None, Listed | None]]:
@@ -165,7 +168,7 @@ class Pairs:
             positive, negative = self.masks(rows)
             weights = negative.float() if by == "chance" else negative * self._by_distance(rows)
             index, probability = _draw(weights, count)
-            soft = self.weights(rows)
+            soft = self.weights(positive, rows)
             first, _ = _draw(positive.float() if soft is None else soft, 1)
             chosen.append(torch.cat([first, index], dim=1))
             # What log-probability the positive would have had as noise, no draw says: that of a uniform one.

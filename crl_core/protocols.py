@@ -302,6 +302,11 @@ class Kernel(Protocol):
     def __call__(self, problem: Problem, /) -> Outcome: ...
 
 
+def together(loss: object) -> bool:
+    """Whether it is a loss on scores, or a class of such, that is to see all queries at once; see `Loss`."""
+    return bool(getattr(loss, "together", False))
+
+
 class Problem(NamedTuple):
     """What a kernel is asked to compute."""
 

@@ -9,11 +9,11 @@ from torch.autograd.function import once_differentiable
 
 from ...listing import Listed
 from ...pairs import Pairs
-from ...protocols import Outcome, Problem
+from ...protocols import Outcome, Problem, together
 from .by_strips import by_strips
 from .by_tiles import by_tiles
 from .factors import factors, no_product, state_of
-from .formula import Unavailable, asked_by
+from .formula import ONE_SUM, asked_by, beyond
 from .in_one_tile import MOST, in_one_tile
 from .task import Swept, Task
 
@@ -29,7 +29,7 @@ class Blockwise:
 
     def unsupported(self, problem: Problem) -> list[str]:
         reasons = [*no_product(problem), *state_of(problem)]
-        return reasons or _beyond(problem) or _unlisted(problem.pairs) or _apart(problem)
+        return reasons or beyond(problem) or _unlisted(problem.pairs) or _apart(problem)
 
     def preference(self, problem: Problem) -> float:
         return 2.0
@@ -53,15 +53,6 @@ def _task(problem: Problem, itself: bool, tables: list[Tensor]) -> Task:
     return Task(problem.loss, tables[0], keys, lists, asked_by(problem.loss, tables[0]))
 
 
-def _beyond(problem: Problem) -> list[str]:
-    """The first reduction that the loss asks for and this body doesn't have."""
-    try:
-        asked_by(problem.loss, problem.pairs.query.z)
-    except Unavailable as reduction:
-        return [f"the loss asks for {reduction}"]
-    return []
-
-
 def _unlisted(pairs: Pairs) -> list[str]:
     """The relations whose pairs are no short list."""
     reasons = []
@@ -73,9 +64,9 @@ def _unlisted(pairs: Pairs) -> list[str]:
 
 def _apart(problem: Problem) -> list[str]:
     """Why queries that have to be seen together can only be seen strip by strip."""
-    if not getattr(problem.loss, "together", False) or math.prod(problem.pairs.shape) <= MOST:
+    if not together(problem.loss) or math.prod(problem.pairs.shape) <= MOST:
         return []
-    one_sum = [tuple(a) for a in asked_by(problem.loss, problem.pairs.query.z)] == [("logsumexp", 1.0)]
+    one_sum = asked_by(problem.loss, problem.pairs.query.z) == ONE_SUM
     alone = one_sum and problem.pairs.itself and all(negative and negative.but for _, negative in problem.pairs.listed)
     return [] if alone else ["the loss wants all queries together, and more of them than one log-sum-exp"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...listing import Listed
-from .formula import Few, evaluate
+from .formula import Few, both_sides, evaluate
 from .task import SAFE, Swept, Task, highest, push_pairs
 
 TILE = 512  # rows and columns of a tile
@@ -48,12 +48,10 @@ class _Tiles:
         self.ends = torch.searchsorted(negative.row, bounds).tolist()
         lse = self._sums(count)
         values = _products(self.query, self.key, positive)
-        row, weight = positive.row, positive.weight
-        if not self.same:
-            row, values = torch.cat([row, self.first + positive.column]), torch.cat([values, values])
-            weight = None if weight is None else torch.cat([weight, weight])
-        column = positive.column if self.same else None
-        few = Few(row, values, count, harmless=True, column=column, weight=weight)
+        if self.same:
+            few = Few(positive.row, values, count, harmless=True, column=positive.column, weight=positive.weight)
+        else:
+            few = both_sides(positive, values, len(self.query), len(self.key))
         found = evaluate(self.task.loss, few, None, [lse])
         swept = Swept(found.values, found.terms, found.counted, *self.task.gradients(self.wanted))
         d_query, (d_key,) = swept.d_query, swept.d_keys

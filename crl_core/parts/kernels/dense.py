@@ -38,7 +38,10 @@ def of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key: Ten
     ignored = ~counted.unsqueeze(-1)
     noise = None if pairs.log_noise is None else pairs.log_noise[rows]
     itself = pairs.itself and len(values) == len(pairs.query)
-    sides = Candidates(values, positive | ignored, pairs.weights(rows)), Candidates(values, negative | ignored)
+    sides = (
+        Candidates(values, positive | ignored, pairs.weights(positive, rows)),
+        Candidates(values, negative | ignored),
+    )
     found = problem.loss(Scores(*sides, noise, itself))
     value, terms = found if isinstance(found, Summed) else (found, torch.ones_like(found))
     losses = torch.where(counted, value, 0.0)

@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...listing import Listed
 from ...pairs import Candidates, OfKeys, Scores, Summed
+from ...protocols import Problem
 
 LossOfScores = Callable[[Scores], "Tensor | Summed"]
 
@@ -26,6 +28,9 @@ class Asked(NamedTuple):
 
     name: str
     argument: Any = None
+
+
+ONE_SUM = [Asked("logsumexp", 1.0)]  # all that the tiles of both sides can serve
 
 
 class Unavailable(Exception):
@@ -101,6 +106,13 @@ class Few:
 
     def _empty(self, reduced: Tensor) -> Tensor:
         return reduced.masked_fill(self.counts == 0, 0.0) if self.harmless else reduced
+
+
+def both_sides(listed: Listed, values: Tensor, queries: int, keys: int) -> Few:
+    """The positives of the rows, and below them those of the columns, which are queries too."""
+    row = torch.cat([listed.row, listed.column + queries])
+    weight = None if listed.weight is None else torch.cat([listed.weight, listed.weight])
+    return Few(row, torch.cat([values, values]), queries + keys, harmless=True, weight=weight)
 
 
 class Tiled:
@@ -189,6 +201,15 @@ def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
     if settings is not None and all(a.argument is F.softplus or not callable(a.argument) for a in asked):
         _remembered[loss] = settings, asked
     return asked
+
+
+def beyond(problem: Problem) -> list[str]:
+    """The first reduction that the loss asks for and a body that sees the negatives in pieces doesn't have."""
+    try:
+        asked_by(problem.loss, problem.pairs.query.z)
+    except Unavailable as reduction:
+        return [f"the loss asks for {reduction}"]
+    return []
 
 
 def _settings(loss: LossOfScores) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from ...protocols import Outcome
 from .dense import joined
-from .formula import Few, value_of
+from .formula import both_sides, value_of
 from .strip import Listed, Piece, Strip
 from .task import SAFE, Task, highest
 
@@ -33,12 +33,7 @@ def _outcome(task: Task, most: float, both: bool) -> Outcome:
     (strip,) = made
     positive, negative = strip.positive(of_positive), strip.negative(of_negative)
     if both:
-        # The columns are queries too, below the rows.
-        (listed, _), count = task.lists[0], len(task.query)
-        row, weight = torch.cat([listed.row, listed.column + count]), listed.weight
-        values = torch.cat([of_positive, of_positive])
-        weight = None if weight is None else torch.cat([weight, weight])
-        positive = Few(row, values, count + len(task.keys[0]), harmless=True, weight=weight)
+        positive = both_sides(task.lists[0][0], of_positive, len(task.query), len(task.keys[0]))
     values, terms, counted = value_of(task.loss, positive, negative, reduced)
     return Outcome(values.sum(), values.detach(), counted, terms.detach())
 

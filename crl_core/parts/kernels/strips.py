@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ...pairs import Candidates, Pairs
-from ...protocols import Outcome, Problem
+from ...protocols import Outcome, Problem, together
 from .dense import joined, of_rows
-from .formula import Few, Unavailable, asked_by, value_of
+from .formula import Few, asked_by, beyond, value_of
 
 _MANY = 1 << 22  # scores from which on their memory matters more than the time to make them twice
 
@@ -21,14 +21,15 @@ class Strips:
     def unsupported(self, problem: Problem) -> list[str]:
         if problem.pairs.per_query:
             return ["the keys are per query, and take more memory than their scores"]
-        return _apart(problem) if getattr(problem.loss, "together", False) else []
+        reasons = beyond(problem) if together(problem.loss) else []
+        return [f"all queries are wanted together, and {reason}" for reason in reasons]
 
     def preference(self, problem: Problem) -> float:
         queries, keys = problem.pairs.shape
         return 1.5 if queries * keys > _MANY else 0.5
 
     def __call__(self, problem: Problem) -> Outcome:
-        if getattr(problem.loss, "together", False):
+        if together(problem.loss):
             return _together(problem)
         ways = [problem.pairs, problem.pairs.reversed()] if problem.symmetric else [problem.pairs]
         return joined([_strip(problem, pairs, rows) for pairs in ways for rows in pairs.strips()])
@@ -48,14 +49,6 @@ def _remade(run: Any, pairs: Pairs, rows: slice) -> Any:
     )
 
 
-def _apart(problem: Problem) -> list[str]:
-    try:
-        asked_by(problem.loss, problem.pairs.query.z)
-    except Unavailable as reduction:
-        return [f"the loss wants all queries together, and asks for {reduction}"]
-    return []
-
-
 def _together(problem: Problem) -> Outcome:
     """A formula of all queries at once: their positives' scores, and what it asks of the others, strip by strip."""
     pairs = problem.pairs
@@ -73,9 +66,18 @@ def _together(problem: Problem) -> Outcome:
     strips = [_remade(partial(reduced, rows), pairs, rows) for rows in pairs.strips()]
     of_positive, *of_negative = map(torch.cat, zip(*strips, strict=True))
     row, column = pairs.positive_indices()
-    weight = [soft[pairs.masks(rows)[0]] for rows in pairs.strips() if (soft := pairs.weights(rows)) is not None]
-    few = Few(
-        row, of_positive, len(pairs.query), harmless=True, column=column, weight=torch.cat(weight) if weight else None
-    )
+    weight = _listed_weights(pairs) if pairs.positive.soft else None
+    few = Few(row, of_positive, len(pairs.query), harmless=True, column=column, weight=weight)
     values, terms, counted = value_of(problem.loss, few, None, of_negative)
     return Outcome(values.sum(), values.detach(), counted, terms.detach())
+
+
+def _listed_weights(pairs: Pairs) -> Tensor:
+    """Those of the positive pairs `[P]`, by a soft relation."""
+    found = []
+    for rows in pairs.strips():
+        positive, _ = pairs.masks(rows)
+        weight = pairs.weights(positive, rows)
+        assert weight is not None
+        found.append(weight[positive])
+    return torch.cat(found)

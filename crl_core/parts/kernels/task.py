@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...listing import Listed
-from .formula import Asked, LossOfScores
+from .formula import ONE_SUM, Asked, LossOfScores
 
 SAFE = 60.0  # exp of scores up to this neither overflows nor vanishes in float32, also in sums of millions
 
@@ -46,7 +46,7 @@ class Task:
     @property
     def one_sum(self) -> bool:
         """Whether all that is wanted is one log-sum-exp over one block, of which tiles can serve both sides."""
-        return self.tiled == [0] and len(self.keys) == 1 and [tuple(a) for a in self.asked] == [("logsumexp", 1.0)]
+        return self.tiled == [0] and len(self.keys) == 1 and self.asked == ONE_SUM
 
     def gradients(self, wanted: Sequence[bool]) -> tuple[Tensor | None, list[Tensor | None]]:
         """Zeros for the query's gradient and for each block's; None where it isn't wanted."""
