@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ...pairs import Scores
+from ...pairs import Candidates, Scores
 
 
 class DonskerVaradhan(nn.Module):
@@ -17,9 +17,13 @@ class DonskerVaradhan(nn.Module):
     takes: ClassVar[Literal["scores"]] = "scores"
 
     def forward(self, scores: Scores) -> Tensor:
-        negative = scores.negative
-        return negative.logsumexp() - negative.count().clamp(min=1).log() - scores.positive.mean()
+        return log_mean_exp(scores.negative) - scores.positive.mean()
 
     def nats(self, scores: Scores) -> Tensor:
         """The estimate of every query; its mean is the bound."""
         return -self.forward(scores)
+
+
+def log_mean_exp(some: Candidates) -> Tensor:
+    """log of the mean of exp(score), for every query; -inf where there are none."""
+    return some.logsumexp() - some.count().clamp(min=1).log()

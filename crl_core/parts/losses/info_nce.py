@@ -27,22 +27,22 @@ class InfoNCE(nn.Module):
         self.positives = positives
 
     def forward(self, scores: Scores) -> Tensor | Summed:
+        if self.positives == "outside":
+            return _outside(scores)
         negative = scores.negative.logsumexp()
         if self.positives == "each":
             alone = scores.positive.sum(lambda s, n: F.softplus(n - s), negative)
             return Summed(alone, scores.positive.count())
-        positive = scores.positive.logsumexp()
-        loss = F.softplus(negative - positive)
-        if self.positives == "outside":
-            loss = loss + positive - scores.positive.mean()
-        return loss
+        return F.softplus(negative - scores.positive.logsumexp())
 
     def nats(self, scores: Scores) -> Tensor:
         """log K less the loss, for K candidates: a lower bound on mutual information, and never above log K.
 
         van den Oord et al. 2018, appendix A; of several positives their mean.
         """
-        positive, negative = scores.positive, scores.negative
-        gap = negative.logsumexp() - positive.logsumexp()
-        loss = F.softplus(gap) + positive.logsumexp() - positive.mean()
-        return (positive.count() + negative.count()).clamp(min=1).log() - loss
+        return (scores.positive.count() + scores.negative.count()).clamp(min=1).log() - _outside(scores)
+
+
+def _outside(scores: Scores) -> Tensor:
+    positive = scores.positive.logsumexp()
+    return F.softplus(scores.negative.logsumexp() - positive) + positive - scores.positive.mean()

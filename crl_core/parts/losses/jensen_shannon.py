@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...pairs import Scores
+from .donsker_varadhan import log_mean_exp
 
 
 class JensenShannon(nn.Module):
@@ -25,5 +26,4 @@ class JensenShannon(nn.Module):
 
         Where this loss is lowest, s is the logarithm of the density ratio, and the bound is reached.
         """
-        negative = scores.negative
-        return 1 + scores.positive.mean() - (negative.logsumexp() - negative.count().clamp(min=1).log()).exp()
+        return 1 + scores.positive.mean() - log_mean_exp(scores.negative).exp()

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from ...pairs import Scores
+from .donsker_varadhan import log_mean_exp
 
 
 class NWJ(nn.Module):
@@ -17,8 +18,7 @@ class NWJ(nn.Module):
     takes: ClassVar[Literal["scores"]] = "scores"
 
     def forward(self, scores: Scores) -> Tensor:
-        negative = scores.negative
-        return (negative.logsumexp() - negative.count().clamp(min=1).log() - 1).exp() - scores.positive.mean()
+        return (log_mean_exp(scores.negative) - 1).exp() - scores.positive.mean()
 
     def nats(self, scores: Scores) -> Tensor:
         """The estimate of every query; its mean is the bound."""
