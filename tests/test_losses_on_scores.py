@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import crl_core as crl
 from crl_core import Cosine, CrlError, Dot, Embeddings, InfoNCE, Pairs, Scores, same
-from crl_core.pairs import Summed
+from crl_core.pairs import Candidates, Summed
 from crl_core.parts.kernels import blockwise, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
@@ -382,6 +382,16 @@ def test_the_normaliser_is_estimated_once_and_kept_in_the_state() -> None:
     other = crl.NCE("first-batch")
     other.load_state_dict(loss.state_dict())
     torch.testing.assert_close(drawn(math.log(0.2), other), first)
+
+
+def test_the_normaliser_is_estimated_at_low_temperatures_too() -> None:
+    """exp(1 / 0.01) is more than float32 holds."""
+    loss = crl.NCE("first-batch")
+    values = torch.full((4, 9), 1 / 0.01)
+    positive = torch.arange(9).expand(4, 9) == 0
+    sides = Candidates(values, positive), Candidates(values, ~positive)
+    loss(Scores(*sides, torch.full((4, 9), -math.log(9))))
+    torch.testing.assert_close(loss.log_z, torch.tensor(100 + math.log(9)))
 
 
 @pytest.mark.parametrize("loss", [crl.NCE(), crl.RankingNCE()])

@@ -45,5 +45,7 @@ class NCE(nn.Module):
         """log of the sum of exp s over everything that could be drawn: the mean of exp(s) / q over all noise."""
         assert scores.log_noise is not None
         negative = scores.minus(scores.log_noise).negative
-        total, count = (distributed.total(x.double().sum()) for x in (negative.logsumexp().exp(), negative.count()))
-        return (total / count).log()
+        here = negative.logsumexp().logsumexp(0).detach()
+        # Less the first process's, so that low temperatures don't overflow.
+        shift = distributed.agreed(here.clone())
+        return distributed.total((here - shift).exp()).log() + shift - distributed.total(negative.count().sum()).log()
