@@ -30,7 +30,7 @@ def by_strips(task: Task, wanted: Sequence[bool]) -> Swept:
         query.new_zeros(count),
         query.new_zeros(count),
         torch.zeros(count, dtype=torch.bool, device=query.device),
-        *task.gradients(wanted),
+        *task.gradients(wanted, turned=True),
     )
     for first, last, listed in zip(cuts, cuts[1:], _listed(task, cuts), strict=False):
         rows = slice(first, last)

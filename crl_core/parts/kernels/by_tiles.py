@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...listing import Listed
 from .formula import Few, both_sides, evaluate
-from .task import SAFE, Swept, Task, highest, push_pairs
+from .task import SAFE, Swept, Task, exp_, highest, push_pairs
 
 TILE = 512  # rows and columns of a tile
 _LISTED = 1 << 11  # listed pairs at a time
@@ -83,7 +83,7 @@ class _Tiles:
                     here = (out_column >= columns.start) & (out_column < columns.stop)
                     tile[out_row[here], out_column[here] - columns.start] = -math.inf
                 if self.safe:
-                    tile.exp_()
+                    exp_(tile)
                 if len(self.rows) == len(self.columns) == 1:
                     self.kept = [(rows, columns, tile)]
                 yield rows, columns, tile
@@ -100,7 +100,7 @@ class _Tiles:
                     continue
                 before, shift[place] = shift[place].clone(), torch.maximum(shift[place], tile.amax(dim))
                 total[place] *= (before - shift[place]).exp()
-                total[place] += (tile - shift[place].unsqueeze(dim)).exp_().sum(dim)
+                total[place] += exp_(tile - shift[place].unsqueeze(dim)).sum(dim)
         return total.log() + shift
 
     def _diagonal(self, rows: slice, columns: slice) -> bool:
@@ -119,8 +119,8 @@ class _Tiles:
             if self.safe:
                 weights = tile.mul_(factor[rows].unsqueeze(1) + factor[moved])
             else:
-                weights = (tile - lse[rows].unsqueeze(1)).exp_().mul_(slope[rows].unsqueeze(1))
-                weights.add_(tile.sub_(lse[moved]).exp_().mul_(slope[moved]))
+                weights = exp_(tile - lse[rows].unsqueeze(1)).mul_(slope[rows].unsqueeze(1))
+                weights.add_(exp_(tile.sub_(lse[moved])).mul_(slope[moved]))
             if d_query is not None:
                 d_query[rows].addmm_(weights, self.key[columns])
             if d_key is not None and not self._diagonal(rows, columns):

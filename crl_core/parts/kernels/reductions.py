@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .task import SAFE
+from .task import SAFE, exp_
 
 Places = tuple[Tensor, Tensor]  # rows and columns
 
@@ -35,7 +35,7 @@ class LogSumExp:
             shift = shift.clamp_(min=torch.finfo(shift.dtype).min)
             for tile in tiles:
                 tile.sub_(shift.unsqueeze(1))
-        self.total = _added(tile.exp_().sum(1) for tile in tiles)
+        self.total = _added(exp_(tile).sum(1) for tile in tiles)
         self.value = self.total.log() + shift
 
     def weights(self, slope: Tensor) -> list[Tensor]:
@@ -48,7 +48,7 @@ class BothWays:
     """log Σ exp s of the rows, and below them of the columns, for one tile of scores that are safe to exponentiate."""
 
     def __init__(self, tile: Tensor) -> None:
-        self.tile = tile.exp_()
+        self.tile = exp_(tile)
         self.total = torch.cat([tile.sum(1), tile.sum(0)])
         self.value = self.total.log()
 
@@ -62,7 +62,7 @@ class Softplus:
     """Σ log(1 + exp s), for scores that are safe to exponentiate: with one exponential for value and slope."""
 
     def __init__(self, tiles: Sequence[Tensor]) -> None:
-        self.value = _added(torch.log1p(tile.exp_()).sum(1) for tile in tiles)
+        self.value = _added(torch.log1p(exp_(tile)).sum(1) for tile in tiles)
         self.tiles = tiles
 
     def weights(self, slope: Tensor) -> list[Tensor]:
