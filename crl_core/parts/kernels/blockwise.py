@@ -40,9 +40,7 @@ class Blockwise:
         tables = [query, *keys[itself:]]
         wide = torch.promote_types(query.dtype, torch.float32)
         task = _task(problem, itself, [table.to(wide) for table in tables])
-        # Where half of the tiles are enough, they are soon the quicker way.
-        most = MOST // 8 if task.one_sum and task.itself and not problem.symmetric else MOST
-        if math.prod(problem.pairs.shape) <= most:
+        if task.one and math.prod(problem.pairs.shape) <= MOST:
             return in_one_tile(task, problem.symmetric)
         return Outcome(*_Sweep.apply(problem, wide, itself, *tables))
 

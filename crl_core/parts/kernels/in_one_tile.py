@@ -10,64 +10,76 @@ from torch.autograd.function import once_differentiable
 
 from ...protocols import Outcome
 from .dense import joined
-from .formula import both_sides, value_of
-from .strip import Listed, Piece, Strip
+from .formula import Few, both_sides, value_of
+from .reductions import LogSumExp, OfColumnsToo, Pointwise, Softplus, reduction_of
 from .task import SAFE, Task, highest
 
 MOST = 1 << 20  # scores
 
 
 def in_one_tile(task: Task, symmetric: bool) -> Outcome:
-    """The loss as a formula that autograd follows, of reductions whose gradient is written out."""
-    most = highest(task.query.detach(), [task.keys[block].detach() for block in task.tiled])
-    both = symmetric and task.one_sum and most <= SAFE
-    if symmetric and not both:
-        return joined([_outcome(task, most, False), _outcome(task.reversed(), most, False)])
-    return _outcome(task, most, both)
+    """The loss as a formula that autograd follows, of one reduction whose gradient is written out.
+
+    For a loss of one reduction over one block of keys (`task.one`).
+    """
+    most = highest(task.query.detach(), [task.keys[0].detach()])
+    # Exponentials that serve rows and columns: of another direction, or where the tile is its own mirror image.
+    columns_too = task.one_sum and most <= SAFE and (symmetric or task.itself)
+    if symmetric and not columns_too:
+        return joined([_outcome(task, most, False, False), _outcome(task.reversed(), most, False, False)])
+    return _outcome(task, most, columns_too, symmetric)
 
 
-def _outcome(task: Task, most: float, both: bool) -> Outcome:
-    tables = [task.query, *task.keys[task.itself :]]
-    made: list[Strip] = []
-    of_positive, of_negative, *reduced = _Scores.apply(task, most, both, made, *tables)
-    (strip,) = made
-    positive, negative = strip.positive(of_positive), strip.negative(of_negative)
-    if both:
-        positive = both_sides(task.lists[0][0], of_positive, len(task.query), len(task.keys[0]))
-    values, terms, counted = value_of(task.loss, positive, negative, reduced)
-    return Outcome(values.sum(), values.detach(), counted, terms.detach())
+def _outcome(task: Task, most: float, columns_too: bool, symmetric: bool) -> Outcome:
+    ((positive, _),) = task.lists
+    values, reduced = _Tile.apply(task, most, columns_too, symmetric, task.query, *task.keys[task.itself :])
+    if symmetric:
+        few = both_sides(positive, values, *map(len, (task.query, task.keys[0])))
+    else:
+        column = positive.column if task.itself else None
+        few = Few(positive.row, values, len(task.query), harmless=True, column=column, weight=positive.weight)
+    value, terms, counted = value_of(task.loss, few, None, [reduced])
+    return Outcome(value.sum(), value.detach(), counted, terms.detach())
 
 
-class _Scores(torch.autograd.Function):
-    """The scores of listed positives and negatives, and every reduction over the others."""
+class _Tile(torch.autograd.Function):
+    """The scores of the positives `[P]`, and the reduction over the negatives."""
 
     @staticmethod
     def forward(
-        ctx: Any, task: Task, most: float, both: bool, made: list[Strip], *tables: Tensor
-    ) -> tuple[Tensor, ...]:
-        strip = Strip(task, task.query, _listed(task), most, both=both)
-        made.append(strip)
-        ctx.strip, ctx.task, ctx.most, ctx.both = strip, task, most, both
-        # As tensors of their own, so that what is kept doesn't keep the graph that keeps it.
-        return tuple(x.detach() for x in (*strip.values, *(reduction.value for reduction in strip.reductions)))
+        ctx: Any, task: Task, most: float, columns_too: bool, symmetric: bool, query: Tensor, *key: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.made_of = task, most, columns_too, symmetric
+        positive, ctx.reduction = _made(*ctx.made_of)
+        # As a tensor of its own, so that what is kept doesn't keep the graph that keeps it.
+        return positive, ctx.reduction.value.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_positive: Tensor, of_negative: Tensor, *of_reduced: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_positive: Tensor, of_reduced: Tensor) -> tuple[Tensor | None, ...]:
         # Its scores are overwritten; should there be another backward, they are made again.
-        strip = ctx.strip or Strip(ctx.task, ctx.task.query, _listed(ctx.task), ctx.most, both=ctx.both)
-        ctx.strip, wanted = None, ctx.needs_input_grad[4:]
-        d_query, d_keys = ctx.task.gradients(([wanted[0]] * ctx.task.itself) + [*wanted])
-        strip.push((of_positive, of_negative), of_reduced, d_query, d_keys)
-        return (None, None, None, None, d_query, *d_keys[ctx.task.itself :])
+        reduction, task = ctx.reduction or _made(*ctx.made_of)[1], ctx.made_of[0]
+        ctx.reduction = None
+        (weights,), mirrored = reduction.weights(of_reduced), task.itself and isinstance(reduction, OfColumnsToo)
+        row, column = task.lists[0][0][:2]
+        weights.index_put_((row, column), of_positive, accumulate=True)
+        if mirrored:
+            weights.index_put_((column, row), of_positive, accumulate=True)
+        query, key, wanted = task.query, task.keys[0], ctx.needs_input_grad[4:]
+        d_query = weights @ key if wanted[0] else None
+        if task.itself:
+            return None, None, None, None, d_query if d_query is None or mirrored else d_query.addmm_(weights.T, query)
+        return None, None, None, None, d_query, weights.T @ query if wanted[1] else None
 
 
-def _listed(task: Task) -> Listed:
-    found = Listed([], [], [])
-    for block, (positive, negative) in enumerate(task.lists):
-        found.positive.append(Piece(block, positive.row, positive.column, positive.weight))
-        if not negative.but:
-            found.negative.append(Piece(block, negative.row, negative.column))
-        elif block in task.tiled:
-            found.out.append(Piece(block, negative.row, negative.column))
-    return found
+def _made(
+    task: Task, most: float, columns_too: bool, symmetric: bool
+) -> tuple[Tensor, LogSumExp | OfColumnsToo | Softplus | Pointwise]:
+    tile = task.query.detach() @ task.keys[0].detach().T
+    positive, negative = task.lists[0]
+    values = tile[positive.row, positive.column]
+    out = negative.row, negative.column
+    tile[out] = -torch.inf
+    if columns_too:
+        return values, OfColumnsToo(tile, alike=not symmetric)
+    return values, reduction_of(task.asked[0], [tile], [out], most)

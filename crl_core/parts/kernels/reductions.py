@@ -8,8 +8,10 @@ from functools import reduce
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .formula import Asked
 from .task import SAFE, exp_
 
 Places = tuple[Tensor, Tensor]  # rows and columns
@@ -28,7 +30,7 @@ class LogSumExp:
             for tile in tiles:
                 # A negative scale must not make +inf of what is no candidate.
                 tile.masked_fill_(tile.mul_(scale) == math.inf, -math.inf)
-        shift: Tensor | float = 0.0
+        shift = None
         if highest * abs(scale) > SAFE:
             shift = torch.stack([tile.amax(1) for tile in tiles]).amax(0)
             # A row without candidates has the maximum -inf, and -inf - -inf would be NaN.
@@ -36,25 +38,31 @@ class LogSumExp:
             for tile in tiles:
                 tile.sub_(shift.unsqueeze(1))
         self.total = _added(exp_(tile).sum(1) for tile in tiles)
-        self.value = self.total.log() + shift
+        self.value = self.total.log() if shift is None else self.total.log() + shift
 
     def weights(self, slope: Tensor) -> list[Tensor]:
         """slope · d value / d scores."""
-        factor = self.scale * slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
+        factor = slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
+        factor = factor if self.scale == 1.0 else self.scale * factor
         return [tile.mul_(factor.unsqueeze(1)) for tile in self.tiles]
 
 
-class BothWays:
-    """log Σ exp s of the rows, and below them of the columns, for one tile of scores that are safe to exponentiate."""
+class OfColumnsToo:
+    """log Σ exp s of the rows, and below them of the columns, for one tile of scores that are safe to exponentiate.
 
-    def __init__(self, tile: Tensor) -> None:
-        self.tile = exp_(tile)
-        self.total = torch.cat([tile.sum(1), tile.sum(0)])
+    Args:
+        alike: the columns are the rows, and have their sums.
+    """
+
+    def __init__(self, tile: Tensor, alike: bool) -> None:
+        self.tile, self.alike = exp_(tile), alike
+        self.total = tile.sum(1) if alike else torch.cat([tile.sum(1), tile.sum(0)])
         self.value = self.total.log()
 
     def weights(self, slope: Tensor) -> list[Tensor]:
+        """Of each score as its row's, and as its column's."""
         factor = slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
-        row, column = torch.split(factor, list(self.tile.shape))
+        row, column = (factor, factor) if self.alike else torch.split(factor, list(self.tile.shape))
         return [self.tile.mul_(row.unsqueeze(1) + column)]
 
 
@@ -120,4 +128,21 @@ class Count:
             self.value.index_add_(0, row, -torch.ones_like(row, dtype=self.value.dtype))
 
 
-Reduction = LogSumExp | BothWays | Softplus | Pointwise | Maximum | Count
+Reduction = LogSumExp | Softplus | Pointwise | Maximum | Count
+
+
+def reduction_of(asked: Asked, tiles: Sequence[Tensor], out: Sequence[Places | None], highest: float) -> Any:
+    """What a loss asks for, over tiles that it may overwrite.
+
+    Args:
+        out: the pairs that are no candidates; their scores are -inf.
+        highest: no other score is higher, nor lower than its negative.
+    """
+    name, argument = asked
+    if name == "logsumexp":
+        return LogSumExp(tiles, argument, highest)
+    if name == "max":
+        return Maximum(tiles)
+    if name == "count":
+        return Count(tiles, out)
+    return Softplus(tiles) if argument is F.softplus and highest <= SAFE else Pointwise(tiles, argument, out)

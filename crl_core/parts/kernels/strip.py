@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .formula import Few
-from .reductions import BothWays, Count, LogSumExp, Maximum, Places, Pointwise, Reduction, Softplus
-from .task import SAFE, Task, push_pairs
+from .reductions import Count, Maximum, Places, Reduction, reduction_of
+from .task import Task, push_pairs
 
 
 class Piece(NamedTuple):
@@ -39,7 +38,6 @@ class Strip:
         query: `[n, D]`, some of the task's, or all.
         highest: no score of theirs is higher, nor lower than its negative.
         room: memory for the scores with each of the tiled blocks.
-        both: the columns' sums are asked for as well; see `BothWays`.
     """
 
     def __init__(
@@ -49,7 +47,6 @@ class Strip:
         listed: Listed,
         highest: float,
         room: Sequence[Tensor] | None = None,
-        both: bool = False,
     ) -> None:
         self.task, self.query, self.listed, self.highest = task, query, listed, highest
         shapes = [(len(query), len(task.keys[block])) for block in task.tiled]
@@ -57,7 +54,7 @@ class Strip:
         outs = [space[: n * m].view(n, m) for space, (n, m) in zip(rooms, shapes, strict=True)]
         self.tiles = [torch.mm(query, task.keys[b].T, out=out) for b, out in zip(task.tiled, outs, strict=True)]
         self.values = [self._values(listed.positive), self._values(listed.negative)]
-        self.reductions = self._reduce(both) if self.tiles else []
+        self.reductions = self._reduce() if self.tiles else []
 
     def _values(self, pieces: Sequence[Piece]) -> Tensor:
         """The scores of listed pairs `[P]`."""
@@ -89,30 +86,17 @@ class Strip:
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
         return parts[0] if len(parts) == 1 else torch.cat([self.query.new_zeros(0, dtype=torch.int64), *parts])
 
-    def _reduce(self, both: bool) -> list[Reduction]:
+    def _reduce(self) -> list[Reduction]:
         """Everything that the loss asks for, over the candidates in the tiles."""
         places: list[Places | None] = [None] * len(self.tiles)
         for block, row, column, _ in self.listed.out:
             number = self.task.tiled.index(block)
             places[number] = row, column
             self.tiles[number][row, column] = -math.inf
-        if both:
-            return [BothWays(self.tiles[0])]
-        found: list[Reduction] = []
-        for i, (name, argument) in enumerate(self.task.asked):
-            # The last reduction may overwrite the scores.
-            mine = self.tiles if i == len(self.task.asked) - 1 else [tile.clone() for tile in self.tiles]
-            if name == "logsumexp":
-                found.append(LogSumExp(mine, argument, self.highest))
-            elif name == "sum" and argument is F.softplus and self.highest <= SAFE:
-                found.append(Softplus(mine))
-            elif name == "sum":
-                found.append(Pointwise(mine, argument, places))
-            elif name == "max":
-                found.append(Maximum(mine))
-            else:
-                found.append(Count(self.tiles, places))
-        return found
+        *first, last = self.task.asked
+        copies = ([tile.clone() for tile in self.tiles] for _ in first)
+        found = [reduction_of(one, copy, places, self.highest) for one, copy in zip(first, copies, strict=True)]
+        return [*found, reduction_of(last, self.tiles, places, self.highest)]
 
     def push(
         self, of_values: Sequence[Tensor], of_reduced: Sequence[Tensor], d_query: Tensor | None,

@@ -44,10 +44,17 @@ class Task:
         blocks = zip(self.keys, self.lists, strict=True)
         return [i for i, (keys, (_, negative)) in enumerate(blocks) if negative.but and self.asked and len(keys)]
 
+    @cached_property
+    def one(self) -> bool:
+        """Whether all that is wanted is one reduction over one block, to which every score in it adds."""
+        return (
+            self.tiled == [0] and len(self.keys) == len(self.asked) == 1 and self.asked[0].name in ("logsumexp", "sum")
+        )
+
     @property
     def one_sum(self) -> bool:
-        """Whether all that is wanted is one log-sum-exp over one block, of which tiles can serve both sides."""
-        return self.tiled == [0] and len(self.keys) == 1 and self.asked == ONE_SUM
+        """Whether it is the log-sum-exp, of which tiles can serve both sides."""
+        return self.one and self.asked == ONE_SUM
 
     def gradients(self, wanted: Sequence[bool], turned: bool = False) -> tuple[Tensor | None, list[Tensor | None]]:
         """Zeros for the query's gradient and for each block's; None where it isn't wanted.

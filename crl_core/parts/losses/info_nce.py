@@ -45,4 +45,5 @@ class InfoNCE(nn.Module):
 
 def _outside(scores: Scores) -> Tensor:
     positive = scores.positive.logsumexp()
-    return F.softplus(scores.negative.logsumexp() - positive) + positive - scores.positive.mean()
+    # In brackets what is 0 for one positive, so that a small loss isn't rounded away beside the scores.
+    return F.softplus(scores.negative.logsumexp() - positive) + (positive - scores.positive.mean())

@@ -32,20 +32,21 @@ def _done(rows: Tensor) -> bool:
 class _Unit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, scale: float) -> Tensor:
-        found = rows / _length(rows, scale)
-        ctx.save_for_backward(rows, found)
+        length = _length(rows, scale)
+        found = rows / length
+        ctx.save_for_backward(rows, found, length)
         ctx.scale = scale
         return found
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        rows, found = ctx.saved_tensors
+        rows, found, length = ctx.saved_tensors
         # What would change the length alone is taken out.
         product = slope * found
         along = product.sum(-1, keepdim=True)
-        room = None if torch.is_grad_enabled() else product  # for what comes next, where no second derivative needs it
-        across = torch.addcmul(slope, found, along, value=-1 / ctx.scale**2, out=room)
-        return across.div_(_length(rows, ctx.scale)), None
+        if torch.is_grad_enabled():  # a second derivative wants lengths that know what they are of
+            return torch.addcmul(slope, found, along, value=-1 / ctx.scale**2) / _length(rows, ctx.scale), None
+        return torch.addcmul(slope, found, along, value=-1 / ctx.scale**2, out=product).div_(length), None
 
 
 def _length(rows: Tensor, scale: float) -> Tensor:
