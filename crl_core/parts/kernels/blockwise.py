@@ -12,8 +12,8 @@ from ...pairs import Pairs
 from ...protocols import Outcome, Problem, together
 from .by_strips import by_strips
 from .by_tiles import by_tiles
-from .factors import factors, no_product, state_of
-from .formula import ONE_SUM, asked_by, beyond
+from .factors import factors, no_product
+from .formula import ONE_SUM, asked_by, beyond, state_of
 from .in_one_tile import MOST, in_one_tile
 from .task import Swept, Task
 

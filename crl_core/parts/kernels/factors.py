@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor
 
@@ -27,10 +27,3 @@ def no_product(problem: Problem) -> Iterator[str]:
         yield "the keys are per query, so their scores are no matrix product"
     if not hasattr(problem.score, "factors"):
         yield f"the score {type(problem.score).__name__} is no matrix product (it has no `factors`)"
-
-
-def state_of(problem: Problem) -> Iterator[str]:
-    """Why the loss can't be tried out, to see of what it is a formula: only one without state may be."""
-    state: dict[str, Any] = getattr(problem.loss, "state_dict", dict)()
-    if state:
-        yield f"the loss {type(problem.loss).__name__} has state ({', '.join(state)})"

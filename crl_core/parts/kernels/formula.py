@@ -187,9 +187,9 @@ def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
     Raises:
         Unavailable: it asks for another.
     """
-    settings = _settings(loss)
-    known = None if settings is None else _remembered.get(loss)
-    if known is not None and known[0] == settings:
+    of_loss = settings(loss)
+    known = None if of_loss is None else _remembered.get(loss)
+    if known is not None and known[0] == of_loss:
         return known[1]
     asked: list[Asked] = []
     zeros = like.new_zeros(2)
@@ -198,9 +198,15 @@ def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
     with torch.no_grad():
         _scores(loss, positive, _Listener(zeros, asked))
     # A function of the loss's own would keep it alive.
-    if settings is not None and all(a.argument is F.softplus or not callable(a.argument) for a in asked):
-        _remembered[loss] = settings, asked
+    if of_loss is not None and all(a.argument is F.softplus or not callable(a.argument) for a in asked):
+        _remembered[loss] = of_loss, asked
     return asked
+
+
+def state_of(problem: Problem) -> list[str]:
+    """Why the loss can't be tried out, to see of what it is a formula: only one without state may be."""
+    state = None if settings(problem.loss) is not None else getattr(problem.loss, "state_dict", dict)()
+    return [f"the loss {type(problem.loss).__name__} has state ({', '.join(state)})"] if state else []
 
 
 def beyond(problem: Problem) -> list[str]:
@@ -212,13 +218,12 @@ def beyond(problem: Problem) -> list[str]:
     return []
 
 
-def _settings(loss: LossOfScores) -> dict[str, Any] | None:
+def settings(loss: object) -> dict[str, Any] | None:
     """What makes a loss the formula that it is; None where that is more than plain values."""
-    if not isinstance(loss, nn.Module):
+    if not isinstance(loss, nn.Module) or loss._modules or loss._parameters or loss._buffers:
         return None
-    settings = {name: value for name, value in vars(loss).items() if name not in _OF_MODULES}
-    plain = all(isinstance(value, (bool, int, float, str)) for value in settings.values())
-    return settings if plain and not (loss._modules or loss._parameters or loss._buffers) else None
+    found = {name: vars(loss)[name] for name in vars(loss).keys() - _OF_MODULES}
+    return found if all(isinstance(value, (bool, int, float, str)) for value in found.values()) else None
 
 
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}

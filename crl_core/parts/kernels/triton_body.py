@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import torch
 
 from ...protocols import Outcome, Problem
-from .factors import factors, no_product, state_of
-from .formula import Unavailable
+from .factors import factors, no_product
+from .formula import Unavailable, state_of
 from .triton_plan import plan_of
 from .triton_relations import Unprogrammable, programs
 from .triton_sweep import Sweep
@@ -60,7 +60,7 @@ def _of_problem(problem: Problem) -> Iterator[str]:
     types = {block.z.dtype for block in (pairs.query, *pairs.keys)} - set(_TYPES)
     if types:
         yield f"the embeddings are {', '.join(map(_name, types))}, and sums would be in float32"
-    yield from list(state_of(problem)) or _of_formula(problem)
+    yield from state_of(problem) or _of_formula(problem)
     if not pairs.per_query:
         yield from _of_relations(problem)
 
