@@ -14,7 +14,7 @@ from .pairs import Pairs
 from .parts.kernels.dense import Dense
 from .parts.memories.in_batch import InBatch
 from .parts.scores.dot import Dot
-from .protocols import Embeddings, Loss, Memory, Problem, Score, together
+from .protocols import Embeddings, Kernel, Loss, Memory, Outcome, Problem, Score, together
 from .registry import make
 from .registry.kernels import choose
 from .relation import And, Relation, parse, same
@@ -170,10 +170,7 @@ class Contrast(nn.Module):
             total, terms, ignored = self._outcome(Pairs(keys[0], keys, self.positive, self.negative))
             return Term(total / terms.clamp(min=1), ignored)
         if self.symmetric and distributed.world_size() > 1:
-            # Each process has queries of its own and everybody's keys: the way back has other sides.
-            back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)
-            total, terms, ignored = (a + b for a, b in zip(self._outcome(pairs), self._outcome(back), strict=True))
-            return _mean(total, terms, ignored)
+            return self._across(pairs, table)
         return _mean(*self._outcome(self._drawn(pairs), self.symmetric))
 
     def _drawn(self, pairs: Pairs) -> Pairs:
@@ -211,10 +208,23 @@ class Contrast(nn.Module):
     def _outcome(self, pairs: Pairs, symmetric: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """The sum of the loss, of how many terms, and how many queries count for nothing."""
         problem = Problem(pairs, self.score, self.loss, symmetric)
+        return _sums(self._body(problem)(problem))
+
+    def _body(self, problem: Problem) -> Kernel:
         # A compiler can't follow lists, whose length the data tell; it makes the most of the plain body.
         plain = self.kernel == "auto" and torch.compiler.is_compiling()
-        outcome = (Dense() if plain else choose(self.kernel, problem))(problem)
-        return outcome.total, outcome.terms.sum(), (~outcome.counted).sum()
+        return Dense() if plain else choose(self.kernel, problem)
+
+    def _across(self, pairs: Pairs, table: Mapping[str, Embeddings]) -> Term:
+        """Both directions over several processes, which have queries of their own and everybody's keys."""
+        problem, device = Problem(pairs, self.score, self.loss, symmetric=True), pairs.query.z.device
+        body: Any = self._body(problem)
+        # All in one traversal or none: whether it can, depends on the data.
+        if distributed.everywhere(hasattr(body, "spans") and body.spans(problem), device):
+            own = sum(len(table[name].rows()) for name in _names(self.key))
+            return _mean(*_sums(body.across(problem, distributed.place(own, device))))
+        back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)
+        return _mean(*(a + b for a, b in zip(self._outcome(pairs), self._outcome(back), strict=True)))
 
     def _of_pairs(self, pairs: Pairs) -> Term:
         query, key = pairs.positive_indices()
@@ -229,6 +239,10 @@ class Contrast(nn.Module):
         query, key = pairs.positive_indices()
         alone = len(pairs.query) - torch.unique(query).numel()
         return Term(self.loss(pairs.query.z[query], pairs.key[key]), torch.tensor(alone, device=query.device))
+
+
+def _sums(outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
+    return outcome.total, outcome.terms.sum(), (~outcome.counted).sum()
 
 
 def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:

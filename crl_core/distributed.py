@@ -53,6 +53,27 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def everywhere(holds: bool, device: torch.device) -> bool:
+    """Whether it holds in all processes."""
+    return int(total(torch.tensor(int(not holds), device=device))) == 0
+
+
+def logsumexp(value: Tensor) -> Tensor:
+    """The log of the sum of exp over all processes, without gradient."""
+    highest = value.detach().clone().clamp_(min=torch.finfo(value.dtype).min)  # -inf - -inf would be NaN
+    if world_size() > 1:
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+    return total((value - highest).exp()).log() + highest
+
+
+def place(count: int, device: torch.device) -> slice:
+    """Where this process's rows are among those gathered from all, which have `count` of them here."""
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
+    counts[rank()] = count
+    start = int(total(counts)[: rank()].sum())
+    return slice(start, start + count)
+
+
 def agreed(value: Tensor) -> Tensor:
     """The first process's value, for all: what is drawn at random, and must be the same everywhere."""
     if world_size() > 1:

@@ -291,7 +291,12 @@ class Evaluator(Protocol):
 
 @runtime_checkable
 class Kernel(Protocol):
-    """One body of the operation "sum of a loss over all queries" (kind `kernel`)."""
+    """One body of the operation "sum of a loss over all queries" (kind `kernel`).
+
+    One that has `spans(problem) -> bool` and `across(problem, own) -> Outcome` serves both directions of some symmetric
+    problems in one traversal where several processes share the work: each brings its queries, and the keys of all, of
+    which `own`, a slice, are its own and queries too. Values and gradients are of the sum over the processes.
+    """
 
     def unsupported(self, problem: Problem, /) -> list[str]:
         """Why it can't run on these tensors; empty where it can."""

@@ -6,6 +6,7 @@ safetensors; the tests compare it with one process on the joined batch.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -27,6 +28,7 @@ from torch import Tensor
 import crl_core as crl
 from crl_core import Branch, Contrast, CrlError, Embeddings, Pipeline, Progress, Training, View, distributed, same
 from crl_core.engine import checkpoint
+from crl_core.parts.kernels import blockwise
 from crl_core.protocols import Loss
 
 # Of the joined batch, by how many processes there are, which have different numbers of rows.
@@ -160,6 +162,15 @@ METHODS: dict[str, Callable[[], Pipeline]] = {
     "two branches": two_branches, "nt-xent": nt_xent, "sup-con": sup_con, "queue": queued, "regression": regression,
     "bank": banked,
     "symmetric": lambda: on_scores(crl.InfoNCE(), positive=same("instance"), symmetric=True),
+    **{
+        f"symmetric {name}": functools.partial(on_scores, loss, symmetric=True, **options)
+        for name, loss, options in (
+            ("by class", crl.InfoNCE(), {}),
+            ("at low temperature", crl.Decoupled(), {"score": crl.Cosine(0.01), "positive": same("instance")}),
+            ("with weights", crl.InfoNCE(), {"positive": same("label") & crl.weighted("label")}),
+            ("sigmoid", crl.Sigmoid(), {"positive": same("instance")}),
+        )
+    },
     "each positive": lambda: on_scores(crl.InfoNCE("each")),
     "hardest triplets": lambda: on_scores(crl.Triplet(0.5, mining="hard")),
     "all triplets": lambda: on_scores(crl.Triplet(0.5)),
@@ -245,7 +256,9 @@ def work(out: Path) -> None:
     rank = dist.get_rank()
     found = gathered(rank)
     for name in METHODS:
-        found |= gradients(name, SHARES[dist.get_world_size()][rank])
+        with unittest.mock.patch.object(blockwise, "across", wraps=blockwise.across) as across:
+            found |= gradients(name, SHARES[dist.get_world_size()][rank])
+        found[f"{name}/across"] = torch.tensor(across.call_count)
     save_file(found, out / f"rank{rank}.safetensors")
     dist.barrier()
     dist.destroy_process_group()
@@ -407,6 +420,14 @@ def test_many_processes_have_the_loss_and_the_gradient_of_one(name: str, ranks: 
         if not place.endswith("loss"):
             assert all(torch.equal(values[0], value) for value in values), place
         torch.testing.assert_close(torch.stack(values).mean(0), expected[place], rtol=1e-10, atol=1e-11)
+
+
+def test_both_directions_over_processes_take_one_traversal(ranks: list[Found]) -> None:
+    for found in ranks:
+        counts = {name: int(found[f"{name}/across"]) for name in METHODS}
+        taken = {name for name, count in counts.items() if count}
+        assert taken == {"symmetric", "symmetric by class", "symmetric at low temperature", "symmetric with weights"}
+        assert all(counts[name] == 3 for name in taken), "once a step"
 
 
 @pytest.mark.parametrize(("name", "size"), [("queue", 30), ("bank", 36), ("prototypes", 4)])

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from ...listing import Listed
 from ...pairs import Pairs
 from ...protocols import Outcome, Problem, together
+from .across import across
 from .by_strips import by_strips
 from .by_tiles import by_tiles
 from .factors import factors, no_product
@@ -42,7 +43,16 @@ class Blockwise:
         task = _task(problem, itself, [table.to(wide) for table in tables])
         if task.one and math.prod(problem.pairs.shape) <= MOST:
             return in_one_tile(task, problem.symmetric)
-        return Outcome(*_Sweep.apply(problem, wide, itself, *tables))
+        return Outcome(*_Sweep.apply(problem, None, wide, itself, *tables))
+
+    def spans(self, problem: Problem) -> bool:
+        alone = len(problem.pairs.keys) == 1 and all(negative and negative.but for _, negative in problem.pairs.listed)
+        return problem.symmetric and alone and asked_by(problem.loss, problem.pairs.query.z) == ONE_SUM
+
+    def across(self, problem: Problem, own: slice) -> Outcome:
+        query, keys = factors(problem)
+        wide = torch.promote_types(query.dtype, torch.float32)
+        return Outcome(*_Sweep.apply(problem, own, wide, False, query, *keys))
 
 
 def _task(problem: Problem, itself: bool, tables: list[Tensor]) -> Task:
@@ -73,10 +83,12 @@ class _Sweep(torch.autograd.Function):
     """The sum of the loss over the queries, with its gradient made on the way."""
 
     @staticmethod
-    def forward(ctx: Any, problem: Problem, wide: torch.dtype, itself: bool, *tables: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, problem: Problem, own: slice | None, wide: torch.dtype, itself: bool, *tables: Tensor
+    ) -> tuple[Tensor, ...]:
         task = _task(problem, itself, [table.to(wide) for table in tables])
-        wanted = [*ctx.needs_input_grad[3 : 3 + itself], *ctx.needs_input_grad[3:]]
-        swept = _swept(task, wanted, problem.symmetric)
+        wanted = [*ctx.needs_input_grad[4 : 4 + itself], *ctx.needs_input_grad[4:]]
+        swept = _swept(task, wanted, problem.symmetric) if own is None else across(task, wanted, own)
         gradients = (swept.d_query, *swept.d_keys[itself:])
         ctx.save_for_backward(*(None if d is None else d.to(x.dtype) for d, x in zip(gradients, tables, strict=True)))
         ctx.mark_non_differentiable(swept.values, swept.counted, swept.terms)
@@ -85,7 +97,7 @@ class _Sweep(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return (None,) * 3 + tuple(None if d is None else d * total.to(d.dtype) for d in ctx.saved_tensors)
+        return (None,) * 4 + tuple(None if d is None else d * total.to(d.dtype) for d in ctx.saved_tensors)
 
 
 def _swept(task: Task, wanted: list[bool], symmetric: bool) -> Swept:

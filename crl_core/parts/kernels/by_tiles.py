@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ...listing import Listed
 from .formula import Few, both_sides, evaluate
 from .task import SAFE, Swept, Task, exp_, highest, push_pairs
 
@@ -27,42 +26,53 @@ def by_tiles(task: Task, wanted: Sequence[bool], same: bool) -> Swept:
         same: half of the tiles are enough, since the queries are the keys; otherwise the keys are queries too,
             and their losses follow those of the queries.
     """
-    return _Tiles(task, wanted, same).run()
+    tiles, positive = Tiles(task, same), task.lists[0][0]
+    lse, values = tiles.sums(), tiles.products()
+    if same:
+        few = Few(positive.row, values, len(lse), harmless=True, column=positive.column, weight=positive.weight)
+    else:
+        few = both_sides(positive, values, len(task.query), len(task.keys[0]))
+    found = evaluate(task.loss, few, None, [lse])
+    of_pairs = found.positive
+    if not same:
+        of_pairs = of_pairs[: len(values)] + of_pairs[len(values) :]
+    gradients = tiles.gradients(wanted, found.reduced[0], lse, of_pairs)
+    return Swept(found.values, found.terms, found.counted, *gradients)
 
 
-class _Tiles:
-    def __init__(self, task: Task, wanted: Sequence[bool], same: bool) -> None:
-        self.task, self.wanted, self.same = task, wanted, same
+class Tiles:
+    """The sweeps over the tiles; see `by_tiles`."""
+
+    def __init__(self, task: Task, same: bool) -> None:
+        self.task, self.same = task, same
         self.query, self.key = task.query, task.keys[0]
+        self.positive, self.out = task.lists[0]
         self.rows = _cuts(len(self.query), TILE)
         self.columns = _cuts(len(self.key), TILE)
         self.first = 0 if same else len(self.query)  # where the columns' vectors begin
         self.room = self.query.new_empty(min(TILE, len(self.query)) * min(TILE, len(self.key)))
         self.safe = highest(self.query, task.keys) <= SAFE
         self.kept: list[Tile] = []  # a tile that is the only one needn't be made twice
+        bounds = torch.tensor([*(rows.start for rows in self.rows), len(self.query)], device=self.out.row.device)
+        self.ends = torch.searchsorted(self.out.row, bounds).tolist()
 
-    def run(self) -> Swept:
-        (positive, negative), count = self.task.lists[0], self.first + len(self.key)
-        self.out = negative
-        bounds = torch.tensor([*(rows.start for rows in self.rows), len(self.query)], device=negative.row.device)
-        self.ends = torch.searchsorted(negative.row, bounds).tolist()
-        lse = self._sums(count)
-        values = _products(self.query, self.key, positive)
-        if self.same:
-            few = Few(positive.row, values, count, harmless=True, column=positive.column, weight=positive.weight)
-        else:
-            few = both_sides(positive, values, len(self.query), len(self.key))
-        found = evaluate(self.task.loss, few, None, [lse])
-        swept = Swept(found.values, found.terms, found.counted, *self.task.gradients(self.wanted))
-        d_query, (d_key,) = swept.d_query, swept.d_keys
+    def products(self) -> Tensor:
+        """The positives' scores `[P]`, some thousands at a time."""
+        cuts = _cuts(len(self.positive.row), _LISTED)
+        found = [(self.query[self.positive.row[p]] * self.key[self.positive.column[p]]).sum(1) for p in cuts]
+        return torch.cat(found) if found else self.query.new_zeros(0)
+
+    def gradients(
+        self, wanted: Sequence[bool], slope: Tensor, lse: Tensor, of_pairs: Tensor
+    ) -> tuple[Tensor | None, list[Tensor | None]]:
+        """The query's and the keys', from the slopes of the loss by every sum and by every positive's score."""
+        d_query, (d_key,) = self.task.gradients(wanted)
         if d_query is not None or d_key is not None:
-            self._push(found.reduced[0], lse, d_query, d_key)
-            slope = found.positive
-            if not self.same:
-                slope = slope[: len(positive.row)] + slope[len(positive.row) :]
-            for part in _cuts(len(slope), _LISTED):
-                push_pairs(slope[part], self.query, self.key, positive.row[part], positive.column[part], d_query, d_key)
-        return swept
+            self._push(slope, lse, d_query, d_key)
+            for part in _cuts(len(of_pairs), _LISTED):
+                row, column = self.positive.row[part], self.positive.column[part]
+                push_pairs(of_pairs[part], self.query, self.key, row, column, d_query, d_key)
+        return d_query, [d_key]
 
     def _tiles(self) -> Iterator[Tile]:
         """Every tile once: its rows, its columns, and its scores, or where that is safe their exponentials."""
@@ -88,9 +98,9 @@ class _Tiles:
                     self.kept = [(rows, columns, tile)]
                 yield rows, columns, tile
 
-    def _sums(self, count: int) -> Tensor:
-        """log Σ exp(s) of every row and every column `[count]`."""
-        total = self.query.new_zeros(count)
+    def sums(self) -> Tensor:
+        """log Σ exp(s) of every row, and below it, where they are others, of every column."""
+        total = self.query.new_zeros(self.first + len(self.key))
         shift = torch.full_like(total, 0.0 if self.safe else torch.finfo(total.dtype).min)
         for rows, columns, tile in self._tiles():
             sides = [(rows, 1)] if self._diagonal(rows, columns) else [(rows, 1), (self._moved(columns), 0)]
@@ -125,12 +135,6 @@ class _Tiles:
                 d_query[rows].addmm_(weights, self.key[columns])
             if d_key is not None and not self._diagonal(rows, columns):
                 d_key[columns].addmm_(weights.T, self.query[rows])
-
-
-def _products(query: Tensor, key: Tensor, pairs: Listed) -> Tensor:
-    """The scores `[P]` of listed pairs, some thousands at a time."""
-    found = [(query[pairs.row[part]] * key[pairs.column[part]]).sum(1) for part in _cuts(len(pairs.row), _LISTED)]
-    return torch.cat(found) if found else query.new_zeros(0)
 
 
 def _cuts(count: int, size: int) -> list[slice]:

@@ -205,7 +205,7 @@ def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
 
 def state_of(problem: Problem) -> list[str]:
     """Why the loss can't be tried out, to see of what it is a formula: only one without state may be."""
-    state = None if settings(problem.loss) is not None else getattr(problem.loss, "state_dict", dict)()
+    state: dict[str, Any] = {} if settings(problem.loss) is not None else getattr(problem.loss, "state_dict", dict)()
     return [f"the loss {type(problem.loss).__name__} has state ({', '.join(state)})"] if state else []
 
 

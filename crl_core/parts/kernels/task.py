@@ -65,8 +65,7 @@ class Task:
         d_query = torch.zeros_like(self.query) if wanted[0] else None
         d_keys: list[Tensor | None] = [d_query] if self.itself else []
         for key, want in list(zip(self.keys, wanted[1:], strict=True))[len(d_keys) :]:
-            zeros = key.new_zeros(key.shape[::-1]).T if turned else torch.zeros_like(key)
-            d_keys.append(zeros if want else None)
+            d_keys.append(_zeros(key, turned) if want else None)
         return d_query, d_keys
 
     def reversed(self) -> Task:
@@ -74,6 +73,10 @@ class Task:
         ((positive, negative),) = self.lists
         lists = [(positive.reversed(), negative.reversed())]
         return Task(self.loss, self.keys[0], [self.query], lists, self.asked)
+
+
+def _zeros(like: Tensor, turned: bool) -> Tensor:
+    return like.new_zeros(like.shape[::-1]).T if turned else torch.zeros_like(like)
 
 
 class Swept(NamedTuple):
