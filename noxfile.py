@@ -50,6 +50,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def recipes(session: nox.Session) -> None:
+    """Trains every recipe of crl-vision on a small CIFAR-10, where its images are: half an hour."""
+    session.install(*OURS, *group("tests"))
+    session.run("pytest", "-n", str(os.cpu_count() or 1), "-m", "recipes", env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
     """Measures what benchmarks/README.md reports; `nox -s benchmarks -- step` runs one of them."""
     session.install(*OURS, *group("tests"))

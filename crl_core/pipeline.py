@@ -119,9 +119,19 @@ class Pipeline(nn.Module):
         # torch's lists register the parts; for the type checker they hold what they hold.
         self.contrasts = cast("Sequence[Contrast]", nn.ModuleList(contrasts))
         self.penalties = cast("Sequence[Penalty]", nn.ModuleList(penalties))
-        self.batches = 0
+        # A tensor, since a compiler would take a plain number for a constant; on the CPU, where it is read for nothing.
+        self._number = torch.zeros((), dtype=torch.int64)
         self._since_step = 0
         _check(self)
+
+    @property
+    def batches(self) -> int:
+        """How many training batches it has seen."""
+        return int(self._number)
+
+    @batches.setter
+    def batches(self, count: int) -> None:
+        self._number.fill_(count)
 
     # -- what a training loop calls ------------------------------------------------------------
 
@@ -154,8 +164,9 @@ class Pipeline(nn.Module):
             CrlError: the batch can't be contrasted (no negatives, a loss that is not finite).
         """
         if self.training:
-            self.batches += 1
-            self._notice_missing_steps()
+            self._number += 1
+            if not torch.compiler.is_compiling():
+                self._notice_missing_steps()
         # Views, scores and losses keep full precision under autocast; only encoders and heads use it.
         with _full_precision(batch):
             views = self.sampler(batch)
@@ -256,7 +267,7 @@ class Pipeline(nn.Module):
         table: dict[str, Embeddings] = {}
         cache: dict[Any, Any] = {}
         row = distributed.rank() << 40  # rows of different processes never meet
-        batch = self.batches + (not self.training)  # what is only looked at is a batch of its own
+        batch = self._number + (not self.training)  # what is only looked at is a batch of its own
         numbered = {name: _with_columns(view, self._position(name), batch) for name, view in views.items()}
         wanted = list(self.branches) if only is None else self._path_to(only)
         for name in wanted:
@@ -287,7 +298,7 @@ class Pipeline(nn.Module):
         for contrast in self.contrasts:
             # Of several processes, one alone may have few rows, and checking is collective.
             few = distributed.world_size() == 1 and len(table[contrast.branches[0]]) <= 16
-            if (self.batches <= 1 or few) and not torch.compiler.is_compiling():
+            if not torch.compiler.is_compiling() and (few or self.batches <= 1):
                 contrast.check(table)
             term = contrast(table)
             total = total + contrast.weight * term.value
@@ -352,11 +363,11 @@ def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> 
     return text + " Bad data, or a learning rate that is too high; bfloat16 or float32 instead of float16 may help."
 
 
-def _with_columns(view: View, position: int, batch: int) -> View:
+def _with_columns(view: View, position: int, batch: Tensor) -> View:
     """The view with the columns that every row has."""
     device = next(iter(view.meta.values())).device
-    columns = {"view": position, "batch": batch}
-    return View(view.data, {**{k: torch.full((len(view),), v, device=device) for k, v in columns.items()}, **view.meta})
+    columns = {"view": torch.full((len(view),), position, device=device), "batch": batch.to(device).repeat(len(view))}
+    return View(view.data, {**columns, **view.meta})
 
 
 def _full_precision(batch: View) -> torch.autocast:

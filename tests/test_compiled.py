@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from small import byol, moco, points, simclr
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 
 import crl_core as crl
 from crl_core import Contrast, Cosine, Dot, Embeddings, InfoNCE, same
@@ -97,6 +99,23 @@ def test_the_objective_of_a_pipeline_is_compiled_whole() -> None:
         losses = pipeline.eval().loss(batch)
         torch.manual_seed(2)
         torch.testing.assert_close(whole(lambda batch, p=pipeline: p.loss(batch).total)(batch), losses.total)
+
+
+@pytest.mark.parametrize(("make", "times"), [(simclr, 1), (moco, 3)])
+def test_a_step_of_training_is_not_compiled_anew(make: Callable[..., crl.Pipeline], times: int) -> None:
+    """For the number of the batch; for a queue that is empty, that has its first keys, and for any size then."""
+    pipeline, counter = make(norm=False).build(points()).train(), CompileCounter()
+    plain = copy.deepcopy(pipeline)
+    step = torch.compile(lambda batch: pipeline.loss(batch).total, backend=counter, fullgraph=True)
+    for number in range(6):
+        found = []
+        for model, loss in ((plain, lambda batch: plain.loss(batch).total), (pipeline, step)):
+            torch.manual_seed(number)
+            found.append(loss(points()))
+            model.on_step()
+        torch.testing.assert_close(*found)
+    assert counter.frame_count == times
+    assert pipeline.batches == 6
 
 
 def test_what_the_data_tell_needs_shapes_that_the_data_tell() -> None:

@@ -1,4 +1,7 @@
-"""Every recipe on a small CIFAR-10, as benchmarks/vision.py trains it: better than raw pixels, and than no training."""
+"""Every recipe on a small CIFAR-10, as benchmarks/vision.py trains it: better than raw pixels, and than no training.
+
+`nox -s recipes` runs these, which take a while.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ LARGER = {
 """Of those that are surer of it, labels or not."""
 
 
+@pytest.mark.recipes
 @pytest.mark.slow
 @pytest.mark.skipif(not CIFAR.is_dir(), reason=f"the images of CIFAR-10 are not in {CIFAR}")
 @pytest.mark.skipif(not BENCHMARK.is_file(), reason="the plugin stands alone")
