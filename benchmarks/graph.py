@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from rows import show
 
 DATA = Path(os.environ.get("CRL_DATA", "~/.cache/crl-data")).expanduser()
 Row: TypeAlias = dict[str, Any]
@@ -314,8 +315,7 @@ def _vectors(name: Any, seed: int, p: float, q: float) -> tuple[torch.Tensor, An
     source = NetworkX(name)
     recipe = recipes.node2vec(source, p=p, q=q)
     pipeline = fit(recipe.pipeline, source, _seeded(recipe.training, seed), show=False).pipeline
-    items = source.items("train")
-    return pipeline.encode(items.__getitems__(list(range(len(items))))), source
+    return pipeline.encode(_whole(source)), source
 
 
 def _gensims(graph: Any, q: float, seed: int) -> torch.Tensor:
@@ -742,16 +742,13 @@ def main() -> None:
     names = [name for name in GROUPS if options.only is None or name.startswith(options.only)]
     if not names:
         parser.error(f"no group begins with {options.only!r}; there are {', '.join(GROUPS)}")
-    rows = rows_of(names, options.seeds)
-    if options.json:
-        print(json.dumps(list(rows), indent=1))
-        return
-    for found in rows:
-        cells = "".join(
-            f"{'—' if found[key] is None else found[key]:>12}"
-            for key in ("ours", "peer", "published", "cpu_seconds", "peer_cpu_seconds")
-        )
-        print(f"{found['name']:<36}{found['metric']:<28}{cells}", flush=True)
+    show(rows_of(names, options.seeds), line, options.json)
+
+
+def line(found: Row) -> str:
+    keys = ("ours", "peer", "published", "cpu_seconds", "peer_cpu_seconds")
+    cells = "".join(f"{'—' if found[key] is None else found[key]:>12}" for key in keys)
+    return f"{found['name']:<36}{found['metric']:<28}{cells}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 def show(rows: Iterable[dict[str, Any]], line: Callable[[dict[str, Any]], str], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(list(rows), indent=1))
+        print(json.dumps(list(rows), indent=1, ensure_ascii=False))
         return
     for row in rows:
         print(line(row), flush=True)

@@ -8,13 +8,14 @@ CPU seconds of a fresh process less those of a bare Python, the best of several.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from rows import show
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from synthetic import many
@@ -48,11 +49,7 @@ def main() -> None:
             pairs = [(cpu(bare or "pass", path), cpu(code, path)) for _ in range(ROUNDS)]
             above, with_it = (min(side) for side in zip(*pairs, strict=True))
             rows.append({"what": name, "cpu_seconds": round(with_it - above, 3)})
-    if options.json:
-        print(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        print(f"{row['what']:<45} {row['cpu_seconds']:.3f} s")
+    show(rows, lambda row: f"{row['what']:<45} {row['cpu_seconds']:.3f} s", options.json)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import torch.nn.functional as F
 from crl_vision.encoders.conv_net import ConvNet
 from crl_vision.encoders.resnet import ResNet
 from crl_vision.samplers.augmented import Augmented
+from rows import show
 from torch import Tensor, nn
 
 import crl_core as crl
@@ -176,11 +176,7 @@ def main() -> None:
     ]
     if find_spec("lightly"):
         rows += [against_lightly(stem, batch_of(128, 3, 32), rounds=5) for stem in ("small", "imagenet")]
-    if options.json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-        return
-    for row in rows:
-        print(", ".join(f"{name} {value}" for name, value in row.items()))
+    show(rows, lambda row: ", ".join(f"{name} {value}" for name, value in row.items()), options.json)
 
 
 if __name__ == "__main__":

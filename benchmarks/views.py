@@ -8,13 +8,14 @@ One view of every image, the same settings, one thread, interleaved; CPU seconds
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from crl_vision.samplers.augmented import Augmented
 from crl_vision.samplers.settings import SETTINGS, Augmentation
+from rows import show
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_pil_image
@@ -92,19 +93,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [
-        row
-        for name in ("simclr-small", "simclr", "moco-v2", "byol")
-        for row in measure(name, options.batch, options.size)
-    ]
-    if options.json:
-        print(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        print(
-            f"{row['settings']:<16} {row['ours_ms']:>7} ms; {row['peer']:<20} {row['theirs_ms']:>7} ms: "
-            f"{row['time_ratio']} times"
-        )
+    names = ("simclr-small", "simclr", "moco-v2", "byol")
+    show((row for name in names for row in measure(name, options.batch, options.size)), line, options.json)
+
+
+def line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['settings']:<16} {row['ours_ms']:>7} ms; {row['peer']:<20} {row['theirs_ms']:>7} ms: "
+        f"{row['time_ratio']} times"
+    )
 
 
 if __name__ == "__main__":

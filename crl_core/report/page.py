@@ -78,8 +78,10 @@ def _pictures(
         f"{len(mapped)} items of the split {split!r}, laid out in the plane by t-SNE.",
         figures.maps(seen, label),
     )
-    test = _sample(source, source.splits[-1], _MAPPED).to(device_of(pipeline))
     if isinstance(pipeline.sampler, Depicts):
+        test = mapped
+        if split != source.splits[-1]:
+            test = _sample(source, source.splits[-1], _MAPPED).to(device_of(pipeline))
         yield "views", "Items, and the views that training makes of them.", _views(pipeline, test)
         text = (
             f"The first picture of each row is a test item ({source.splits[-1]!r}); the others are the training items "
@@ -90,8 +92,9 @@ def _pictures(
 
 def _mapped(source: Source) -> tuple[str, View]:
     """The last split, or if that has too few items to see anything, the one that has the most."""
-    sizes = {split: len(source.items(split)) for split in source.splits}
-    split = source.splits[-1] if sizes[source.splits[-1]] >= _FEW else max(sizes, key=sizes.__getitem__)
+    split = source.splits[-1]
+    if len(source.items(split)) < _FEW:
+        split = max(source.splits, key=lambda name: len(source.items(name)))
     return split, _sample(source, split, _MAPPED)
 
 

@@ -13,7 +13,7 @@ from crl_core.parts.scores.cosine import Cosine
 from crl_core.parts.updates.momentum import Momentum
 from crl_core.parts.updates.shared import Shared
 from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source
+from crl_core.protocols import Memory, Source, Update
 from crl_core.recipe import Recipe
 from crl_core.relation import same
 
@@ -61,12 +61,17 @@ def gcc(
         queue = 16_384 if count >= 16_384 else max(1, count // 2)
     if momentum is None:
         momentum = 0.999 if count >= 16_384 else 0.99
-    moco = form == "moco"
+    memory: Memory = InBatch()
+    update: Update = Shared()
+    negative, batch_size = ~same("node"), 128
+    if form == "moco":
+        memory, update = Queue(queue), Momentum(momentum)
+        negative, batch_size = negative & ~same("batch"), 32
     pipeline = Pipeline(
         sampler=Subgraphs(),
         branches={
             "query": Branch("a", encoder=Positional(GIN(size, depth, readout="mean"), size)),
-            "key": Branch("b", tracks="query", update=Momentum(momentum) if moco else Shared()),
+            "key": Branch("b", tracks="query", update=update),
         },
         contrasts=[
             Contrast(
@@ -75,14 +80,14 @@ def gcc(
                 score=Cosine(temperature),
                 loss=InfoNCE(),
                 positive=same("node") & same("batch"),
-                negative=~same("node") & ~same("batch") if moco else ~same("node"),
-                memory=Queue(queue) if moco else InBatch(),
+                negative=negative,
+                memory=memory,
             )
         ],
     )
     training = Training(
         epochs=epochs,
-        batch_size=32 if moco else 128,
+        batch_size=batch_size,
         learning_rate=5e-3,
         weight_decay=1e-5,
         warmup=epochs / 10,

@@ -51,12 +51,14 @@ def local_aggregation(
     source = source or Digits()
     shape = Shape(source, size)
     temperature = temperature or (0.07 if shape.many else 0.1)
+    if warmup is None and shape.few:
+        warmup = 15
     memory = ClusteredBank(
         shape.count,
         initial="random",
         clusters=clusters or (30_000 if shape.many else max(2, shape.count // 40)),
         clusterings=clusterings,
-        warmup=shape.warmup(10, 15 if shape.few and warmup is None else warmup),
+        warmup=shape.warmup(10, warmup),
     )
     together = [same(f"cluster_{i}") for i in range(clusterings)]
     pipeline = Pipeline(
