@@ -15,7 +15,7 @@ from small import LargestTensor
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Scores, parse, same
+from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Scores, listing, parse, same
 from crl_core.listing import Lister
 from crl_core.pairs import Summed
 from crl_core.parts.kernels import blockwise, by_strips, by_tiles
@@ -151,11 +151,17 @@ def test_all_bodies_agree(
 @given(
     seed=st.integers(0, 10_000), count=st.integers(0, 12), width=st.integers(0, 12),
     relation=st.sampled_from([text for pair in RELATIONS + SOFT for text in pair]), most=st.integers(0, 300),
+    tried=st.booleans(),
 )  # fmt: skip
-def test_a_list_is_the_relation(seed: int, count: int, width: int, relation: str, most: int) -> None:
+def test_a_list_is_the_relation(seed: int, count: int, width: int, relation: str, most: int, tried: bool) -> None:
+    """By trying all pairs, and by sorting."""
     torch.manual_seed(seed)
-    query, key = rows(count, 0).meta, rows(width, seed % 20).meta
-    found = Lister(query, key, most).list(parse(relation))
+    query = rows(count, 0).meta
+    key = query if seed % 3 == 0 else rows(width, seed % 20).meta
+    width = count if key is query else width
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing, "_FEW", listing._FEW if tried else -1)
+        found = Lister(query, key, most).list(parse(relation))
     if found is None:
         return
     mask = torch.full((count, width), found.but)
