@@ -247,8 +247,8 @@ def _sums(outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
 
 def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:
     """The mean over what counts on all processes, such that the average of the processes' gradients is its gradient."""
-    world = distributed.world_size()
-    return Term(total * world / distributed.total(counted).clamp(min=1), distributed.total(ignored))
+    world, mean = distributed.world_size(), total / distributed.total(counted).clamp(min=1)
+    return Term(mean if world == 1 else mean * world, distributed.total(ignored))
 
 
 def _single(z: Tensor) -> Tensor:

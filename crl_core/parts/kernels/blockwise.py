@@ -14,7 +14,7 @@ from .across import across
 from .by_strips import by_strips
 from .by_tiles import by_tiles
 from .factors import factors, no_product
-from .formula import ONE_SUM, asked_by, beyond, state_of
+from .formula import ONE_SUM, asked_by, beyond
 from .in_one_tile import MOST, in_one_tile
 from .task import Swept, Task
 
@@ -29,8 +29,7 @@ class Blockwise:
     """
 
     def unsupported(self, problem: Problem) -> list[str]:
-        reasons = [*no_product(problem), *state_of(problem)]
-        return reasons or beyond(problem) or _unlisted(problem.pairs) or _apart(problem)
+        return list(no_product(problem)) or beyond(problem) or _unlisted(problem.pairs) or _apart(problem)
 
     def preference(self, problem: Problem) -> float:
         return 2.0

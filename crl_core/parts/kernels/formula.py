@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,6 +21,7 @@ from ...pairs import Candidates, OfKeys, Scores, Summed
 from ...protocols import Problem
 
 LossOfScores = Callable[[Scores], "Tensor | Summed"]
+Known = TypeVar("Known")
 
 
 class Asked(NamedTuple):
@@ -34,7 +35,7 @@ ONE_SUM = [Asked("logsumexp", 1.0)]  # all that the tiles of both sides can serv
 
 
 class Unavailable(Exception):
-    """The formula asks for what only a body with all scores at once can give."""
+    """The loss is no formula of what can be known without all scores at once; says why."""
 
 
 class Few:
@@ -163,7 +164,7 @@ class _Listener:
 
     def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor) -> Tensor:
         if vectors:
-            raise Unavailable("a sum over negatives that depends on the query")
+            raise Unavailable("the loss asks for a sum over negatives that depends on the query")
         return self._note("sum", function)
 
     def max(self) -> Tensor:
@@ -174,56 +175,78 @@ class _Listener:
         return self._like
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise Unavailable(f"negative.{name}")
+        raise Unavailable(f"the loss asks for negative.{name}")
 
 
-# Of modules that are nothing but settings: these, and what was learned with them.
-_remembered: WeakKeyDictionary[Any, tuple[dict[str, Any], list[Asked]]] = WeakKeyDictionary()
+# Of losses that are nothing but settings: these, and what was learned by trying them out.
+_learned: WeakKeyDictionary[Any, tuple[dict[str, Any], dict[str, Any]]] = WeakKeyDictionary()
+
+
+def tried_out(loss: LossOfScores, what: str, learn: Callable[[], Known], alone: Callable[[Known], bool]) -> Known:
+    """What `learn` learns by running the loss: once, as long as its settings stay the same.
+
+    Args:
+        alone: whether it can be kept without keeping the loss alive.
+
+    Raises:
+        Unavailable: the loss has state, which a trial could change.
+    """
+    settings = _settings(loss)
+    if settings is None:
+        state: dict[str, Any] = getattr(loss, "state_dict", dict)()
+        if state:
+            raise Unavailable(f"the loss {type(loss).__name__} has state ({', '.join(state)})")
+        with torch.no_grad():
+            return learn()
+    before, known = _learned.get(loss, (None, {}))
+    if before != settings:
+        known = {}
+    if what not in known:
+        with torch.no_grad():
+            found = learn()
+        if not alone(found):
+            return found
+        known[what] = found
+        _learned[loss] = settings, known
+    return cast(Known, known[what])
+
+
+def _settings(loss: object) -> dict[str, Any] | None:
+    """What makes a loss the formula that it is; None where that is more than plain values."""
+    if not isinstance(loss, nn.Module) or loss._modules or loss._parameters or loss._buffers:
+        return None
+    found = {name: vars(loss)[name] for name in vars(loss).keys() - _OF_MODULES}
+    return found if all(isinstance(value, (bool, int, float, str)) for value in found.values()) else None
 
 
 def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
     """The reductions over negatives of which the loss is a formula, learned by running it on two zeros.
 
     Raises:
-        Unavailable: it asks for another.
+        Unavailable: it is no such formula.
     """
-    of_loss = settings(loss)
-    known = None if of_loss is None else _remembered.get(loss)
-    if known is not None and known[0] == of_loss:
-        return known[1]
-    asked: list[Asked] = []
-    zeros = like.new_zeros(2)
-    two = torch.arange(2, device=like.device)
-    positive = Few(two, zeros, 2, column=two)
-    with torch.no_grad():
-        _scores(loss, positive, _Listener(zeros, asked))
+
+    def learn() -> list[Asked]:
+        asked: list[Asked] = []
+        zeros, two = like.new_zeros(2), torch.arange(2, device=like.device)
+        _scores(loss, Few(two, zeros, 2, column=two), _Listener(zeros, asked))
+        return asked
+
+    return tried_out(loss, "asked", learn, _without_functions)
+
+
+def _without_functions(asked: list[Asked]) -> bool:
     # A function of the loss's own would keep it alive.
-    if of_loss is not None and all(a.argument is F.softplus or not callable(a.argument) for a in asked):
-        _remembered[loss] = of_loss, asked
-    return asked
-
-
-def state_of(problem: Problem) -> list[str]:
-    """Why the loss can't be tried out, to see of what it is a formula: only one without state may be."""
-    state: dict[str, Any] = {} if settings(problem.loss) is not None else getattr(problem.loss, "state_dict", dict)()
-    return [f"the loss {type(problem.loss).__name__} has state ({', '.join(state)})"] if state else []
+    return all(a.argument is F.softplus or not callable(a.argument) for a in asked)
 
 
 def beyond(problem: Problem) -> list[str]:
-    """The first reduction that the loss asks for and a body that sees the negatives in pieces doesn't have."""
+    """Why a body that sees the negatives in pieces can't compute the loss."""
     try:
         asked_by(problem.loss, problem.pairs.query.z)
-    except Unavailable as reduction:
-        return [f"the loss asks for {reduction}"]
+    except Unavailable as reason:
+        return [str(reason)]
     return []
-
-
-def settings(loss: object) -> dict[str, Any] | None:
-    """What makes a loss the formula that it is; None where that is more than plain values."""
-    if not isinstance(loss, nn.Module) or loss._modules or loss._parameters or loss._buffers:
-        return None
-    found = {name: vars(loss)[name] for name in vars(loss).keys() - _OF_MODULES}
-    return found if all(isinstance(value, (bool, int, float, str)) for value in found.values()) else None
 
 
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}

@@ -9,7 +9,7 @@ import torch
 
 from ...protocols import Outcome, Problem
 from .factors import factors, no_product
-from .formula import Unavailable, state_of
+from .formula import Unavailable
 from .triton_plan import plan_of
 from .triton_relations import Unprogrammable, programs
 from .triton_sweep import Sweep
@@ -60,7 +60,7 @@ def _of_problem(problem: Problem) -> Iterator[str]:
     types = {block.z.dtype for block in (pairs.query, *pairs.keys)} - set(_TYPES)
     if types:
         yield f"the embeddings are {', '.join(map(_name, types))}, and sums would be in float32"
-    yield from state_of(problem) or _of_formula(problem)
+    yield from _of_formula(problem)
     if not pairs.per_query:
         yield from _of_relations(problem)
 
@@ -68,8 +68,8 @@ def _of_problem(problem: Problem) -> Iterator[str]:
 def _of_formula(problem: Problem) -> Iterator[str]:
     try:
         plan_of(problem.loss, problem.pairs.query.z)
-    except Unavailable as reduction:
-        yield f"the loss asks for {reduction}"
+    except Unavailable as reason:
+        yield str(reason)
 
 
 def _of_relations(problem: Problem) -> Iterator[str]:

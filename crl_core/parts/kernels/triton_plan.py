@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pairs import Candidates, Scores, Summed
-from .formula import Few, LossOfScores, Unavailable
+from .formula import Few, LossOfScores, Unavailable, tried_out
 
 
 class Kind(IntEnum):
@@ -57,12 +57,15 @@ def plan_of(loss: LossOfScores, like: Tensor) -> Plan:
     Raises:
         Unavailable: it asks for what isn't among them.
     """
-    zeros = like.new_zeros(2, dtype=torch.float32)
-    # The positives' count and sum are always of use: who counts, and what the score is where there is one.
-    sides = [_Side("positive", lambda _: zeros, [_SUM, _COUNT]), _Side("negative", lambda _: zeros, [])]
-    with torch.no_grad():
+
+    def learn() -> Plan:
+        zeros = like.new_zeros(2, dtype=torch.float32)
+        # The positives' count and sum are always of use: who counts, and what the score is where there is one.
+        sides = [_Side("positive", lambda _: zeros, [_SUM, _COUNT]), _Side("negative", lambda _: zeros, [])]
         _run(loss, *sides)
-    return Plan(*(tuple(dict.fromkeys(side.asked)) for side in sides))
+        return Plan(*(tuple(dict.fromkeys(side.asked)) for side in sides))
+
+    return tried_out(loss, "plan", learn, lambda _: True)
 
 
 class Evaluated(NamedTuple):
@@ -123,16 +126,16 @@ class _Side:
 
     def logsumexp(self, scale: float | Tensor = 1.0) -> Tensor:
         if isinstance(scale, Tensor):
-            raise Unavailable(f"{self.name}.logsumexp with a scale that is a tensor")
+            raise Unavailable(f"the loss asks for {self.name}.logsumexp with a scale that is a tensor")
         return self._get(Reduction(Kind.LOGSUMEXP, float(scale)))
 
     def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor) -> Tensor:
         if vectors:
-            raise Unavailable(f"{self.name}.sum of a function that depends on the query")
+            raise Unavailable(f"the loss asks for {self.name}.sum of a function that depends on the query")
         return self._get(_SUM if function is None else _softplus(function, self.name))
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise Unavailable(f"{self.name}.{name}")
+        raise Unavailable(f"the loss asks for {self.name}.{name}")
 
 
 _PROBES = torch.tensor([-300.0, -41.0, -7.3, -1.0, -0.2, 0.0, 0.4, 1.0, 2.9, 17.0, 300.0], dtype=torch.float64)
@@ -145,7 +148,7 @@ def _softplus(function: Callable[..., Tensor], name: str) -> Reduction:
     for scale in (1.0, -1.0):
         if _agree(function, lambda s, scale=scale: F.softplus(scale * s)):
             return Reduction(Kind.SOFTPLUS, scale)
-    raise Unavailable(f"{name}.sum of a function other than softplus(s) and softplus(-s)")
+    raise Unavailable(f"the loss asks for {name}.sum of a function other than softplus(s) and softplus(-s)")
 
 
 def _agree(one: Callable[..., Tensor], other: Callable[..., Tensor]) -> bool:
