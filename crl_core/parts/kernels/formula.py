@@ -267,7 +267,8 @@ def value_of(
         negative: listed negatives, or None where `reduced`, the reductions over the others, are all there is.
     """
     if positive.one_each:
-        return (*_scores(loss, positive, Tiled(negative, reduced) if reduced else negative), positive.counts > 0)
+        everybody = torch.ones_like(positive.row, dtype=torch.bool)
+        return (*_scores(loss, positive, Tiled(negative, reduced) if reduced else negative), everybody)
     counted = positive.counts > 0
     # A query that doesn't count gets harmless values, so that no formula can make it NaN.
     harmless = [vector.masked_fill(~counted, 0.0) for vector in reduced]

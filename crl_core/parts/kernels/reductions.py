@@ -15,6 +15,7 @@ from .formula import Asked
 from .task import SAFE, exp_
 
 Places = tuple[Tensor, Tensor]  # rows and columns
+_TINY = torch.finfo(torch.float32).tiny
 
 
 def _added(parts: Iterable[Tensor]) -> Tensor:
@@ -32,9 +33,7 @@ class LogSumExp:
                 tile.masked_fill_(tile.mul_(scale) == math.inf, -math.inf)
         shift = None
         if highest * abs(scale) > SAFE:
-            shift = torch.stack([tile.amax(1) for tile in tiles]).amax(0)
-            # A row without candidates has the maximum -inf, and -inf - -inf would be NaN.
-            shift = shift.clamp_(min=torch.finfo(shift.dtype).min)
+            shift = _finite(torch.stack([tile.amax(1) for tile in tiles]).amax(0))
             for tile in tiles:
                 tile.sub_(shift.unsqueeze(1))
         self.total = _added(exp_(tile).sum(1) for tile in tiles)
@@ -42,28 +41,51 @@ class LogSumExp:
 
     def weights(self, slope: Tensor) -> list[Tensor]:
         """slope · d value / d scores."""
-        factor = slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
+        factor = slope / self.total.clamp(min=_TINY)
         factor = factor if self.scale == 1.0 else self.scale * factor
         return [tile.mul_(factor.unsqueeze(1)) for tile in self.tiles]
 
 
-class OfColumnsToo:
-    """log Σ exp s of the rows, and below them of the columns, for one tile of scores that are safe to exponentiate.
+class Mirrored:
+    """log Σ exp s of a tile that is its own mirror image, and safe to exponentiate."""
 
-    Args:
-        alike: the columns are the rows, and have their sums.
-    """
-
-    def __init__(self, tile: Tensor, alike: bool) -> None:
-        self.tile, self.alike = exp_(tile), alike
-        self.total = tile.sum(1) if alike else torch.cat([tile.sum(1), tile.sum(0)])
+    def __init__(self, tile: Tensor) -> None:
+        self.tile = exp_(tile)
+        self.total = self.tile.sum(1)
         self.value = self.total.log()
 
     def weights(self, slope: Tensor) -> list[Tensor]:
         """Of each score as its row's, and as its column's."""
-        factor = slope / self.total.clamp(min=torch.finfo(slope.dtype).tiny)
-        row, column = (factor, factor) if self.alike else torch.split(factor, list(self.tile.shape))
-        return [self.tile.mul_(row.unsqueeze(1) + column)]
+        factor = slope / self.total.clamp(min=_TINY)
+        return [self.tile.mul_(factor.unsqueeze(1) + factor)]
+
+
+class BothWays:
+    """log Σ exp s of the rows, and below them of the columns."""
+
+    def __init__(self, tile: Tensor, highest: float) -> None:
+        self.of_rows = self.of_columns = tile
+        row = column = tile.new_zeros(())
+        if highest > SAFE:
+            row, column = _finite(tile.amax(1)), _finite(tile.amax(0))
+            self.of_columns = exp_(tile - column)
+            tile.sub_(row.unsqueeze(1))
+        exp_(tile)
+        self.total = torch.cat([self.of_rows.sum(1), self.of_columns.sum(0)])
+        self.value = self.total.log()
+        if highest > SAFE:
+            self.value += torch.cat([row, column])
+
+    def weights(self, slope: Tensor) -> list[Tensor]:
+        row, column = torch.split(slope / self.total.clamp(min=_TINY), list(self.of_rows.shape))
+        if self.of_columns is self.of_rows:
+            return [self.of_rows.mul_(row.unsqueeze(1) + column)]
+        return [self.of_rows.mul_(row.unsqueeze(1)).add_(self.of_columns.mul_(column))]
+
+
+def _finite(highest: Tensor) -> Tensor:
+    # Where there are no candidates it is -inf, and -inf - -inf would be NaN.
+    return highest.clamp_(min=torch.finfo(highest.dtype).min)
 
 
 class Softplus:
@@ -128,7 +150,7 @@ class Count:
             self.value.index_add_(0, row, -torch.ones_like(row, dtype=self.value.dtype))
 
 
-Reduction = LogSumExp | Softplus | Pointwise | Maximum | Count
+Reduction = LogSumExp | Mirrored | BothWays | Softplus | Pointwise | Maximum | Count
 
 
 def reduction_of(asked: Asked, tiles: Sequence[Tensor], out: Sequence[Places | None], highest: float) -> Any:
