@@ -14,7 +14,7 @@ from .pairs import Pairs
 from .parts.kernels.dense import Dense
 from .parts.memories.in_batch import InBatch
 from .parts.scores.dot import Dot
-from .protocols import Embeddings, Kernel, Loss, Memory, Outcome, Problem, Score, together
+from .protocols import Embeddings, Kernel, Loss, Memory, Outcome, Problem, Score, Spanning, together
 from .registry import make
 from .registry.kernels import choose
 from .relation import And, Relation, parse, same
@@ -218,9 +218,10 @@ class Contrast(nn.Module):
     def _across(self, pairs: Pairs, table: Mapping[str, Embeddings]) -> Term:
         """Both directions over several processes, which have queries of their own and everybody's keys."""
         problem, device = Problem(pairs, self.score, self.loss, symmetric=True), pairs.query.z.device
-        body: Any = self._body(problem)
+        body = self._body(problem)
         # All in one traversal or none: whether it can, depends on the data.
-        if distributed.everywhere(hasattr(body, "spans") and body.spans(problem), device):
+        spans = isinstance(body, Spanning) and body.spans(problem)
+        if distributed.everywhere(spans, device) and isinstance(body, Spanning):
             own = sum(len(table[name].rows()) for name in _names(self.key))
             return _mean(*_sums(body.across(problem, distributed.place(own, device))))
         back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)

@@ -69,6 +69,11 @@ class Pairs:
         return len(self.keys) == 1 and self.keys[0].z is self.query.z
 
     @property
+    def mirrored(self) -> bool:
+        """Whether they are, and each has those as its negatives that have it as theirs."""
+        return self.itself and self.keys[0].meta is self.query.meta and self.negative.mutual
+
+    @property
     def shape(self) -> tuple[int, int]:
         """`(N, M)` or `(N, K)`: the shape of the scores."""
         return len(self.query), self.keys[0].z.shape[1] if self.per_query else sum(map(len, self.keys))

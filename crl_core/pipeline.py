@@ -120,7 +120,7 @@ class Pipeline(nn.Module):
         self.contrasts = cast("Sequence[Contrast]", nn.ModuleList(contrasts))
         self.penalties = cast("Sequence[Penalty]", nn.ModuleList(penalties))
         # A tensor, since a compiler would take a plain number for a constant; on the CPU, where it is read for nothing.
-        self._number = torch.zeros((), dtype=torch.int64)
+        self._number = torch.zeros((), dtype=torch.int64, device="cpu")
         self._since_step = 0
         _check(self)
 
@@ -366,7 +366,11 @@ def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> 
 def _with_columns(view: View, position: int, batch: Tensor) -> View:
     """The view with the columns that every row has."""
     device = next(iter(view.meta.values())).device
-    columns = {"view": torch.full((len(view),), position, device=device), "batch": batch.to(device).repeat(len(view))}
+    # Added, a number on the CPU goes along with the step, where moved to a GPU it would be waited for.
+    columns = {
+        "view": torch.full((len(view),), position, device=device),
+        "batch": torch.zeros(len(view), dtype=torch.int64, device=device) + batch,
+    }
     return View(view.data, {**columns, **view.meta})
 
 

@@ -291,12 +291,7 @@ class Evaluator(Protocol):
 
 @runtime_checkable
 class Kernel(Protocol):
-    """One body of the operation "sum of a loss over all queries" (kind `kernel`).
-
-    One that has `spans(problem) -> bool` and `across(problem, own) -> Outcome` serves both directions of some symmetric
-    problems in one traversal where several processes share the work: each brings its queries, and the keys of all, of
-    which `own`, a slice, are its own and queries too. Values and gradients are of the sum over the processes.
-    """
+    """One body of the operation "sum of a loss over all queries" (kind `kernel`)."""
 
     def unsupported(self, problem: Problem, /) -> list[str]:
         """Why it can't run on these tensors; empty where it can."""
@@ -305,6 +300,20 @@ class Kernel(Protocol):
         """Among the bodies that can, the highest runs."""
 
     def __call__(self, problem: Problem, /) -> Outcome: ...
+
+
+@runtime_checkable
+class Spanning(Kernel, Protocol):
+    """A kernel that serves both directions in one traversal where several processes share the work."""
+
+    def spans(self, problem: Problem, /) -> bool:
+        """Whether it can, for a symmetric problem of this process's queries and the keys of all."""
+
+    def across(self, problem: Problem, own: slice, /) -> Outcome:
+        """Of this process's queries and of its keys, `own`, which are queries too.
+
+        The total's gradient is that of all processes' totals together: all have to weigh them alike.
+        """
 
 
 def together(loss: object) -> bool:

@@ -58,6 +58,11 @@ class Relation:
         """Whether it has weights."""
         return False
 
+    @property
+    def mutual(self) -> bool:
+        """Whether it holds for a pair either way round, where both sides have the same columns."""
+        return False
+
     def weights(self, query: Columns, key: Columns) -> Tensor | float:
         """How much each pair for which it holds counts, above 0; of the same shape as the yes or no, or 1 for all."""
         return 1.0
@@ -91,9 +96,13 @@ def column_of(name: str, relation: Relation, query: Columns, key: Columns) -> tu
 
 @attrs.frozen
 class OfColumn(Relation):
-    """A relation that reads one column."""
+    """A relation that reads one column, and both sides of it in the same way."""
 
     column: str
+
+    @property
+    def mutual(self) -> bool:
+        return True
 
     def columns(self) -> frozenset[str]:
         return frozenset({self.column})
@@ -212,6 +221,10 @@ class OfTwo(Relation):
     def soft(self) -> bool:
         return self.left.soft or self.right.soft
 
+    @property
+    def mutual(self) -> bool:
+        return self.left.mutual and self.right.mutual
+
 
 @attrs.frozen
 class And(OfTwo):
@@ -251,6 +264,10 @@ class Not(Relation):
     """The other pairs."""
 
     of: Relation
+
+    @property
+    def mutual(self) -> bool:
+        return self.of.mutual
 
     def __str__(self) -> str:
         return f"~({self.of})" if isinstance(self.of, (And, Or)) else f"~{self.of}"

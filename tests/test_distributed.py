@@ -287,6 +287,9 @@ def gathered(rank: int) -> Found:
         "detached": detached.z,
         "empty": empty.z,
         "total": distributed.total(torch.tensor(float(rank + 1), requires_grad=True)),
+        # The first process has nothing, the others 0 and 1000.
+        "logsumexp": distributed.logsumexp(torch.tensor([-torch.inf, 0.0, 1000.0])[rank]),
+        "everywhere": torch.tensor([distributed.everywhere(holds, z.device) for holds in (True, rank != 1)]),
         "world": torch.tensor([distributed.world_size(), distributed.rank()]),
         **{f"column {name}": column for name, column in table.meta.items()},
     }
@@ -400,6 +403,8 @@ def test_gather_gives_every_process_all_rows_in_order(ranks: list[Found]) -> Non
         )
         assert found["column flag"].dtype == torch.bool
         assert float(found["total"]) == sum(range(1, len(ranks) + 1))
+        assert float(found["logsumexp"]) == (0.0 if len(ranks) == 2 else 1000.0)
+        assert found["everywhere"].tolist() == [True, False]
 
 
 def test_gradients_flow_back_to_where_each_row_came_from(ranks: list[Found]) -> None:

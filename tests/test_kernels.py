@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable
 
+import attrs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from small import LargestTensor
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Scores, listing, parse, same
+from crl_core import Cosine, CrlError, Embeddings, InfoNCE, Pairs, Scores, listing, parse, same
 from crl_core.listing import Lister
 from crl_core.pairs import Summed
 from crl_core.parts.kernels import blockwise, by_strips, by_tiles
@@ -24,6 +25,7 @@ from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
 from crl_core.parts.scores.unit import unit
 from crl_core.protocols import Kernel, Outcome, Problem
+from crl_core.relation import Columns, Relation
 
 RELATIONS = [
     ('same("instance")', '~same("instance")'),
@@ -106,7 +108,7 @@ def outcome_of(kernel: Kernel, problem: Problem) -> tuple[Outcome, list[Tensor |
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
-    layout=st.sampled_from(["blocks", "self", "self and blocks", "both ways"]),
+    layout=st.sampled_from(["blocks", "self", "self and blocks", "both ways", "self, both ways"]),
     count=st.integers(1, 19),
     blocks=st.lists(st.integers(1, 15), min_size=1, max_size=3),
     relations=st.sampled_from(RELATIONS + SOFT),
@@ -120,13 +122,14 @@ def test_all_bodies_agree(
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     query = rows(count, 0)
-    keys = (query,) if layout == "self" else tuple(rows(n, 100 * (i + 1)) for i, n in enumerate(blocks))
+    keys = tuple(rows(n, 100 * (i + 1)) for i, n in enumerate(blocks))
+    keys = (query,) if layout in ("self", "self, both ways") else keys
     keys = (query, *keys) if layout == "self and blocks" else keys
     keys = keys[:1] if layout == "both ways" else keys
     for i, table in enumerate({id(t): t for t in (query, *keys)}.values()):
         table.z.requires_grad_((seed >> i) % 3 > 0)  # some tables are detached, as a queue's is
     pairs = Pairs(query, keys, *map(parse, relations))
-    problem = Problem(pairs, Cosine(temperature), FORMULAS[formula], layout == "both ways")
+    problem = Problem(pairs, Cosine(temperature), FORMULAS[formula], "both ways" in layout)
     expected, gradients = outcome_of(Dense(), problem)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blockwise, "MOST", 0 if seed % 2 else blockwise.MOST)  # in tiles, or in one
@@ -170,6 +173,71 @@ def test_a_list_is_the_relation(seed: int, count: int, width: int, relation: str
     assert torch.equal(mask, parse(relation)(columns, key).expand(count, width))
     assert (found.row[1:] >= found.row[:-1]).all()
     assert len(set(zip(found.row.tolist(), found.column.tolist(), strict=True))) == len(found.row)
+
+
+@attrs.frozen
+class After(Relation):
+    """A stranger's relation, which doesn't hold both ways."""
+
+    column: str
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return query[self.column] > key[self.column]
+
+
+@pytest.mark.parametrize("most", [0, blockwise.MOST])
+@pytest.mark.parametrize("count", [24, 1_100])
+def test_negatives_that_are_not_mutual_are_no_mirror_image(
+    count: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blockwise, "MOST", most)
+    torch.manual_seed(0)
+    table = rows(count, 0)
+    table.meta["label"] = torch.arange(count) // 4  # type: ignore[index]
+    late = ~(same("label") & After("time")) & ~same("row")
+    other = Embeddings(table.z, {name: column.roll(1) for name, column in table.meta.items()})
+    for pairs in (
+        Pairs(table, (table,), same("label") & ~same("row"), late),
+        Pairs(table, (other,), same("label") & ~same("row"), ~same("label") & ~same("row")),
+    ):
+        table.z.requires_grad_()
+        problem = Problem(pairs, Cosine(0.1), InfoNCE())
+        assert not Blockwise().unsupported(problem)
+        (expected, gradients), (found, theirs) = (outcome_of(kernel, problem) for kernel in (Dense(), Blockwise()))
+        torch.testing.assert_close(found.values, expected.values)
+        torch.testing.assert_close(theirs, gradients)
+
+
+@pytest.mark.parametrize("count", [8, 1_100])
+def test_a_second_derivative_is_refused_and_the_plain_body_has_it(count: int) -> None:
+    given = classes(count)
+    z = given.pairs.query.z
+    (slope,) = torch.autograd.grad(Dense()(given).total, z, create_graph=True)
+    assert slope.requires_grad
+    with pytest.raises(CrlError, match="no second derivative"):
+        torch.autograd.grad(Blockwise()(given).total, z, create_graph=True)
+
+
+@pytest.mark.parametrize("count", [64, 1_100])
+def test_autocast_leaves_products_of_scores_alone(count: int) -> None:
+    given = classes(count)
+    expected, gradients = outcome_of(Blockwise(), given)
+    before = [gradient.clone() for gradient in gradients if gradient is not None]
+    with torch.autocast("cpu", torch.bfloat16):
+        found, theirs = outcome_of(Blockwise(), given)
+    assert torch.equal(found.total, expected.total)
+    assert all(torch.equal(one, other) for one, other in zip(before, theirs, strict=True))  # type: ignore[arg-type]
+
+
+def test_rows_that_are_no_candidates_are_seen_by_bodies_that_know_of_them() -> None:
+    given = classes(12)
+    valid = torch.arange(12) < 10
+    table = Embeddings(given.pairs.query.z, {**given.pairs.query.meta, "valid": valid})
+    problem = given._replace(pairs=Pairs(table, (table,), given.pairs.positive, given.pairs.negative))
+    assert Blockwise().unsupported(problem) == ["some rows are no candidates (`valid`)"]
 
 
 # -- memory --------------------------------------------------------------------------------------------------

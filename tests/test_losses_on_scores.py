@@ -188,6 +188,22 @@ def test_lifted_structure_is_the_papers_equation(
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.parametrize("count", [12, 1_100])
+@pytest.mark.parametrize("score", [Cosine(0.5, bias=-1.0), crl.Bilinear(), Dot()], ids=["bias", "bilinear", "dot"])
+def test_lifted_structure_takes_scores_of_two_tables(score: nn.Module, count: int) -> None:
+    torch.manual_seed(0)
+    z = torch.randn(count, 5, dtype=torch.float64, requires_grad=True)
+    table = {"z": Embeddings(z, {"label": torch.arange(count) // 4, "row": torch.arange(count)})}
+    positive = same("label") & ~same("row")
+    contrast = crl.Contrast("z", "z", loss=crl.LiftedStructure(0.7), score=score, positive=positive).double()
+    contrast.build(table)
+    found = []
+    for contrast.kernel in ("auto", "dense"):
+        value = contrast(table).value
+        found.append((value, *torch.autograd.grad(value, z)))
+    torch.testing.assert_close(*found)
+
+
 def test_lifted_structure_without_the_keys_own_negatives_would_be_caught() -> None:
     class OneSided(crl.LiftedStructure):
         def _pair(self, score: Tensor, mine: Tensor, theirs: Tensor) -> Tensor:
@@ -392,6 +408,14 @@ def test_the_normaliser_is_estimated_at_low_temperatures_too() -> None:
     sides = Candidates(values, positive), Candidates(values, ~positive)
     loss(Scores(*sides, torch.full((4, 9), -math.log(9))))
     torch.testing.assert_close(loss.log_z, torch.tensor(100 + math.log(9)))
+
+
+def test_a_first_batch_without_noise_leaves_the_normaliser_to_the_next() -> None:
+    loss, values = crl.NCE("first-batch"), torch.zeros(4, 1)
+    nothing = torch.zeros(4, 1, dtype=torch.bool)
+    sides = Candidates(values, ~nothing), Candidates(values, nothing)
+    assert loss(Scores(*sides, torch.zeros(4, 1))).isfinite().all()
+    assert not loss.log_z.isfinite()
 
 
 @pytest.mark.parametrize("loss", [crl.NCE(), crl.RankingNCE()])

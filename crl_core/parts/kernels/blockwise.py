@@ -1,22 +1,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ...listing import Listed
 from ...pairs import Pairs
-from ...protocols import Outcome, Problem, together
+from ...protocols import FactorisedScore, Outcome, Problem, together
 from .across import across
 from .by_strips import by_strips
 from .by_tiles import by_tiles
 from .factors import factors, no_product
 from .formula import ONE_SUM, asked_by, beyond
 from .in_one_tile import MOST, in_one_tile
-from .task import Swept, Task
+from .task import Swept, Task, once_only
 
 
 class Blockwise:
@@ -45,8 +45,7 @@ class Blockwise:
         return Outcome(*_Sweep.apply(problem, None, wide, itself, *tables))
 
     def spans(self, problem: Problem) -> bool:
-        alone = len(problem.pairs.keys) == 1 and all(negative and negative.but for _, negative in problem.pairs.listed)
-        return problem.symmetric and alone and asked_by(problem.loss, problem.pairs.query.z) == ONE_SUM
+        return problem.symmetric and _one_sum(problem)
 
     def across(self, problem: Problem, own: slice) -> Outcome:
         query, keys = factors(problem)
@@ -57,12 +56,21 @@ class Blockwise:
 def _task(problem: Problem, itself: bool, tables: list[Tensor]) -> Task:
     lists = cast("list[tuple[Listed, Listed]]", problem.pairs.listed)
     keys = tables if itself else tables[1:]
-    return Task(problem.loss, tables[0], keys, lists, asked_by(problem.loss, tables[0]))
+    alone, mirrored = problem.pairs.itself, itself and problem.pairs.mirrored
+    return Task(problem.loss, tables[0], keys, lists, asked_by(problem.loss, tables[0]), alone, mirrored)
+
+
+def _one_sum(problem: Problem) -> bool:
+    """Whether the loss is of one log-sum-exp over one block of keys, all but a list."""
+    all_but = [negative is not None and negative.but for _, negative in problem.pairs.listed]
+    return all_but == [True] and asked_by(problem.loss, problem.pairs.query.z) == ONE_SUM
 
 
 def _unlisted(pairs: Pairs) -> list[str]:
     """The relations whose pairs are no short list."""
     reasons = []
+    if any("valid" in table.meta for table in (pairs.query, *pairs.keys)):
+        reasons.append("some rows are no candidates (`valid`)")
     for name, lists in zip(("positive", "negative"), zip(*pairs.listed, strict=True), strict=True):
         if any(found is None or (name == "positive" and found.but) for found in lists):
             reasons.append(f"{getattr(pairs, name)} has too many pairs for a list")
@@ -73,9 +81,16 @@ def _apart(problem: Problem) -> list[str]:
     """Why queries that have to be seen together can only be seen strip by strip."""
     if not together(problem.loss) or math.prod(problem.pairs.shape) <= MOST:
         return []
-    one_sum = asked_by(problem.loss, problem.pairs.query.z) == ONE_SUM
-    alone = one_sum and problem.pairs.itself and all(negative and negative.but for _, negative in problem.pairs.listed)
-    return [] if alone else ["the loss wants all queries together, and more of them than one log-sum-exp"]
+    if problem.pairs.mirrored and _one_sum(problem) and _one_table(problem):
+        return []
+    return ["the loss wants all queries together, and they are more than one tile serves"]
+
+
+def _one_table(problem: Problem) -> bool:
+    """Whether queries that are the keys are so in the product too."""
+    nothing = problem.pairs.query.z[:0]
+    query, key = cast(FactorisedScore, problem.score).factors(nothing, nothing)
+    return query is key
 
 
 class _Sweep(torch.autograd.Function):
@@ -85,22 +100,35 @@ class _Sweep(torch.autograd.Function):
     def forward(
         ctx: Any, problem: Problem, own: slice | None, wide: torch.dtype, itself: bool, *tables: Tensor
     ) -> tuple[Tensor, ...]:
-        task = _task(problem, itself, [table.to(wide) for table in tables])
-        wanted = [*ctx.needs_input_grad[4 : 4 + itself], *ctx.needs_input_grad[4:]]
-        swept = _swept(task, wanted, problem.symmetric) if own is None else across(task, wanted, own)
-        gradients = (swept.d_query, *swept.d_keys[itself:])
-        ctx.save_for_backward(*(None if d is None else d.to(x.dtype) for d, x in zip(gradients, tables, strict=True)))
+        ctx.of = problem, own, wide, itself
+        ctx.save_for_backward(*tables)
+        swept, ctx.gradients = _with_gradients(ctx.of, tables, ctx.needs_input_grad[4:])
         ctx.mark_non_differentiable(swept.values, swept.counted, swept.terms)
         return swept.values.sum(), swept.values, swept.counted, swept.terms
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return (None,) * 4 + tuple(None if d is None else d * total.to(d.dtype) for d in ctx.saved_tensors)
+        once_only()
+        # They are scaled in place, which saves a copy; should there be another backward, they are made again.
+        made = ctx.gradients or _with_gradients(ctx.of, ctx.saved_tensors, ctx.needs_input_grad[4:])[1]
+        ctx.gradients = None
+        return (None,) * 4 + tuple(None if d is None else d.mul_(total.to(d.dtype)) for d in made)
 
 
-def _swept(task: Task, wanted: list[bool], symmetric: bool) -> Swept:
-    if task.one_sum and (symmetric or task.itself):
+def _with_gradients(
+    of: tuple[Problem, slice | None, torch.dtype, bool], tables: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Swept, list[Tensor | None]]:
+    """What is swept, and the gradient of each table in its type."""
+    problem, own, wide, itself = of
+    task = _task(problem, itself, [table.to(wide) for table in tables])
+    wanted = [*wanted[:itself], *wanted]
+    swept = _swept(task, wanted, problem.symmetric) if own is None else across(task, wanted, own)
+    gradients = (swept.d_query, *swept.d_keys[itself:])
+    return swept, [None if d is None else d.to(x.dtype) for d, x in zip(gradients, tables, strict=True)]
+
+
+def _swept(task: Task, wanted: Sequence[bool], symmetric: bool) -> Swept:
+    if task.one_sum and (symmetric or task.mirrored):
         return by_tiles(task, wanted, same=not symmetric)
     if not symmetric:
         return by_strips(task, wanted)

@@ -52,7 +52,7 @@ class Tiles:
         self.first = 0 if same else len(self.query)  # where the columns' vectors begin
         self.room = self.query.new_empty(min(TILE, len(self.query)) * min(TILE, len(self.key)))
         self.safe = highest(self.query, task.keys) <= SAFE
-        self.kept: list[Tile] = []  # a tile that is the only one needn't be made twice
+        self.kept: list[Tile] = []  # a tile that is the only one needn't be made twice; the second sweep overwrites it
         bounds = torch.tensor([*(rows.start for rows in self.rows), len(self.query)], device=self.out.row.device)
         self.ends = torch.searchsorted(self.out.row, bounds).tolist()
 

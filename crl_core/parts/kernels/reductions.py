@@ -153,13 +153,23 @@ class Count:
 Reduction = LogSumExp | Mirrored | BothWays | Softplus | Pointwise | Maximum | Count
 
 
-def reduction_of(asked: Asked, tiles: Sequence[Tensor], out: Sequence[Places | None], highest: float) -> Any:
-    """What a loss asks for, over tiles that it may overwrite.
+def reductions_of(
+    asked: Sequence[Asked], tiles: Sequence[Tensor], out: Sequence[Places | None], highest: float
+) -> list[Reduction]:
+    """All that a loss asks for, over tiles that it may overwrite.
 
     Args:
         out: the pairs that are no candidates; their scores are -inf.
         highest: no other score is higher, nor lower than its negative.
     """
+    *first, last = asked
+    # What comes last may have the tiles themselves.
+    copies = (tiles if one.name == "count" else [tile.clone() for tile in tiles] for one in first)
+    found = [_reduction(one, copy, out, highest) for one, copy in zip(first, copies, strict=True)]
+    return [*found, _reduction(last, tiles, out, highest)]
+
+
+def _reduction(asked: Asked, tiles: Sequence[Tensor], out: Sequence[Places | None], highest: float) -> Reduction:
     name, argument = asked
     if name == "logsumexp":
         return LogSumExp(tiles, argument, highest)
@@ -168,3 +178,13 @@ def reduction_of(asked: Asked, tiles: Sequence[Tensor], out: Sequence[Places | N
     if name == "count":
         return Count(tiles, out)
     return Softplus(tiles) if argument is F.softplus and highest <= SAFE else Pointwise(tiles, argument, out)
+
+
+def spread(reductions: Sequence[Reduction], slopes: Sequence[Tensor]) -> list[Tensor]:
+    """The slopes of all scores of every tile, from those of the reductions to which every score adds."""
+    weights: list[Tensor] = []
+    for reduction, slope in zip(reductions, slopes, strict=True):
+        if not isinstance(reduction, (Count, Maximum)):
+            more = reduction.weights(slope)
+            weights = [one.add_(other) for one, other in zip(weights, more, strict=True)] if weights else more
+    return weights

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .formula import Few
-from .reductions import Count, Maximum, Places, Reduction, reduction_of
+from .reductions import Maximum, Places, Reduction, reductions_of, spread
 from .task import Task, push_pairs
 
 
@@ -68,7 +68,7 @@ class Strip:
 
     def positive(self, values: Tensor) -> Few:
         pieces, column = self.listed.positive, None
-        if self.task.itself and len(self.task.keys) == 1 and len(self.query) == len(self.task.query):
+        if self.task.alone and len(self.query) == len(self.task.query):
             column = self._joined([piece.column for piece in pieces])
         weights = [piece.weight for piece in pieces if piece.weight is not None]
         weight = self._joined(weights) if weights else None
@@ -93,10 +93,7 @@ class Strip:
             number = self.task.tiled.index(block)
             places[number] = row, column
             self.tiles[number][row, column] = -math.inf
-        *first, last = self.task.asked
-        copies = ([tile.clone() for tile in self.tiles] for _ in first)
-        found = [reduction_of(one, copy, places, self.highest) for one, copy in zip(first, copies, strict=True)]
-        return [*found, reduction_of(last, self.tiles, places, self.highest)]
+        return reductions_of(self.task.asked, self.tiles, places, self.highest)
 
     def push(
         self, of_values: Sequence[Tensor], of_reduced: Sequence[Tensor], d_query: Tensor | None,
@@ -108,14 +105,11 @@ class Strip:
             of_values, of_reduced: the slopes of the loss by the listed positives' and negatives' scores, and by
                 each reduction.
         """
-        weights: list[Tensor] = []
         for reduction, slope in zip(self.reductions, of_reduced, strict=True):
             if isinstance(reduction, Maximum):
                 for block, (row, column) in zip(self.task.tiled, reduction.places(), strict=True):
                     self._push_pairs(Piece(block, row, column), slope[row], d_query, d_keys)
-            elif not isinstance(reduction, Count):
-                more = reduction.weights(slope)
-                weights = [one.add_(other) for one, other in zip(weights, more, strict=True)] if weights else more
+        weights = spread(self.reductions, of_reduced)
         for pieces, slope in zip(self.listed[:2], of_values, strict=True):
             for piece, part in zip(pieces, torch.split(slope, [len(piece.row) for piece in pieces]), strict=True):
                 if weights and piece.block in self.task.tiled:

@@ -11,6 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from ...errors import CrlError
 from ...listing import Listed
 from .formula import ONE_SUM, Asked, LossOfScores
 
@@ -24,6 +25,8 @@ class Task:
     Attributes:
         query, keys: `[N, D]` and blocks `[M, D]`, in at least float32.
         lists: for every block, its positives and its negatives.
+        alone: the queries are the keys, and these alone.
+        mirrored: and so is the table of their scores its own mirror image, with its negatives.
         asked: the reductions over those negatives whose list says which are left out.
     """
 
@@ -32,10 +35,12 @@ class Task:
     keys: Sequence[Tensor]
     lists: Sequence[tuple[Listed, Listed]]
     asked: Sequence[Asked]
+    alone: bool
+    mirrored: bool
 
     @cached_property
     def itself(self) -> bool:
-        """Whether the first block of keys is the very tensor of the queries; then it shares its gradient."""
+        """Whether the first block of keys is the very tensor of the queries, and shares its gradient."""
         return self.keys[0] is self.query
 
     @cached_property
@@ -46,10 +51,9 @@ class Task:
 
     @cached_property
     def one(self) -> bool:
-        """Whether all that is wanted is one reduction over one block, to which every score in it adds."""
-        return (
-            self.tiled == [0] and len(self.keys) == len(self.asked) == 1 and self.asked[0].name in ("logsumexp", "sum")
-        )
+        """Whether there is one block, and reductions of it to which every score adds."""
+        names = {asked.name for asked in self.asked}
+        return self.tiled == [0] and len(self.keys) == 1 and "max" not in names and names != {"count"}
 
     @property
     def one_sum(self) -> bool:
@@ -72,7 +76,7 @@ class Task:
         """The keys as queries, and the queries as keys."""
         ((positive, negative),) = self.lists
         lists = [(positive.reversed(), negative.reversed())]
-        return Task(self.loss, self.keys[0], [self.query], lists, self.asked)
+        return Task(self.loss, self.keys[0], [self.query], lists, self.asked, self.alone, self.mirrored)
 
 
 def _zeros(like: Tensor, turned: bool) -> Tensor:
@@ -105,6 +109,16 @@ def push_pairs(
         d_query.index_add_(0, row, key[column] * slope)
     if d_key is not None:
         d_key.index_add_(0, column, query[row] * slope)
+
+
+def once_only() -> None:
+    """To be called by a backward that autograd couldn't follow.
+
+    Raises:
+        CrlError: a second derivative is asked for.
+    """
+    if torch.is_grad_enabled():
+        raise CrlError('this kernel has no second derivative (create_graph): the kernel "dense" has')
 
 
 def exp_(scores: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ...pairs import Pairs
 from .formula import LossOfScores
+from .task import once_only
 from .triton_block import Block, Reduced
 from .triton_plan import evaluate, plan_of
 
@@ -37,8 +37,8 @@ class Sweep(torch.autograd.Function):
         return found.values.sum(), found.values, found.counted, found.terms
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        once_only()
         reduced, slopes, query, *keys = ctx.saved_tensors
         there, back = (
             Reduced(values.contiguous(), by.contiguous())

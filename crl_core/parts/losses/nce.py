@@ -36,8 +36,9 @@ class NCE(nn.Module):
             raise CrlError("NCE has to know with what probability keys were drawn: contrast with `draw`, or use NEG")
         noise = scores.negative.count()
         if self.normaliser == "first-batch" and bool(self.log_z.isnan()):
-            self.log_z.copy_(self._estimate(scores).detach())
-        corrected = scores.minus(scores.log_noise + noise.log().unsqueeze(-1) + self.log_z)
+            self.log_z.copy_(self._estimate(scores))
+        # Without any noise yet there is no estimate.
+        corrected = scores.minus(scores.log_noise + noise.log().unsqueeze(-1) + self.log_z.nan_to_num())
         return logistic(corrected)
 
     @staticmethod
@@ -45,7 +46,5 @@ class NCE(nn.Module):
         """log of the sum of exp s over everything that could be drawn: the mean of exp(s) / q over all noise."""
         assert scores.log_noise is not None
         negative = scores.minus(scores.log_noise).negative
-        here = negative.logsumexp().logsumexp(0).detach()
-        # Less the first process's, so that low temperatures don't overflow.
-        shift = distributed.agreed(here.clone())
-        return distributed.total((here - shift).exp()).log() + shift - distributed.total(negative.count().sum()).log()
+        total = distributed.logsumexp(negative.logsumexp().logsumexp(0))
+        return total - distributed.total(negative.count().sum()).log()

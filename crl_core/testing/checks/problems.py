@@ -73,6 +73,7 @@ def problems(loss: nn.Module) -> Iterator[Given]:
     yield Given("keys apart from the queries", shared(9, (13,), instance, rest))
     yield Given("queries that are the keys", shared(10, (), LABEL, other))
     yield Given("keys that are queries too", shared(9, (9,), instance, rest, symmetric=True))
+    yield Given("queries that are the keys, both ways", shared(10, (), LABEL, other, symmetric=True))
     yield Given("the batch's keys and a memory's", shared(7, (7, 20), instance, rest))
     yield Given("several positives, and queries without any", shared(12, (12,), LABEL, other))
     yield Given("one query", shared(1, (6,), instance, rest))
