@@ -54,6 +54,7 @@ def _of_keys(task: Task, values: Tensor) -> tuple[Few, Tensor]:
     order = table.meta["column"].argsort(stable=True)
     weight = table.meta["weight"][order] if "weight" in table.meta else None
     few = Few(table.meta["column"][order], table.z[order, 0], len(task.keys[0]), harmless=True, weight=weight)
+    # What is gathered keeps each process's order.
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
     return few, back[table.meta["process"] == distributed.rank()]
