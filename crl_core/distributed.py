@@ -25,11 +25,16 @@ def gather(table: Embeddings) -> Embeddings:
     """
     if world_size() == 1:
         return table
-    counts = [torch.zeros((), dtype=torch.int64, device=table.z.device) for _ in range(world_size())]
-    dist.all_gather(counts, torch.tensor(len(table), device=table.z.device))
-    sizes = [int(count) for count in counts]
+    sizes = _sizes(len(table), table.z.device)
     meta = {name: _gather(column, sizes) for name, column in sorted(table.meta.items())}
     return Embeddings(_gather(table.z, sizes), meta)
+
+
+def _sizes(count: int, device: torch.device) -> list[int]:
+    """How many rows each process has, of which this one has `count`."""
+    counts = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor(count, device=device))
+    return [int(found) for found in counts]
 
 
 def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
@@ -68,9 +73,7 @@ def logsumexp(value: Tensor) -> Tensor:
 
 def place(count: int, device: torch.device) -> slice:
     """Where this process's rows are among those gathered from all, which have `count` of them here."""
-    counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
-    counts[rank()] = count
-    start = int(total(counts)[: rank()].sum())
+    start = sum(_sizes(count, device)[: rank()])
     return slice(start, start + count)
 
 

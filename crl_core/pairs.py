@@ -70,7 +70,7 @@ class Pairs:
 
     @property
     def mirrored(self) -> bool:
-        """Whether they are, and each has those as its negatives that have it as theirs."""
+        """Whether the queries are the keys, and each has those as its negatives that have it as theirs."""
         return self.itself and self.keys[0].meta is self.query.meta and self.negative.mutual
 
     @property

@@ -46,15 +46,12 @@ def across(task: Task, wanted: Sequence[bool], own: slice) -> Swept:
 def _of_keys(task: Task, values: Tensor) -> tuple[Few, Tensor]:
     """The positives of all keys, from all processes, and which of them, in which order, are this one's."""
     positive = task.lists[0][0]
-    of_process = torch.full_like(positive.column, distributed.rank())
-    columns = {"column": positive.column, "process": of_process}
+    columns = {"column": positive.column}
     if positive.weight is not None:
         columns["weight"] = positive.weight
     table = distributed.gather(Embeddings(values.unsqueeze(1), columns))
     order = table.meta["column"].argsort(stable=True)
     weight = table.meta["weight"][order] if "weight" in table.meta else None
     few = Few(table.meta["column"][order], table.z[order, 0], len(task.keys[0]), harmless=True, weight=weight)
-    # What is gathered keeps each process's order.
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return few, back[table.meta["process"] == distributed.rank()]
+    # What is gathered keeps each process's order; of a permutation, argsort is the inverse.
+    return few, order.argsort()[distributed.place(len(values), values.device)]

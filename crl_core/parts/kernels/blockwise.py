@@ -38,22 +38,23 @@ class Blockwise:
         query, keys = factors(problem)
         itself = keys[0] is query
         tables = [query, *keys[itself:]]
-        wide = torch.promote_types(query.dtype, torch.float32)
-        task = _task(problem, itself, [table.to(wide) for table in tables])
-        if task.one and math.prod(problem.pairs.shape) <= MOST:
-            return in_one_tile(task, problem.symmetric)
-        return Outcome(*_Sweep.apply(problem, None, wide, itself, *tables))
+        if math.prod(problem.pairs.shape) <= MOST:
+            task = _task(problem, itself, tables)
+            if task.one:
+                return in_one_tile(task, problem.symmetric)
+        return Outcome(*_Sweep.apply(problem, None, itself, *tables))
 
     def spans(self, problem: Problem) -> bool:
         return problem.symmetric and _one_sum(problem)
 
     def across(self, problem: Problem, own: slice) -> Outcome:
         query, keys = factors(problem)
-        wide = torch.promote_types(query.dtype, torch.float32)
-        return Outcome(*_Sweep.apply(problem, own, wide, False, query, *keys))
+        return Outcome(*_Sweep.apply(problem, own, False, query, *keys))
 
 
-def _task(problem: Problem, itself: bool, tables: list[Tensor]) -> Task:
+def _task(problem: Problem, itself: bool, tables: Sequence[Tensor]) -> Task:
+    wide = torch.promote_types(tables[0].dtype, torch.float32)
+    tables = [table.to(wide) for table in tables]
     lists = cast("list[tuple[Listed, Listed]]", problem.pairs.listed)
     keys = tables if itself else tables[1:]
     alone, mirrored = problem.pairs.itself, itself and problem.pairs.mirrored
@@ -97,12 +98,10 @@ class _Sweep(torch.autograd.Function):
     """The sum of the loss over the queries, with its gradient made on the way."""
 
     @staticmethod
-    def forward(
-        ctx: Any, problem: Problem, own: slice | None, wide: torch.dtype, itself: bool, *tables: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.of = problem, own, wide, itself
+    def forward(ctx: Any, problem: Problem, own: slice | None, itself: bool, *tables: Tensor) -> tuple[Tensor, ...]:
+        ctx.of = problem, own, itself
         ctx.save_for_backward(*tables)
-        swept, ctx.gradients = _with_gradients(ctx.of, tables, ctx.needs_input_grad[4:])
+        swept, ctx.gradients = _with_gradients(ctx.of, tables, ctx.needs_input_grad[3:])
         ctx.mark_non_differentiable(swept.values, swept.counted, swept.terms)
         return swept.values.sum(), swept.values, swept.counted, swept.terms
 
@@ -110,17 +109,17 @@ class _Sweep(torch.autograd.Function):
     def backward(ctx: Any, total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         once_only()
         # They are scaled in place, which saves a copy; should there be another backward, they are made again.
-        made = ctx.gradients or _with_gradients(ctx.of, ctx.saved_tensors, ctx.needs_input_grad[4:])[1]
+        made = ctx.gradients or _with_gradients(ctx.of, ctx.saved_tensors, ctx.needs_input_grad[3:])[1]
         ctx.gradients = None
-        return (None,) * 4 + tuple(None if d is None else d.mul_(total.to(d.dtype)) for d in made)
+        return (None,) * 3 + tuple(None if d is None else d.mul_(total.to(d.dtype)) for d in made)
 
 
 def _with_gradients(
-    of: tuple[Problem, slice | None, torch.dtype, bool], tables: Sequence[Tensor], wanted: Sequence[bool]
+    of: tuple[Problem, slice | None, bool], tables: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Swept, list[Tensor | None]]:
     """What is swept, and the gradient of each table in its type."""
-    problem, own, wide, itself = of
-    task = _task(problem, itself, [table.to(wide) for table in tables])
+    problem, own, itself = of
+    task = _task(problem, itself, tables)
     wanted = [*wanted[:itself], *wanted]
     swept = _swept(task, wanted, problem.symmetric) if own is None else across(task, wanted, own)
     gradients = (swept.d_query, *swept.d_keys[itself:])

@@ -219,6 +219,9 @@ def _settings(loss: object) -> dict[str, Any] | None:
     return found if all(isinstance(value, (bool, int, float, str)) for value in found.values()) else None
 
 
+_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
+
+
 def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
     """The reductions over negatives of which the loss is a formula, learned by running it on two zeros.
 
@@ -247,9 +250,6 @@ def beyond(problem: Problem) -> list[str]:
     except Unavailable as reason:
         return [str(reason)]
     return []
-
-
-_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 
 
 def _scores(loss: LossOfScores, positive: Few, negative: Any) -> Summed:

@@ -40,18 +40,10 @@ class Strip:
         room: memory for the scores with each of the tiled blocks.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        query: Tensor,
-        listed: Listed,
-        highest: float,
-        room: Sequence[Tensor] | None = None,
-    ) -> None:
+    def __init__(self, task: Task, query: Tensor, listed: Listed, highest: float, room: Sequence[Tensor]) -> None:
         self.task, self.query, self.listed, self.highest = task, query, listed, highest
         shapes = [(len(query), len(task.keys[block])) for block in task.tiled]
-        rooms = [query.new_empty(n * m) for n, m in shapes] if room is None else room
-        outs = [space[: n * m].view(n, m) for space, (n, m) in zip(rooms, shapes, strict=True)]
+        outs = [space[: n * m].view(n, m) for space, (n, m) in zip(room, shapes, strict=True)]
         self.tiles = [torch.mm(query, task.keys[b].T, out=out) for b, out in zip(task.tiled, outs, strict=True)]
         self.values = [self._values(listed.positive), self._values(listed.negative)]
         self.reductions = self._reduce() if self.tiles else []

@@ -25,9 +25,9 @@ class Task:
     Attributes:
         query, keys: `[N, D]` and blocks `[M, D]`, in at least float32.
         lists: for every block, its positives and its negatives.
-        alone: the queries are the keys, and these alone.
-        mirrored: and so is the table of their scores its own mirror image, with its negatives.
         asked: the reductions over those negatives whose list says which are left out.
+        alone: the queries are the keys, and these alone.
+        mirrored: they are, and the table of their scores is its own mirror image, negatives and all.
     """
 
     loss: LossOfScores

@@ -44,9 +44,11 @@ class _Unit(torch.autograd.Function):
         # What would change the length alone is taken out.
         product = slope * found
         along = product.sum(-1, keepdim=True)
-        if torch.is_grad_enabled():  # a second derivative wants lengths that know what they are of
-            return torch.addcmul(slope, found, along, value=-1 / ctx.scale**2) / _length(rows, ctx.scale), None
-        return torch.addcmul(slope, found, along, value=-1 / ctx.scale**2, out=product).div_(length), None
+        room = product  # for what comes next
+        if torch.is_grad_enabled():  # a second derivative wants to know how both were made
+            room, length = None, _length(rows, ctx.scale)
+        across = torch.addcmul(slope, found, along, value=-1 / ctx.scale**2, out=room)
+        return across.div_(length), None
 
 
 def _length(rows: Tensor, scale: float) -> Tensor:

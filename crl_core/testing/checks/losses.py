@@ -211,7 +211,7 @@ def every_kernel_agrees(case: Case) -> None:
     if _needs_noise(loss):
         tried = [given for given in tried if given.problem().pairs.log_noise is not None]
     elif together(case.cls):
-        tried = [given for given in tried if given.problem().pairs.itself and not given.problem().symmetric]
+        tried = [given for given in tried if (of := given.problem()).pairs.itself and not of.symmetric]
     for part in known("kernel"):
         if part.namespace == CORE:
             kernel = make("kernel", part.address)
