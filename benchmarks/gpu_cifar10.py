@@ -33,11 +33,7 @@ from torch.utils.data import DataLoader
 from vision import DATA
 
 import crl_core as crl
-from crl_core import Pipeline, Recipe
-from crl_core.evaluation.embed import embed
-from crl_core.evaluation.knn import KNN
-from crl_core.evaluation.linear import LinearProbe
-from crl_core.registry import get
+from crl_core import KNN, LinearProbe, Pipeline, Recipe, embed, get
 
 EPOCHS = {"simclr": 100, "byol": 200, "moco-v2": 200, "sup-con": 200, "swav": 200, "barlow-twins": 200}
 BATCH = 512

@@ -26,9 +26,7 @@ from plain_losses import TEMPERATURE
 from rows import show
 from torch import Tensor
 
-from crl_core import Cosine, Embeddings, InfoNCE, Pairs, same
-from crl_core.protocols import Problem
-from crl_core.registry.kernels import choose
+from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Problem, choose_kernel, same
 
 SAMPLE = 32  # queries whose losses are compared
 PEERS = ("plain", "compiled", "open_clip")
@@ -76,7 +74,7 @@ CASES = {
 def body(case: Case, kernel: str) -> Loss:
     def run(a: Tensor, b: Tensor) -> Tensor:
         problem = case.problem(a, b)
-        outcome = choose(kernel, problem)(problem)
+        outcome = choose_kernel(kernel, problem)(problem)
         return outcome.total / outcome.counted.sum()
 
     return run
@@ -160,7 +158,7 @@ def off(case: Case, kernel: str, a: Tensor, b: Tensor) -> float:
     """The largest error of some queries' losses."""
     with torch.no_grad():
         problem = case.problem(a, b)
-        found = choose(kernel, problem)(problem).values[: case.tables * len(a)]
+        found = choose_kernel(kernel, problem)(problem).values[: case.tables * len(a)]
         rows = torch.linspace(0, len(found) - 1, SAMPLE, device=a.device).long()
         key, query = problem.pairs.key, problem.pairs.query.z[rows].double()
         scores = torch.cat([_cosines(query, part) for part in key.split(1 << 14)], 1) / TEMPERATURE

@@ -485,7 +485,7 @@ def _pygs_dgi(source: Any, epochs: int) -> float:
     from crl_graph.evaluators.node_classification import NodeClassification
     from torch_geometric.nn import DeepGraphInfomax, GCNConv
 
-    from crl_core.protocols import Embeddings
+    from crl_core import Embeddings
 
     class Encoder(torch.nn.Module):
         def __init__(self, width: int) -> None:

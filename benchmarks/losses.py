@@ -26,11 +26,7 @@ from rows import show
 from torch import Tensor
 
 import crl_core as crl
-from crl_core import Cosine, Embeddings, InfoNCE, Pairs, same
-from crl_core.contrast import _mean
-from crl_core.protocols import Problem
-from crl_core.registry.kernels import choose
-from crl_core.relation import Relation
+from crl_core import Cosine, Embeddings, InfoNCE, Pairs, Problem, Relation, choose_kernel, same
 
 WIDTH, CLASS = 128, 16
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -44,8 +40,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def contrast(query: Embeddings, key: Embeddings, score: Any, loss: Any, positive: Relation, negative: Relation,
              *memory: Embeddings, symmetric: bool = False) -> Tensor:  # fmt: skip
     problem = Problem(Pairs(query, (key, *memory), positive, negative), score, loss, symmetric)
-    outcome = choose("auto", problem)(problem)
-    return _mean(outcome.total, outcome.terms.sum(), (~outcome.counted).sum()).value
+    outcome = choose_kernel("auto", problem)(problem)
+    return outcome.total / outcome.terms.sum()
 
 
 def table(z: Tensor, **columns: Tensor) -> Embeddings:

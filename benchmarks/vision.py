@@ -31,8 +31,7 @@ from cifar10_npz import read
 from crl_vision.sources.in_memory import Images
 
 import crl_core as crl
-from crl_core.evaluation.embed import embed
-from crl_core.registry import get, known
+from crl_core import embed, get, known
 
 DATA = Path(os.environ.get("CRL_DATA", Path.home() / ".cache" / "crl-data")) / "cifar10"
 TEST_IMAGES = 2_000

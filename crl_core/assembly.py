@@ -13,7 +13,7 @@ from torch import nn
 
 from .branch import Branch
 from .contrast import Contrast
-from .errors import CrlError, nearest
+from .errors import CrlError, did_you_mean
 from .named import Named
 from .pipeline import Penalty, Pipeline
 from .protocols import Encoder, Head, Loss, Memory, Sampler, Score, Source, Update
@@ -225,7 +225,7 @@ def part_from(
     if isinstance(spec, SameAs):
         if spec.same_as not in made:
             raise SpecError(
-                f"{place}: same_as names {spec.same_as!r}, and no part stands there.{nearest(spec.same_as, made)}"
+                f"{place}: same_as names {spec.same_as!r}, and no part stands there.{did_you_mean(spec.same_as, made)}"
             )
         found = made[spec.same_as]
         if not isinstance(found, nn.Module):
@@ -239,7 +239,7 @@ def part_from(
     for name, value in spec.options.items():
         if name not in hints:
             known = f"it has {', '.join(hints)}" if hints else "it has none"
-            raise SpecError(f"{place}: {spec.use} has no option {name!r}; {known}.{nearest(name, hints)}")
+            raise SpecError(f"{place}: {spec.use} has no option {name!r}; {known}.{did_you_mean(name, hints)}")
         options[name] = _value(value, hints[name], f"{place}.{name}", made)
     try:
         made[place] = cls(**options)

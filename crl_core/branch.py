@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .chunked import in_chunks
-from .errors import CrlError, nearest
+from .errors import CrlError, did_you_mean
 from .named import Named
 from .parts.updates.frozen import Frozen
 from .parts.updates.shared import Shared
@@ -179,7 +179,7 @@ def _tapped(tap: str, table: Mapping[str, Embeddings], detach: bool) -> Embeddin
     if feature and feature not in found.features:
         raise CrlError(
             f"the tap {tap!r}: branch {name!r} computes no feature {feature!r}; it has "
-            f"{', '.join(found.features)}.{nearest(feature, found.features)}"
+            f"{', '.join(found.features)}.{did_you_mean(feature, found.features)}"
         )
     z = found.features[feature] if feature else found.z
     return Embeddings(z.detach() if detach else z, found.meta)

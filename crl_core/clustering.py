@@ -21,7 +21,7 @@ def k_means(z: Tensor, clusters: int, seed: int = 0, rounds: int = 20) -> tuple[
     if not 1 <= clusters <= len(z):
         raise CrlError(f"{len(z)} rows can't be put into {clusters} clusters")
     centres = _drawn(z, clusters, torch.Generator().manual_seed(seed))
-    cluster, distance = nearest(z, centres)
+    cluster, distance = nearest_centre(z, centres)
     for _ in range(rounds):
         count = torch.bincount(cluster, minlength=clusters)
         total = torch.zeros_like(centres).index_add_(0, cluster, z)
@@ -29,7 +29,7 @@ def k_means(z: Tensor, clusters: int, seed: int = 0, rounds: int = 20) -> tuple[
         empty = (count == 0).nonzero().squeeze(1)
         centres[empty] = z[distance.topk(len(empty)).indices]
         before = cluster
-        cluster, distance = nearest(z, centres)
+        cluster, distance = nearest_centre(z, centres)
         if torch.equal(cluster, before):
             break
     return centres, cluster
@@ -46,7 +46,7 @@ def _drawn(z: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     return z[chosen]
 
 
-def nearest(z: Tensor, centres: Tensor, strip: int = 1 << 22) -> tuple[Tensor, Tensor]:
+def nearest_centre(z: Tensor, centres: Tensor, strip: int = 1 << 22) -> tuple[Tensor, Tensor]:
     """Of each row the nearest centre, and the squared distance to it."""
     found = []
     size = max(1, strip // len(centres))

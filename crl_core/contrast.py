@@ -16,7 +16,7 @@ from .parts.memories.in_batch import InBatch
 from .parts.scores.dot import Dot
 from .protocols import Embeddings, Kernel, Loss, Memory, Outcome, Problem, Score, Spanning, together
 from .registry import make
-from .registry.kernels import choose
+from .registry.kernels import choose_kernel
 from .relation import And, Relation, parse, same
 
 SAME_INSTANCE = same("instance")
@@ -213,7 +213,7 @@ class Contrast(nn.Module):
     def _body(self, problem: Problem) -> Kernel:
         # A compiler can't follow lists, whose length the data tell; it makes the most of the plain body.
         plain = self.kernel == "auto" and torch.compiler.is_compiling()
-        return Dense() if plain else choose(self.kernel, problem)
+        return Dense() if plain else choose_kernel(self.kernel, problem)
 
     def _across(self, pairs: Pairs, table: Mapping[str, Embeddings]) -> Term:
         """Both directions over several processes, which have queries of their own and everybody's keys."""

@@ -14,7 +14,7 @@ from .evaluation.geometry import alignment, effective_rank, spread, uniformity
 from .pairs import Pairs
 from .parts.memories.in_batch import InBatch
 from .protocols import Embeddings, Problem, View
-from .registry.kernels import choose
+from .registry.kernels import choose_kernel
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -99,7 +99,7 @@ def information(contrast: Contrast, pairs: Pairs) -> dict[str, float]:
     if nats is None:
         return {}
     problem = Problem(pairs, contrast.score, nats)
-    found = choose("auto", problem)(problem)
+    found = choose_kernel("auto", problem)(problem)
     return {f"{contrast.name}-nats": float(found.total / found.counted.sum())} if found.counted.any() else {}
 
 

@@ -10,7 +10,7 @@ class CrlError(Exception):
     """Something a user can mend; the text says what is wrong, where, and what to do."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the nearest of `names`, or an empty string."""
     close = difflib.get_close_matches(name, sorted(set(names)), n=3, cutoff=0.6)
     return f" Did you mean {', '.join(map(repr, close))}?" if close else ""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from . import spec
 from .assembly import assemble, describe, refuse_local, requirements
 from .engine import checkpoint, folder
-from .errors import CrlError, nearest
+from .errors import CrlError, did_you_mean
 from .pipeline import Pipeline, averaged
 from .protocols import View
 
@@ -108,7 +108,7 @@ def to_onnx(pipeline: Pipeline, example: View, path: Path | str, branch: str | N
     if not isinstance(example.data, Tensor):
         raise CrlError(f"an encoder of {type(example.data).__name__} can't be written as ONNX")
     if branch is not None and branch not in pipeline.branches:
-        raise CrlError(f"there is no branch {branch!r}.{nearest(branch, pipeline.branches)}")
+        raise CrlError(f"there is no branch {branch!r}.{did_you_mean(branch, pipeline.branches)}")
     module = _Represent(copy.deepcopy(pipeline), branch).eval().cpu()  # the pipeline itself stays where it is
     data = example.data.cpu()
     if len(data) == 1:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from . import distributed
 from .branch import Branch
 from .contrast import Contrast
-from .errors import CrlError, nearest
+from .errors import CrlError, did_you_mean
 from .named import Named
 from .protocols import (
     Embed,
@@ -220,7 +220,7 @@ class Pipeline(nn.Module):
         """The same in whatever mode the pipeline is, with a gradient: to train something on it."""
         name = branch or next(iter(self.branches))
         if name not in self.branches:
-            raise CrlError(f"there is no branch {name!r}.{nearest(name, self.branches)}")
+            raise CrlError(f"there is no branch {name!r}.{did_you_mean(name, self.branches)}")
         found = self.branches[name]
         if found.tap is None:
             return averaged(found.representation(view.data, self.branches))
@@ -284,7 +284,7 @@ class Pipeline(nn.Module):
     def _path_to(self, name: str) -> list[str]:
         """The branches whose embeddings `name` reads, one after the other, and itself."""
         if name not in self.branches:
-            raise CrlError(f"there is no branch {name!r}.{nearest(name, self.branches)}")
+            raise CrlError(f"there is no branch {name!r}.{did_you_mean(name, self.branches)}")
         tap = self.branches[name].tap
         return [*(self._path_to(tap.partition(".")[0]) if tap else ()), name]
 
@@ -387,7 +387,7 @@ def _check(pipeline: Pipeline) -> None:
             what = "tracks" if branch.tracks else "taps"
             raise CrlError(
                 f"branch {name!r} {what} {branch.source!r}, which is none of the branches before it: "
-                f"{', '.join(seen) or 'there are none'}.{nearest(branch.source, pipeline.branches)}"
+                f"{', '.join(seen) or 'there are none'}.{did_you_mean(branch.source, pipeline.branches)}"
             )
         if branch.tracks and pipeline.branches[branch.tracks].encoder is None:
             raise CrlError(f"branch {name!r} tracks {branch.tracks!r}, which has no encoder of its own")
@@ -395,17 +395,17 @@ def _check(pipeline: Pipeline) -> None:
             if view not in pipeline.sampler.views:
                 raise CrlError(
                     f"branch {name!r} reads the view {view!r}; the sampler draws "
-                    f"{', '.join(pipeline.sampler.views)}.{nearest(view, pipeline.sampler.views)}"
+                    f"{', '.join(pipeline.sampler.views)}.{did_you_mean(view, pipeline.sampler.views)}"
                 )
         seen.append(name)
     for contrast in pipeline.contrasts:
         for name in contrast.branches:
             if name not in seen:
-                raise CrlError(f"the contrast {contrast.name!r} names no branch {name!r}.{nearest(name, seen)}")
+                raise CrlError(f"the contrast {contrast.name!r} names no branch {name!r}.{did_you_mean(name, seen)}")
     for penalty in pipeline.penalties:
         if penalty.branch not in seen:
             raise CrlError(
-                f"the penalty {penalty.name!r} names no branch {penalty.branch!r}.{nearest(penalty.branch, seen)}"
+                f"the penalty {penalty.name!r} names no branch {penalty.branch!r}.{did_you_mean(penalty.branch, seen)}"
             )
     terms: list[Contrast | Penalty] = [*pipeline.contrasts, *pipeline.penalties]
     names = [term.name for term in terms]

@@ -10,7 +10,7 @@ from torch import nn
 
 from .branch import Branch
 from .contrast import Contrast
-from .errors import CrlError, nearest
+from .errors import CrlError, did_you_mean
 from .named import Named
 from .pipeline import Penalty, Pipeline
 from .protocols import Sampler
@@ -66,7 +66,7 @@ def the_place(name: str, found: Mapping[str, Slot]) -> str:
         return candidates[0]
     if candidates:
         raise CrlError(f"{name!r} stands at {len(candidates)} places: name one of {', '.join(candidates)}")
-    raise CrlError(f"there is no place {name!r}; there are {', '.join(found)}.{nearest(name, found)}")
+    raise CrlError(f"there is no place {name!r}; there are {', '.join(found)}.{did_you_mean(name, found)}")
 
 
 def replaced(pipeline: Pipeline, place: str, part: Any, options: Mapping[str, Any]) -> Pipeline:

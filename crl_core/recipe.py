@@ -20,7 +20,7 @@ from .branch import Branch
 from .contrast import Contrast
 from .engine import folder
 from .engine.training import Training
-from .errors import nearest
+from .errors import did_you_mean
 from .named import Named
 from .parts.memories.in_batch import InBatch
 from .pipeline import Pipeline
@@ -51,11 +51,11 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise SpecError(f"a setting is KEY=VALUE, not {text!r}")
         *path, last = key.strip().split(".")
-        table = settings
+        methods_table = settings
         for name in path:
-            inner = table.get(name, {})
-            table[name] = table = {"use": inner} if isinstance(inner, str) else inner
-        table[last] = _value(value.strip())
+            inner = methods_table.get(name, {})
+            methods_table[name] = methods_table = {"use": inner} if isinstance(inner, str) else inner
+        methods_table[last] = _value(value.strip())
     return settings
 
 
@@ -105,7 +105,7 @@ def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any], also: It
             changed[name] = _merged(changed.get(name, {}), value, name)
         else:
             choices = list(dict.fromkeys([*also, *trainings, "source", "training", "pipeline"]))
-            raise SpecError(f"no setting {name!r}; there are {', '.join(choices)}.{nearest(name, choices)}")
+            raise SpecError(f"no setting {name!r}; there are {', '.join(choices)}.{did_you_mean(name, choices)}")
     return changed
 
 
@@ -127,7 +127,7 @@ def _merged(old: Any, new: Any, place: str) -> Any:
 COLUMNS = ("query", "positive", "negative", "encoder", "heads", "loss")
 
 
-def table() -> list[dict[str, str]]:
+def methods_table() -> list[dict[str, str]]:
     """Every installed recipe as a row of the paper's tables 2 to 6, read off its parts."""
     rows = []
     for part in known("recipe"):

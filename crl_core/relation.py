@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .errors import CrlError, nearest
+from .errors import CrlError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,7 @@ def column_of(name: str, relation: Relation, query: Columns, key: Columns) -> tu
         if name not in columns:
             raise RelationError(
                 f"{relation} reads column {name!r}, but the {side} rows have only "
-                f"{', '.join(sorted(columns)) or 'no columns'}.{nearest(name, columns)}"
+                f"{', '.join(sorted(columns)) or 'no columns'}.{did_you_mean(name, columns)}"
             )
     return query[name], key[name]
 
@@ -348,7 +348,9 @@ def _build(node: ast.expr, text: str) -> Relation:
 
 def _call(word: str, args: list[ast.expr], text: str) -> Relation:
     if word not in _WORDS:
-        raise RelationError(f"no relation {word!r} in {text!r}; there are {', '.join(_WORDS)}.{nearest(word, _WORDS)}")
+        raise RelationError(
+            f"no relation {word!r} in {text!r}; there are {', '.join(_WORDS)}.{did_you_mean(word, _WORDS)}"
+        )
     relation, types = _WORDS[word]
     values = [_constant(node, text) for node in args]
     wanted = ", ".join("column" if t is str else "distance" for t in types)

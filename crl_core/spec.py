@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import attrs
 import tomli_w
 
-from .errors import CrlError, nearest
+from .errors import CrlError, did_you_mean
 from .relation import Relation, RelationError, parse
 
 SCHEMA = 1
@@ -178,7 +178,7 @@ def _convert_union(value: Any, hints: tuple[Any, ...], place: str) -> Any:
 def _convert_literal(value: Any, choices: tuple[Any, ...], place: str) -> Any:
     if any(value == choice and type(value) is type(choice) for choice in choices):
         return value
-    close = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+    close = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
     raise SpecError(f"{place}: expected {' or '.join(map(repr, choices))}, not {_shown(value)}.{close}")
 
 
@@ -215,7 +215,7 @@ def _convert_attrs(value: Any, cls: type, place: str) -> Any:
     for name in value:
         if name not in fields:
             raise SpecError(
-                f"{place}: there is no {name!r} here; there are {', '.join(fields)}.{nearest(name, fields)}"
+                f"{place}: there is no {name!r} here; there are {', '.join(fields)}.{did_you_mean(name, fields)}"
             )
     for name, field in fields.items():
         if field.default is attrs.NOTHING and name not in value:

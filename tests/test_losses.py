@@ -33,7 +33,7 @@ from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
 from crl_core.protocols import Kernel, Outcome, Problem
 from crl_core.registry import PluginError
-from crl_core.registry.kernels import choose
+from crl_core.registry.kernels import choose_kernel
 from crl_core.relation import Relation, parse
 
 KERNELS = [Dense(), Blockwise(), Strips()]
@@ -152,7 +152,7 @@ def test_by_a_bell_curve_over_a_number_it_is_the_y_aware_loss() -> None:
     rows = table(z, age=age)
     positive = near("age", 5.0) & ~same("row")
     problem = Problem(Pairs(rows, (rows,), positive, ~positive & ~same("row")), Dot(), InfoNCE())
-    outcome = choose("auto", problem)(problem)
+    outcome = choose_kernel("auto", problem)(problem)
     total = 0.0
     for i in range(7):
         others = [k for k in range(7) if k != i]
@@ -363,16 +363,16 @@ def test_a_strangers_formula_runs_blockwise() -> None:
 def test_blockwise_says_why_it_cannot(score: nn.Module, loss: nn.Module, reason: str) -> None:
     problem = in_batch(torch.randn(4, 3), torch.randn(4, 3), score, loss)
     with pytest.raises(PluginError, match=reason):
-        choose("core/blockwise", problem)
-    assert isinstance(choose("auto", problem), Dense)
+        choose_kernel("core/blockwise", problem)
+    assert isinstance(choose_kernel("auto", problem), Dense)
 
 
 def test_an_explicit_choice_stays(caplog: pytest.LogCaptureFixture) -> None:
     problem = in_batch(torch.randn(4, 3), torch.randn(4, 3), Dot(), InfoNCE())
-    assert isinstance(choose("dense", problem), Dense)
-    assert isinstance(choose("auto", problem), Blockwise)
+    assert isinstance(choose_kernel("dense", problem), Dense)
+    assert isinstance(choose_kernel("auto", problem), Blockwise)
     with pytest.raises(PluginError, match="no kernel named 'metal'"):
-        choose("metal", problem)
+        choose_kernel("metal", problem)
 
 
 def test_per_query_keys_run_dense() -> None:
@@ -380,7 +380,7 @@ def test_per_query_keys_run_dense() -> None:
     key = Embeddings(torch.randn(5, 4, 3, dtype=torch.float64), {"word": torch.arange(5)[:, None] + torch.arange(4)})
     problem = Problem(Pairs(query, (key,), same("word"), ~same("word")), Dot(), InfoNCE())
     expected = F.cross_entropy((query.z * key.z).sum(-1), torch.zeros(5, dtype=torch.int64))
-    torch.testing.assert_close(mean(choose("auto", problem)(problem)), expected)
+    torch.testing.assert_close(mean(choose_kernel("auto", problem)(problem)), expected)
 
 
 # -- memory and numbers ------------------------------------------------------------------------------------

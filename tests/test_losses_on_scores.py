@@ -19,7 +19,7 @@ from crl_core.parts.kernels.blockwise import Blockwise
 from crl_core.parts.kernels.dense import Dense
 from crl_core.parts.kernels.strips import Strips
 from crl_core.protocols import Problem
-from crl_core.registry.kernels import choose
+from crl_core.registry.kernels import choose_kernel
 
 QUERIES, KEYS = 7, 11
 
@@ -233,7 +233,7 @@ def test_lifted_structure_makes_no_tensor_of_all_pairs(score: nn.Module) -> None
     pairs = Pairs(rows, (rows,), same("label") & ~same("row"), ~same("label"))
     problem = Problem(pairs, score, crl.LiftedStructure())
     with LargestTensor() as largest:
-        choose("auto", problem)(problem).total.backward()
+        choose_kernel("auto", problem)(problem).total.backward()
     assert 0 < largest.numel < count * count / 10
 
 

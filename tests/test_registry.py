@@ -21,7 +21,7 @@ from crl_core.assembly import describe, refuse_local, signature
 from crl_core.engine.folder import open_spec
 from crl_core.protocols import Problem
 from crl_core.registry import KINDS, Known, PluginError, address_of, find, get, known, load, make, register
-from crl_core.registry.kernels import choose, rank
+from crl_core.registry.kernels import choose_kernel, rank
 from crl_core.registry.plugins import namespace_of
 from crl_core.spec import SpecError, plain, write
 
@@ -236,7 +236,7 @@ def test_a_broken_kernel_stops_nobody_elses(site: Path) -> None:
     forget()
     best, passed_over = rank(problem())
     assert best.startswith("core/")
-    assert choose("auto", problem())(problem()).total.isfinite()
+    assert choose_kernel("auto", problem())(problem()).total.isfinite()
     assert "nowhere_at_all" in passed_over["bad/missing"][0]
     assert "no such device" in passed_over["bad/not-made"][0]
     assert "no such driver" in passed_over["bad/no-answer"][0]
@@ -248,13 +248,13 @@ def test_a_kernel_that_is_asked_for_and_can_not_run_says_why_and_nothing_runs_in
     forget()
     said = "'bad/quantum' can't run here: it needs a quantum computer; and a licence. kernel=\"auto\" takes the best"
     with pytest.raises(PluginError, match=said):
-        choose("bad/quantum", problem())
+        choose_kernel("bad/quantum", problem())
     with pytest.raises(PluginError, match="asked whether it can, it raised OSError: no such driver"):
-        choose("no-answer", problem())
+        choose_kernel("no-answer", problem())
     with pytest.raises(PluginError, match=r"no kernel named 'quantun'\. Did you mean 'quantum', 'bad/quantum'"):
-        choose("quantun", problem())
+        choose_kernel("quantun", problem())
     with pytest.raises(OSError, match="out of qubits"):
-        choose("fails", problem())(problem())
+        choose_kernel("fails", problem())(problem())
 
 
 def test_a_contrast_tells_which_kernel_can_not_run(site: Path) -> None:

@@ -26,7 +26,7 @@ from crl_core.parts.kernels.triton_body import Triton
 from crl_core.parts.kernels.triton_plan import plan_of
 from crl_core.parts.losses.hard_negatives import HardNegatives
 from crl_core.protocols import Problem
-from crl_core.registry.kernels import choose
+from crl_core.registry.kernels import choose_kernel
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -105,7 +105,7 @@ def problem(loss: Callable[[Scores], Tensor], dtype: torch.dtype = torch.float32
 def test_without_a_device_it_says_so_and_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert Triton().unsupported(problem(InfoNCE())) == ["the tensors are on cpu"]
-    assert not isinstance(choose("auto", problem(InfoNCE())), Triton)
+    assert not isinstance(choose_kernel("auto", problem(InfoNCE())), Triton)
     monkeypatch.setattr("crl_core.parts.kernels.triton_body._installed", lambda: False)
     assert "triton is not installed" in Triton().unsupported(problem(InfoNCE()))
 

@@ -19,13 +19,13 @@ from ..engine.loading import batches_of, first_of
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Problem
-from ..recipe import Recipe, parse_settings, prepare, table, with_settings
+from ..recipe import Recipe, methods_table, parse_settings, prepare, with_settings
 from ..registry import Known, PluginError, get, known, load
 from ..registry.kernels import rank
 
 
 def run_methods(options: argparse.Namespace) -> None:
-    rows = table()
+    rows = methods_table()
     if options.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
@@ -73,9 +73,9 @@ def run_explain(options: argparse.Namespace) -> None:
         pipeline.on_step()  # now the memories hold what this step gave them
     torch.manual_seed(recipe.training.seed)  # of the views
     print(f"\nThe first batch, {len(batch)} items:")
-    table = pipeline.embed(pipeline.sampler(batch))
+    methods_table = pipeline.embed(pipeline.sampler(batch))
     for contrast in pipeline.contrasts:
-        pairs = contrast.pairs(table)
+        pairs = contrast.pairs(methods_table)
         if pairs is not None and contrast.loss.takes == "scores":
             best, passed_over = rank(Problem(pairs, contrast.score, contrast.loss, contrast.symmetric))
             print(f"{contrast.name}: {pairs.shape[0]} × {pairs.shape[1]} scores by the kernel {best}")

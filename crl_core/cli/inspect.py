@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 from ..registry.plugins import KINDS, Loaded, advertised_hooks, known, load
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run_info(options: argparse.Namespace) -> None:
     parts = parts or list(_of_families(options.name))
     if not parts:
         every = [text for part in known() for text in (part.name, part.address)]
-        raise CrlError(f"no part named {options.name!r}.{nearest(options.name, every)} Run: crl list")
+        raise CrlError(f"no part named {options.name!r}.{did_you_mean(options.name, every)} Run: crl list")
     told = [_told(part) for part in parts]
     print(json.dumps(told, indent=1) if options.json else "\n\n".join(map(_text, told)))
 

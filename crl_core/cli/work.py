@@ -12,7 +12,7 @@ from ..assembly import part_from
 from ..distributed import rank
 from ..engine import folder
 from ..engine.fit import fit
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 from ..evaluation.embed import check_path, embed, write
 from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate
 from ..pipeline import Pipeline
@@ -113,7 +113,7 @@ def _data(what: str, own: Source, settings: dict[str, object]) -> tuple[Source, 
     split = split or source.splits[-1]
     if split not in source.splits:
         raise CrlError(
-            f"{name} has the splits {', '.join(source.splits)}, not {split!r}.{nearest(split, source.splits)}"
+            f"{name} has the splits {', '.join(source.splits)}, not {split!r}.{did_you_mean(split, source.splits)}"
         )
     return source, split
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..engine.optimisers import learning_rate
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 from ..pipeline import Pipeline
 from ..protocols import Source, View
 from .evaluate import device_of
@@ -28,7 +28,9 @@ class Classifier(nn.Module):
         super().__init__()
         views = pipeline.sampler.views
         if view is not None and view not in views:
-            raise CrlError(f"the sampler draws no view {view!r}; it draws {', '.join(views)}.{nearest(view, views)}")
+            raise CrlError(
+                f"the sampler draws no view {view!r}; it draws {', '.join(views)}.{did_you_mean(view, views)}"
+            )
         self.pipeline = copy.deepcopy(pipeline).requires_grad_(trains)
         self.branch, self.view, self.trains = branch, view, trains
         self.classes = classes

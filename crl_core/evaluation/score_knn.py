@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 
 from ..contrast import Contrast
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 from ..pipeline import Pipeline
 from ..protocols import Embeddings, Source
 from .evaluate import device_of
@@ -47,7 +47,7 @@ class ScoreKNN:
         named = {contrast.name: contrast for contrast in pipeline.contrasts}
         name = self.contrast or next(iter(named), "")
         if name not in named:
-            raise CrlError(f"there is no contrast {name!r}; there are {', '.join(named)}.{nearest(name, named)}")
+            raise CrlError(f"there is no contrast {name!r}; there are {', '.join(named)}.{did_you_mean(name, named)}")
         return named[name]
 
 

@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
-from ..errors import nearest
+from ..errors import did_you_mean
 from .plugins import CORE, HOOKS, KINDS, Known, absent, advertised_hooks, core_version, identity_of, installed, unmet
 from .probe import Imported, probe
 
@@ -82,7 +82,7 @@ def _nothing_of(distribution: str) -> str:
         return f"it {absent(distribution, version(distribution))}"
     except PackageNotFoundError:
         names = {part.distribution for part in [*installed(), *advertised_hooks()]}
-        return f"it is not installed.{nearest(distribution, names)}"
+        return f"it is not installed.{did_you_mean(distribution, names)}"
 
 
 # -- distributions ---------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def _unknown_groups() -> Iterator[Finding]:
         for point in wrong:
             if identity := identity_of(dist):
                 text = f"its entry point group {point.group!r} is none of crl's, so {point.name!r} is not seen"
-                yield Finding(identity[0], f"{text}.{nearest(point.group, GROUPS)}")
+                yield Finding(identity[0], f"{text}.{did_you_mean(point.group, GROUPS)}")
 
 
 def _meant_for_crl(dist: Distribution, group: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 from .plugins import Known, PluginError, advertised_hooks, check, resolve
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _register(manager: pluggy.PluginManager, known: Known) -> None:
         if not (name.startswith("crl_") and inspect.isfunction(function)):
             continue
         if not hasattr(Hooks, name):
-            hint = nearest(name, [hook for hook in vars(Hooks) if hook.startswith("crl_")])
+            hint = did_you_mean(name, [hook for hook in vars(Hooks) if hook.startswith("crl_")])
             raise PluginError(f"{who}: there is no hook {name!r}.{hint}\n  {advice}")
         if not hasattr(function, "crl_impl"):
             raise PluginError(f"{who}: {name} is not marked with @crl_core.hook\n  {advice}")

@@ -29,7 +29,7 @@ def _bodies() -> tuple[dict[str, Kernel], dict[str, str]]:
     return bodies, broken
 
 
-def choose(name: str, problem: Problem) -> Kernel:
+def choose_kernel(name: str, problem: Problem) -> Kernel:
     """The kernel called `name`, or with "auto" the one that is best among those that can.
 
     An explicit choice never falls back, and an error while running is never retried elsewhere.

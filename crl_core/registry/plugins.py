@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any, NamedTuple
 
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 
 KINDS = (
     "sampler", "encoder", "head", "score", "loss", "memory", "update", "source", "evaluator", "recipe", "kernel",
@@ -79,7 +79,7 @@ def installed() -> tuple[Known, ...]:
     parts = [known for kind in KINDS for known in _read(kind, found.select(group=f"crl.{kind}"))]
     namespaces = {part.namespace for part in [*parts, *_read("hooks", found.select(group=HOOKS))]}
     for name in sorted(_disabled() - namespaces):
-        close = nearest(name, namespaces)
+        close = did_you_mean(name, namespaces)
         warnings.warn(f"CRL_DISABLE names {name!r}, which no installed plugin is called.{close}", stacklevel=2)
     # Sorted, so that nothing depends on the order of sys.path.
     return tuple(sorted(set(_enabled(parts))))
@@ -103,7 +103,7 @@ def refresh() -> None:
 def known(kind: str | None = None) -> list[Known]:
     """The parts that can be named, of one kind or of all."""
     if kind is not None and kind not in KINDS:
-        raise PluginError(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+        raise PluginError(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     parts = [*installed(), *(loaded.known for loaded in _local.values())]
     return [part for part in parts if kind in (None, part.kind)]
 
@@ -161,7 +161,7 @@ def find(kind: str, name: str) -> Known:
 
 
 def _unknown(kind: str, name: str, parts: list[Known]) -> str:
-    close = nearest(name, [part.name for part in parts] + [part.address for part in parts])
+    close = did_you_mean(name, [part.name for part in parts] + [part.address for part in parts])
     elsewhere = sorted({part.kind for part in known() if name in (part.address, part.name)})
     if elsewhere:
         close = f" There is {' and '.join(map(_one, elsewhere))} of that name.{close}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 from ..registry.plugins import CORE, KINDS, LOCAL, known, namespace_of
 
 _HERE = Path(__file__).parent
@@ -75,7 +75,7 @@ def plan(name: str, kinds: Iterable[str]) -> Plugin:
     wanted = list(dict.fromkeys(kinds))
     for kind in wanted:
         if kind not in KINDS:
-            raise CrlError(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+            raise CrlError(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     every = dict.fromkeys([needed for kind in wanted for needed in (*_NEEDS.get(kind, ()), kind)])
     plugin = Plugin(name, tuple(_BEGINNINGS[kind] for kind in every))
     _check_name(plugin)

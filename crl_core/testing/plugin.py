@@ -11,7 +11,7 @@ import torch
 from packaging.utils import canonicalize_name
 
 from ..assembly import signature
-from ..errors import CrlError, nearest
+from ..errors import CrlError, did_you_mean
 from ..protocols import Items, Sampler, View
 from ..recipe import Recipe
 from ..registry import Known, known, load
@@ -45,7 +45,7 @@ class Plugin:
         chosen = [part for part in parts if self.only in (part.kind, part.name, part.address)]
         if not chosen:
             names = {text for part in parts for text in (part.kind, part.name, part.address)}
-            close = nearest(self.only, names)
+            close = did_you_mean(self.only, names)
             raise CrlError(f"{self.distribution} has no kind and no part {self.only!r}.{close} Run: crl list")
         return chosen
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import attrs
 import torch
 
-from ..errors import nearest
+from ..errors import did_you_mean
 from ..registry import KINDS, Known
 from .checks import CHECKS, MINIMUM, Check
 from .outcome import Fails, Outcome, Skips
@@ -121,13 +121,14 @@ class Session:
             return
         for table in ("options", "examples"):
             for name in sorted(set(getattr(self.plugin, table)) - names):
-                yield f"{table} name {name!r}, which {self.plugin.distribution} doesn't have.{nearest(name, names)}"
+                close = did_you_mean(name, names)
+                yield f"{table} name {name!r}, which {self.plugin.distribution} doesn't have.{close}"
         for key in self.plugin.expected_failures:
             part, check = (None, key) if isinstance(key, str) else key
             if part is not None and part not in names:
-                yield f"expected_failures name {part!r}, which is no part of it.{nearest(part, names)}"
+                yield f"expected_failures name {part!r}, which is no part of it.{did_you_mean(part, names)}"
             if check not in checks:
-                yield f"expected_failures name the check {check!r}, which there is not.{nearest(check, checks)}"
+                yield f"expected_failures name the check {check!r}, which there is not.{did_you_mean(check, checks)}"
 
     def _few(self, case: Case) -> Iterator[str]:
         """Whether as many checks ran as have to for this kind."""

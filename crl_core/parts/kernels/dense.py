@@ -17,14 +17,14 @@ class Dense:
         return 1.0
 
     def __call__(self, problem: Problem) -> Outcome:
-        there = of_rows(problem, problem.pairs, slice(None), problem.pairs.query.z, problem.pairs.key)
+        there = loss_of_rows(problem, problem.pairs, slice(None), problem.pairs.query.z, problem.pairs.key)
         if not problem.symmetric:
             return there
         pairs = problem.pairs.reversed()
-        return joined([there, of_rows(problem, pairs, slice(None), pairs.query.z, pairs.key)])
+        return joined_outcomes([there, loss_of_rows(problem, pairs, slice(None), pairs.query.z, pairs.key)])
 
 
-def of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key: Tensor) -> Outcome:
+def loss_of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key: Tensor) -> Outcome:
     """The loss of some queries, from the matrix of their scores with all keys.
 
     Args:
@@ -48,7 +48,7 @@ def of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key: Ten
     return Outcome(losses.sum(), losses.detach(), counted, torch.where(counted, terms.detach(), 0.0))
 
 
-def joined(parts: list[Outcome]) -> Outcome:
+def joined_outcomes(parts: list[Outcome]) -> Outcome:
     """Outcomes of several rows as one."""
     total, *vectors = zip(*parts, strict=True)
     values, counted, terms = map(torch.cat, vectors)

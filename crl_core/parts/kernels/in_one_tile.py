@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...protocols import Outcome
-from .dense import joined
+from .dense import joined_outcomes
 from .formula import Few, both_sides, value_of
 from .reductions import BothWays, Mirrored, Reduction, reductions_of, spread
 from .task import SAFE, Task, once_only
@@ -22,7 +22,7 @@ def in_one_tile(task: Task, symmetric: bool) -> Outcome:
     For a loss of such reductions over one block of keys (`task.one`).
     """
     if symmetric and not task.one_sum:
-        return joined([in_one_tile(task, False), in_one_tile(task.reversed(), False)])
+        return joined_outcomes([in_one_tile(task, False), in_one_tile(task.reversed(), False)])
     positive, count = task.lists[0][0], len(task.query)
     values, *reduced = _Tile.apply(task, symmetric, task.query, *task.keys[task.itself :])
     if symmetric:

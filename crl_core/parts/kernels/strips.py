@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...pairs import Candidates, Pairs
 from ...protocols import Outcome, Problem, together
-from .dense import joined, of_rows
+from .dense import joined_outcomes, loss_of_rows
 from .formula import Few, asked_by, beyond, value_of
 
 _MANY = 1 << 22  # scores from which on their memory matters more than the time to make them twice
@@ -32,11 +32,11 @@ class Strips:
         if together(problem.loss):
             return _together(problem)
         ways = [problem.pairs, problem.pairs.reversed()] if problem.symmetric else [problem.pairs]
-        return joined([_strip(problem, pairs, rows) for pairs in ways for rows in pairs.strips()])
+        return joined_outcomes([_strip(problem, pairs, rows) for pairs in ways for rows in pairs.strips()])
 
 
 def _strip(problem: Problem, pairs: Pairs, rows: slice) -> Outcome:
-    found: Outcome = _remade(lambda query, key: of_rows(problem, pairs, rows, query, key), pairs, rows)
+    found: Outcome = _remade(lambda query, key: loss_of_rows(problem, pairs, rows, query, key), pairs, rows)
     return found
 
 

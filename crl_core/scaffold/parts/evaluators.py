@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from crl_core.protocols import Embeddings
+from crl_core import Embeddings
 
 
 class NearestMean:

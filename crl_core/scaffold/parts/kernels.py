@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from crl_core.parts.kernels.dense import joined, of_rows
-from crl_core.protocols import Outcome, Problem
+from crl_core import Outcome, Problem, joined_outcomes, loss_of_rows
 
 
 class ByQuery:
@@ -21,4 +20,6 @@ class ByQuery:
     def __call__(self, problem: Problem) -> Outcome:
         ways = [problem.pairs, problem.pairs.reversed()] if problem.symmetric else [problem.pairs]
         rows = [(pairs, slice(i, i + 1)) for pairs in ways for i in range(len(pairs.query))]
-        return joined([of_rows(problem, pairs, row, pairs.query.z[row], pairs.key) for pairs, row in rows])
+        return joined_outcomes(
+            [loss_of_rows(problem, pairs, row, pairs.query.z[row], pairs.key) for pairs, row in rows]
+        )

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from crl_core.pairs import Scores
+from crl_core import Scores
 
 
 class Weighted(nn.Module):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from crl_core.parts.memories.stored import Stored
-from crl_core.protocols import Embeddings
+from crl_core import Embeddings, Stored
 
 
 class Previous(Stored):

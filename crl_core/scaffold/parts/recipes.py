@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-from crl_core.engine.training import Training
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Cosine, InfoNCE, Pipeline, Recipe, Source, Training, same
 
 from .encoders import Convolutions
 from .samplers import Jittered

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crl_core.protocols import View, Views
+from crl_core import View, Views
 
 
 class Jittered:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from crl_core.parts.scores.dot import product
+from crl_core import product
 
 
 class Gaussian(nn.Module):

@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
-from crl_core.protocols import View
+from crl_core import CrlError, View, did_you_mean
 
 
 class Waves:
@@ -25,7 +24,7 @@ class Waves:
 
     def items(self, split: str) -> Series:
         if split not in self.splits:
-            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{nearest(split, self.splits)}")
+            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
         train = split == "train"
         return Series(*_waves(self.count if train else self.count // 4, self.length, seed=0 if train else 1))
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from crl_core.protocols import Progress
+from crl_core import Progress
 
 
 class Periodic:

@@ -6,7 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 
 @attrs.frozen(eq=False)

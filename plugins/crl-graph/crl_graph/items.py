@@ -20,8 +20,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import coalesce
 
-from crl_core.errors import CrlError, nearest
-from crl_core.protocols import View
+from crl_core import CrlError, View, did_you_mean
 
 log = logging.getLogger("crl")
 
@@ -160,5 +159,5 @@ def with_features(graph: Data, how: str) -> Data:
 
 def split_of(split: str, splits: Mapping[str, object] | Sequence[str]) -> str:
     if split not in splits:
-        raise CrlError(f"no split {split!r}; there are {', '.join(splits)}.{nearest(split, splits)}")
+        raise CrlError(f"no split {split!r}; there are {', '.join(splits)}.{did_you_mean(split, splits)}")
     return split

@@ -9,8 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
-from crl_core.protocols import Source, View
+from crl_core import CrlError, Source, View, did_you_mean
 
 
 class Triples:
@@ -50,7 +49,7 @@ class KnowledgeGraph:
 
     def items(self, split: str) -> Triples:
         if split not in self.triples:
-            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{nearest(split, self.splits)}")
+            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
         return Triples(self.triples[split])
 
 

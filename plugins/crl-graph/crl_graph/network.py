@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
-from crl_core.protocols import Source, View
+from crl_core import CrlError, Source, View, did_you_mean
 
 from .adjacency import Adjacency
 
@@ -66,7 +65,7 @@ class Network:
 
     def items(self, split: str) -> NodeNumbers:
         if split not in self.splits:
-            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{nearest(split, self.splits)}")
+            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
         node, goes_on = torch.arange(len(self.adjacency)), self.adjacency.degree > 0
         if self.label is None:
             return NodeNumbers(node, None, goes_on)

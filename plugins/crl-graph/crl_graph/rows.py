@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from crl_core.protocols import Embeddings
+from crl_core import Embeddings
 
 
 def node_rows(graph: Data, h: Tensor) -> Embeddings:

@@ -12,8 +12,7 @@ import torch
 import torch_geometric.datasets
 from torch_geometric.data import Data
 
-from crl_core.protocols import View
-from crl_core.testing import conformance
+from crl_core import View, conformance
 
 FILES = Path(tempfile.mkdtemp(prefix="crl-graph-"))
 

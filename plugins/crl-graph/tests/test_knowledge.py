@@ -33,8 +33,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 import crl_core as crl
-from crl_core.errors import CrlError
-from crl_core.pairs import Candidates, Scores
+from crl_core import Candidates, CrlError, Scores
 
 DATA = Path(os.environ.get("CRL_DATA", "~/.cache/crl-data")).expanduser() / "knowledge-graphs" / "pykeen" / "datasets"
 

@@ -13,7 +13,7 @@ from crl_graph.recipes.trans_e import trans_e
 from crl_graph.sources.pykeen_triples import PykeenTriples
 from torch import Tensor
 
-from crl_core.pairs import Scores
+from crl_core import Scores
 
 pytestmark = pytest.mark.peers
 

@@ -43,8 +43,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 import crl_core as crl
-from crl_core.errors import CrlError
-from crl_core.protocols import Embeddings, View
+from crl_core import CrlError, Embeddings, View
 
 SHARED = Path(os.environ.get("CRL_PLANETOID", Path(__file__).parents[4] / "shared" / "data" / "Planetoid"))
 DATA = Path(os.environ.get("CRL_DATA", "~/.cache/crl-data")).expanduser()

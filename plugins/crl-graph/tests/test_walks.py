@@ -24,7 +24,7 @@ from scipy import stats
 from torch import Tensor
 
 import crl_core as crl
-from crl_core.errors import CrlError
+from crl_core import CrlError
 from crl_core.testing.trees import tensors_in
 
 # A triangle with a tail, a square beside it, a loop at 3, an edge that stands there twice and a node alone.

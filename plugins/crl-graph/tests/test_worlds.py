@@ -14,8 +14,7 @@ from crl_graph.sources.blocks import DIRECTIONS, Blocks, drawn, pushed, walked
 from torch import Tensor
 
 import crl_core as crl
-from crl_core.errors import CrlError
-from crl_core.protocols import View
+from crl_core import CrlError, View
 
 TINY = Blocks(episodes=4, steps=8, test_episodes=6)
 

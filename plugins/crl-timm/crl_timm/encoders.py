@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from crl_core.errors import CrlError, nearest
+from crl_core import CrlError, did_you_mean
 
 
 class TimmEncoder(nn.Module):
@@ -138,11 +138,11 @@ def opened(model: str) -> type[TimmEncoder]:
     """
     name, _, weights = model.partition(".")
     if not timm.is_model(name):
-        close = nearest(name, timm.list_models())
+        close = did_you_mean(name, timm.list_models())
         raise CrlError(f"no encoder named 'timm/{model}': timm {timm.__version__} has no model {name!r}.{close}")
     named = timm.list_pretrained(f"{name}.*")
     if weights and model not in named:
-        close = nearest(model, named) or f" It has {', '.join(named) or 'none'}"
+        close = did_you_mean(model, named) or f" It has {', '.join(named) or 'none'}"
         raise CrlError(f"no encoder named 'timm/{model}': timm {timm.__version__} has no such weights.{close}")
     # pickle finds a class by its name in this module, see __getattr__.
     space = {"model": model, "__module__": __name__, "__doc__": f"timm's {model}. {TimmEncoder.__doc__}"}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from crl_core.registry import known
+from crl_core import known
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "vision.py"
 CIFAR = Path(os.environ.get("CRL_DATA", Path.home() / ".cache" / "crl-data")) / "cifar10"

@@ -14,10 +14,7 @@ from crl_vision.encoders.conv_net import ConvNet
 from crl_vision.sources.digits import Digits
 from PIL import Image
 
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.memories.bank import Bank
-from crl_core.protocols import View
-from crl_core.testing import conformance
+from crl_core import MLP, Bank, View, conformance
 
 FILES = Path(tempfile.mkdtemp(prefix="crl-vision-"))
 

@@ -11,8 +11,7 @@ from crl_vision.encoders.resnet import ResNet
 from torch import nn
 
 import crl_core as crl
-from crl_core import CrlError, assemble, describe
-from crl_core.spec import SpecError, plain
+from crl_core import CrlError, SpecError, assemble, describe, plain
 
 ENCODERS: list[Callable[[int], nn.Module]] = [
     lambda channels: ConvNet(8, 3, channels),

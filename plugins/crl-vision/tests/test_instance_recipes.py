@@ -14,11 +14,23 @@ from crl_vision.sources.digits import Digits
 from torch import Tensor
 
 import crl_core as crl
-from crl_core import Branch, Contrast, CrlError, Embeddings, Pipeline, Progress, Recipe, Scores, View, same
-from crl_core.evaluation.geometry import spread
-from crl_core.evaluation.knn import KNN
-from crl_core.recipe import parse_settings, prepare
-from crl_core.registry import get
+from crl_core import (
+    KNN,
+    Branch,
+    Contrast,
+    CrlError,
+    Embeddings,
+    Pipeline,
+    Progress,
+    Recipe,
+    Scores,
+    View,
+    get,
+    parse_settings,
+    prepare,
+    same,
+    spread,
+)
 
 NAMES = [
     "barlow-twins", "deep-ranking", "dr-lim", "hoffer-ailon", "instance-discrimination", "interclr",

@@ -21,12 +21,22 @@ from crl_vision.sources.in_memory import Images
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Contrast, CrlError, Embeddings, Pipeline, Recipe, Scores, View, same
-from crl_core.evaluation.geometry import spread
-from crl_core.parts.losses.swapped_assignment import sinkhorn
-from crl_core.protocols import Progress
-from crl_core.recipe import parse_settings, prepare
-from crl_core.registry import get
+from crl_core import (
+    Contrast,
+    CrlError,
+    Embeddings,
+    Pipeline,
+    Progress,
+    Recipe,
+    Scores,
+    View,
+    get,
+    parse_settings,
+    prepare,
+    same,
+    sinkhorn,
+    spread,
+)
 
 
 def recipe(name: str, *settings: str) -> Recipe:

@@ -18,8 +18,7 @@ from crl_vision.heads.one_place import OnePlace
 from torch import nn
 
 import crl_core as crl
-from crl_core import CrlError, assemble, describe
-from crl_core.registry import address_of, get, make
+from crl_core import CrlError, address_of, assemble, describe, get, make
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])

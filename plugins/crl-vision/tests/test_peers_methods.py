@@ -11,10 +11,7 @@ from crl_vision.sources.digits import Digits
 from torch import Tensor
 
 import crl_core as crl
-from crl_core import Pipeline, View
-from crl_core.pipeline import Losses
-from crl_core.recipe import parse_settings, prepare
-from crl_core.registry import get
+from crl_core import Losses, Pipeline, View, get, parse_settings, prepare
 
 pytestmark = pytest.mark.peers
 COUNT = 24

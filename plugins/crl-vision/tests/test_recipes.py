@@ -16,13 +16,23 @@ from crl_vision.sources.in_memory import Images
 from torch import nn
 
 import crl_core as crl
-from crl_core import CrlError, Pipeline, Recipe, View
+from crl_core import (
+    COLUMNS,
+    CrlError,
+    Pipeline,
+    Progress,
+    Recipe,
+    SpecError,
+    View,
+    describe_method,
+    get,
+    methods_table,
+    parse_settings,
+    prepare,
+    spread,
+    to_toml,
+)
 from crl_core.engine import folder
-from crl_core.evaluation.geometry import spread
-from crl_core.protocols import Progress
-from crl_core.recipe import COLUMNS, describe_method, parse_settings, prepare, table
-from crl_core.registry import get
-from crl_core.spec import SpecError, to_toml
 
 NAMES = ["simclr", "moco-v2", "byol", "sup-con"]
 ALL = [
@@ -64,7 +74,7 @@ def digits(count: int = 8) -> View:
 
 
 def test_every_recipe_fills_all_columns_of_the_papers_tables() -> None:
-    rows = {row["name"]: row for row in table() if row["domain"] == "vision"}
+    rows = {row["name"]: row for row in methods_table() if row["domain"] == "vision"}
     assert sorted(rows) == sorted(ALL)
     for row in rows.values():
         assert COLUMNS == ("query", "positive", "negative", "encoder", "heads", "loss")
@@ -388,9 +398,9 @@ def test_some_epochs_on_digits_teach_what_moving_does_not_change(name: str) -> N
     assert figures["trained"] >= BAR
     assert figures["trained"] > max(figures["raw"], figures["untrained"]) + 0.1
     with torch.no_grad():
-        table = pipeline.embed(pipeline.sampler(digits(512)))
+        methods_table = pipeline.embed(pipeline.sampler(digits(512)))
     for branch in pipeline.branches:
-        assert spread(table[branch].z) > 0.3, f"{branch} has not collapsed"
+        assert spread(methods_table[branch].z) > 0.3, f"{branch} has not collapsed"
 
 
 def test_a_few_steps_lower_the_loss_and_change_what_is_encoded() -> None:

@@ -15,8 +15,7 @@ from torch import Tensor
 from torchvision.transforms import functional as single
 
 import crl_core as crl
-from crl_core import CrlError, View, assemble, describe
-from crl_core.spec import PipelineSpec, SpecError, convert, plain, to_toml
+from crl_core import CrlError, PipelineSpec, SpecError, View, assemble, convert, describe, plain, to_toml
 
 
 def items(count: int = 6, channels: int = 3, height: int = 16, width: int = 16) -> View:

@@ -30,8 +30,7 @@ from torch import Tensor
 from torchvision import datasets
 
 import crl_core as crl
-from crl_core import CrlError
-from crl_core.protocols import Items, Source
+from crl_core import CrlError, Items, Source
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -25,9 +25,7 @@ from crl_vision.sources.in_memory import Images
 from torch import Tensor
 
 import crl_core as crl
-from crl_core import CrlError, View, assemble, describe
-from crl_core.engine.loading import batches_of
-from crl_core.spec import PipelineSpec, convert, plain, to_toml
+from crl_core import CrlError, PipelineSpec, View, assemble, batches_of, convert, describe, plain, to_toml
 
 
 def items(count: int = 6, channels: int = 3, height: int = 16, width: int = 16) -> View:
@@ -390,8 +388,7 @@ class Bare:
 
 
 def test_a_recipe_trains_on_batches_by_class() -> None:
-    from crl_core.recipe import parse_settings, prepare
-    from crl_core.registry import get
+    from crl_core import get, parse_settings, prepare
 
     settings = ['source={use="vision/by-class", source={use="vision/digits"}, classes=4}', "epochs=1", "batch_size=64"]
     made = prepare(get("recipe", "sup-con"), parse_settings(settings))

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from crl_core.parts.lazy import Lazy
-from crl_core.protocols import Embeddings
+from crl_core import Embeddings, Lazy
 
 from ..rows import node_rows, pooled
 from ..sparse import Kept, Sparse, propagation, table, weighted

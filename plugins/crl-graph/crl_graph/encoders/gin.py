@@ -7,9 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import GINConv
 
-from crl_core.parts.heads.mlp import perceptron
-from crl_core.parts.lazy import Lazy
-from crl_core.protocols import Embeddings
+from crl_core import Embeddings, Lazy, perceptron
 
 from ..rows import node_rows, pooled
 

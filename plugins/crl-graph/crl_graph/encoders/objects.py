@@ -6,8 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from crl_core.parts.lazy import Lazy
-from crl_core.protocols import Embeddings
+from crl_core import Embeddings, Lazy
 
 
 class Objects(Lazy):

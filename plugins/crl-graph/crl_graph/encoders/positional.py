@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from crl_core.parts.heads.linear import Linear
-from crl_core.protocols import Embeddings, Encoder
+from crl_core import Embeddings, Encoder, Linear
 
 
 class Positional(nn.Module):

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crl_core.errors import CrlError
-from crl_core.protocols import Progress
+from crl_core import CrlError, Progress
 
 
 class Table(nn.Module):

@@ -5,7 +5,7 @@ import copy
 from torch import nn
 from torch_geometric.data import Data
 
-from crl_core.protocols import Embeddings, Encoder
+from crl_core import Embeddings, Encoder
 
 
 class TwoStructures(nn.Module):

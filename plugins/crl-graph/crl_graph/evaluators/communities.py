@@ -5,11 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from crl_core.clustering import k_means
-from crl_core.errors import CrlError
-from crl_core.evaluation.evaluate import device_of
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source
+from crl_core import CrlError, Pipeline, Source, device_of, k_means
 
 from ..adjacency import Adjacency
 from ..network import network

@@ -6,10 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.evaluation.evaluate import device_of
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source, View
+from crl_core import CrlError, Pipeline, Source, View, device_of
 
 from ..knowledge import KnowledgeGraph, knowledge_graph
 

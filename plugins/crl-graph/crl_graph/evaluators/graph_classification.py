@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import Embeddings
+from crl_core import CrlError, Embeddings
 
 
 class GraphClassification:

@@ -5,10 +5,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.evaluation.evaluate import batches, device_of
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source
+from crl_core import CrlError, Pipeline, Source, batches, device_of
 
 
 class NextStateRanking:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import Embeddings
+from crl_core import CrlError, Embeddings
 
 
 class NodeClassification:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import WLConv
 
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source
+from crl_core import Pipeline, Source
 
 from .graph_classification import cross_validated
 

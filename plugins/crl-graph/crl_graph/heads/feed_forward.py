@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from crl_core.parts.lazy import Lazy
+from crl_core import Lazy
 
 
 class FeedForward(Lazy):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from crl_core.protocols import Embeddings, Head
+from crl_core import Embeddings, Head
 
 
 class Nodes(nn.Module):

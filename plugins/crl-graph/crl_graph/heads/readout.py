@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from crl_core.protocols import Embeddings
+from crl_core import Embeddings
 
 
 class Readout(nn.Module):

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from crl_core.errors import CrlError
-from crl_core.parts.lazy import Lazy
-from crl_core.protocols import Embeddings
+from crl_core import CrlError, Embeddings, Lazy
 
 from ..encoders.objects import xavier
 

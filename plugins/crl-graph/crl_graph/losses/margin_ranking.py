@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import nn
 
-from crl_core.pairs import Scores, Summed
+from crl_core import Scores, Summed
 
 
 class MarginRanking(nn.Module):

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crl_core.pairs import Scores
+from crl_core import Scores
 
 
 class SelfAdversarial(nn.Module):

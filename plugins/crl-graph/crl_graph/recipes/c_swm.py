@@ -1,15 +1,6 @@
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.engine.training import Training
-from crl_core.errors import CrlError
-from crl_core.parts.losses.pair import Pair
-from crl_core.parts.scores.l2 import L2
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import L2, Branch, Contrast, CrlError, Pair, Pipeline, Recipe, Source, Training, same
 
 from ..encoders.objects import Objects
 from ..heads.transition import NextAndOther, Transition

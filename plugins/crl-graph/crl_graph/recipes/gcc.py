@@ -2,20 +2,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.engine.training import Training
-from crl_core.errors import CrlError
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.memories.in_batch import InBatch
-from crl_core.parts.memories.queue import Queue
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.parts.updates.momentum import Momentum
-from crl_core.parts.updates.shared import Shared
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Memory, Source, Update
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import (
+    Branch,
+    Contrast,
+    Cosine,
+    CrlError,
+    InBatch,
+    InfoNCE,
+    Memory,
+    Momentum,
+    Pipeline,
+    Queue,
+    Recipe,
+    Shared,
+    Source,
+    Training,
+    Update,
+    same,
+)
 
 from ..encoders.gin import GIN
 from ..encoders.positional import Positional

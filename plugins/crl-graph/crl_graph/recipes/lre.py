@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-from crl_core.engine.training import Training
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.scores.l2 import L2
-from crl_core.protocols import Source
-from crl_core.recipe import Recipe
+from crl_core import L2, InfoNCE, Recipe, Source, Training
 
 from ..encoders.matrices import Matrices
 from ..encoders.table import Table

@@ -1,14 +1,6 @@
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.engine.training import Training
-from crl_core.parts.losses.jensen_shannon import JensenShannon
-from crl_core.parts.scores.dot import Dot
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import Branch, Contrast, Dot, JensenShannon, Pipeline, Recipe, Source, Training, same
 
 from ..encoders.gcn import GCN
 from ..encoders.two_structures import TwoStructures

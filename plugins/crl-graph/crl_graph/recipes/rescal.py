@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.scores.dot import Dot
-from crl_core.protocols import Loss, Source
-from crl_core.recipe import Recipe
+from crl_core import Dot, InfoNCE, Loss, Recipe, Source
 
 from ..encoders.matrices import Matrices
 from ..encoders.table import Table

@@ -2,11 +2,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from crl_core.errors import CrlError
-from crl_core.parts.scores.l1 import L1
-from crl_core.parts.scores.l2 import L2
-from crl_core.protocols import Loss, Source
-from crl_core.recipe import Recipe
+from crl_core import L1, L2, CrlError, Loss, Recipe, Source
 
 from ..encoders.table import Table
 from ..heads.relations import Translation

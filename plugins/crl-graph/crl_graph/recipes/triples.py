@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.engine.training import Training
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Head, Loss, Sampler, Score
-from crl_core.relation import same
+from crl_core import Branch, Contrast, Encoder, Head, Loss, Pipeline, Sampler, Score, Training, same
 
 from ..knowledge import KnowledgeGraph
 

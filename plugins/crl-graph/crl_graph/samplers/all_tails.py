@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from crl_core.protocols import Source, View, Views
+from crl_core import Source, View, Views
 
 from ..knowledge import Facts, knowledge_graph
 

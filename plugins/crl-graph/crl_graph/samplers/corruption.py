@@ -5,8 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
-from crl_core.protocols import Source, View, Views
+from crl_core import CrlError, Source, View, Views, did_you_mean
 
 from ..knowledge import Facts, knowledge_graph
 
@@ -38,7 +37,7 @@ class Corruption:
     ) -> None:
         graph = knowledge_graph(source)
         if side not in _SHARE:
-            raise CrlError(f"side is {', '.join(map(repr, _SHARE))}, not {side!r}.{nearest(side, _SHARE)}")
+            raise CrlError(f"side is {', '.join(map(repr, _SHARE))}, not {side!r}.{did_you_mean(side, _SHARE)}")
         if negatives < 1:
             raise CrlError(f"at least 1 negative for each triple, not {negatives}")
         if len(graph.entities) < 2:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from crl_core.protocols import View
+from crl_core import View
 
 from ..sparse import Kept, Sparse, propagation
 from .feature_shuffle import FeatureShuffle

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from crl_core.protocols import View
+from crl_core import View
 
 
 class Dropped:

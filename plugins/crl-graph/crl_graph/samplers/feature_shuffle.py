@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import View
+from crl_core import CrlError, View
 
 from ..sparse import Kept
 

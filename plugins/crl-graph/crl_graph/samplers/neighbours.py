@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from crl_core.protocols import Sampler, View, Views
+from crl_core import Sampler, View, Views
 
 from ..adjacency import Adjacency
 from ..sparse import Kept

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from crl_core.protocols import View
+from crl_core import View
 
 from ..adjacency import Adjacency
 from ..sparse import Kept

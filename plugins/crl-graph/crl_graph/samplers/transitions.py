@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from crl_core.protocols import View
+from crl_core import View
 
 
 class Transitions:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from crl_core.protocols import View
+from crl_core import View
 
 
 class Unchanged:

@@ -5,8 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import Source, View, Views
+from crl_core import CrlError, Source, View, Views
 
 from ..network import network
 from ..walk import walk

@@ -8,8 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import View
+from crl_core import CrlError, View
 
 from ..items import split_of
 

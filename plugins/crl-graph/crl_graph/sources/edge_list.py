@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from ..adjacency import Adjacency
 from ..network import Network

@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from ..items import Graphs, split_of, with_features
 from .pyg import FOLDS

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from ..knowledge import KnowledgeGraph
 

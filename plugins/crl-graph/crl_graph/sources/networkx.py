@@ -5,7 +5,7 @@ from typing import Literal
 import networkx
 import torch
 
-from crl_core.errors import CrlError, nearest
+from crl_core import CrlError, did_you_mean
 
 from ..adjacency import Adjacency
 from ..network import Network
@@ -34,7 +34,7 @@ class NetworkX(Network):
         self, name: Literal["karate", "les-miserables", "florentine", "davis"] = "karate", weighted: bool = False
     ) -> None:
         if name not in _GRAPHS:
-            raise CrlError(f"no graph {name!r}; there are {', '.join(_GRAPHS)}.{nearest(name, _GRAPHS)}")
+            raise CrlError(f"no graph {name!r}; there are {', '.join(_GRAPHS)}.{did_you_mean(name, _GRAPHS)}")
         self.name, self.weighted = name, weighted
         graph = _GRAPHS[name]()
         names = [str(node) for node in graph]

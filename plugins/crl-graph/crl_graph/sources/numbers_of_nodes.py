@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from crl_core.errors import CrlError
-from crl_core.protocols import Source
+from crl_core import CrlError, Source
 
 from ..adjacency import Adjacency
 from ..items import Nodes

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from crl_core.errors import CrlError, nearest
+from crl_core import CrlError, did_you_mean
 
 from ..items import Graphs, Nodes, checked, split_of, with_features
 
@@ -83,7 +83,7 @@ class PyG:
 
         known = list(datasets.__all__)
         if self.dataset not in known:
-            raise CrlError(f"torch_geometric.datasets has no {self.dataset!r}.{nearest(self.dataset, known)}")
+            raise CrlError(f"torch_geometric.datasets has no {self.dataset!r}.{did_you_mean(self.dataset, known)}")
         made = getattr(datasets, self.dataset)
         options = {"root": self.root, "name": self.name}
         taken = inspect.signature(made.__init__).parameters

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
+from crl_core import CrlError, did_you_mean
 
 from ..knowledge import KnowledgeGraph
 
@@ -29,7 +29,9 @@ class PyGTriples(KnowledgeGraph):
     def __init__(self, dataset: _Name = "FB15k_237", root: str = "data") -> None:
         if dataset not in get_args(_Name):
             names = get_args(_Name)
-            raise CrlError(f"no knowledge graph {dataset!r}; there are {', '.join(names)}.{nearest(dataset, names)}")
+            raise CrlError(
+                f"no knowledge graph {dataset!r}; there are {', '.join(names)}.{did_you_mean(dataset, names)}"
+            )
         self.dataset, self.root = dataset, root
         triples = self._read()
         entities, relations = torch.unique(triples["train"][:, [0, 2]]), torch.unique(triples["train"][:, 1])

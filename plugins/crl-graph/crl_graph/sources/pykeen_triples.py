@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
-from crl_core.errors import CrlError, nearest
+from crl_core import CrlError, did_you_mean
 
 from .triples import TripleFiles
 
@@ -23,7 +23,7 @@ class PykeenTriples(TripleFiles):
     def __init__(self, dataset: _Name = "umls") -> None:
         names = get_args(_Name)
         if dataset not in names:
-            raise CrlError(f"no triples {dataset!r}; there are {', '.join(names)}.{nearest(dataset, names)}")
+            raise CrlError(f"no triples {dataset!r}; there are {', '.join(names)}.{did_you_mean(dataset, names)}")
         self.dataset = dataset
         # Nothing of pykeen is imported, which would take seconds.
         package = find_spec("pykeen")

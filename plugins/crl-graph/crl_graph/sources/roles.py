@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from ..items import Nodes, checked, few_labelled, split_of, with_features
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import Items, Source, View
+from crl_core import CrlError, Items, Source, View
 
 from ..items import Nodes
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from ..knowledge import KnowledgeGraph
 

@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crl_core.clustering import k_means, nearest
-from crl_core.errors import CrlError
-from crl_core.parts.memories.stored import Stored
+from crl_core import CrlError, Stored, k_means, nearest_centre
 
 
 class BagOfPatches(Stored):
@@ -41,7 +39,7 @@ class BagOfPatches(Stored):
         patches, some = self._patches(images)
         if "dictionary" not in self.stored:
             self.store(dictionary=self._words(patches[some]))
-        word, _ = nearest(patches.flatten(0, 1), self.dictionary)
+        word, _ = nearest_centre(patches.flatten(0, 1), self.dictionary)
         counts = patches.new_zeros(len(images), self.words)
         counts.scatter_add_(1, word.view(some.shape), some.to(counts.dtype))
         return F.normalize(counts.sqrt(), dim=1)

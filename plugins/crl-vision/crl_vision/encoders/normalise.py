@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 
 class Normalise(nn.Module):

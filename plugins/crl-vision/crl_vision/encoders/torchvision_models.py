@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torchvision
 from torch import Tensor, nn
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from .normalise import Normalise
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from .normalise import Normalise
 

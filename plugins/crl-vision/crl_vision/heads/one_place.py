@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crl_core.protocols import Head, Output
+from crl_core import Head, Output
 
 
 class OnePlace(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crl_core.pairs import Scores, Summed
+from crl_core import Scores, Summed
 
 _NONE = 1e-37  # below any sum of exp(-2c), and yet a number in float32
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from crl_core.protocols import Embeddings, Memory
+from crl_core import Embeddings, Memory
 
 
 class Borrowed(nn.Module):

@@ -2,14 +2,7 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.scores.dot import Dot
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Branch, Contrast, Dot, Encoder, Pipeline, Recipe, Source, same
 
 from ..heads.one_place import OnePlace
 from ..losses.clipped_nce import ClippedNCE

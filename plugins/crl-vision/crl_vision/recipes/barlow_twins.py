@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.barlow_twins import BarlowTwins
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
+from crl_core import MLP, BarlowTwins, Branch, Contrast, Encoder, Pipeline, Recipe, Source
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

@@ -2,16 +2,7 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.heads.prediction import Prediction
-from crl_core.parts.losses.regression import Regression
-from crl_core.parts.updates.momentum import Momentum
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Branch, Contrast, Encoder, Momentum, Pipeline, Prediction, Recipe, Regression, Source, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

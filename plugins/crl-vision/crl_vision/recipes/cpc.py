@@ -2,13 +2,7 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import Branch, Contrast, Encoder, InfoNCE, Pipeline, Recipe, Source, same
 
 from ..encoders.patchwise import Patchwise
 from ..heads.below import Below

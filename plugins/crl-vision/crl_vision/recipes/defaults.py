@@ -7,9 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from crl_core.engine.training import Training
-from crl_core.errors import CrlError
-from crl_core.protocols import Encoder, Source
+from crl_core import CrlError, Encoder, Source, Training
 
 from ..encoders.conv_net import ConvNet
 from ..encoders.multi_scale import MultiScale

@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.jensen_shannon import JensenShannon
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Loss, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Branch, Contrast, Encoder, JensenShannon, Loss, Pipeline, Recipe, Source, same
 
 from ..heads.pieces import Pieces
 from ..samplers.augmented import Augmented

@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.losses.triplet import Triplet
-from crl_core.parts.scores.l2 import L2
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import L2, Branch, Contrast, Encoder, Pipeline, Recipe, Source, Triplet, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

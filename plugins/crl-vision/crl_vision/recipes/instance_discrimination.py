@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.linear import Linear
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.losses.nce import NCE
-from crl_core.parts.losses.proximal import Proximal
-from crl_core.parts.memories.bank import Bank
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Loss, Source
-from crl_core.recipe import Recipe
+from crl_core import (
+    NCE,
+    Bank,
+    Branch,
+    Contrast,
+    Cosine,
+    Encoder,
+    InfoNCE,
+    Linear,
+    Loss,
+    Pipeline,
+    Proximal,
+    Recipe,
+    Source,
+)
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

@@ -3,16 +3,19 @@ from __future__ import annotations
 from functools import reduce
 from operator import or_
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.linear import Linear
-from crl_core.parts.losses.local_aggregation import LocalAggregation
-from crl_core.parts.memories.clustered_bank import ClusteredBank
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import (
+    Branch,
+    ClusteredBank,
+    Contrast,
+    Cosine,
+    Encoder,
+    Linear,
+    LocalAggregation,
+    Pipeline,
+    Recipe,
+    Source,
+    same,
+)
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from crl_core.parts.heads.linear import Linear
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
+from crl_core import Encoder, Linear, Pipeline, Recipe, Source
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.memories.queue import Queue
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.parts.updates.momentum import Momentum
-from crl_core.protocols import Encoder, Head
-from crl_core.relation import same
+from crl_core import Branch, Contrast, Cosine, Encoder, Head, InfoNCE, Momentum, Queue, same
 
 from .defaults import Shape
 

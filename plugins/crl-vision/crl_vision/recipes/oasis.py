@@ -2,15 +2,7 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.losses.triplet import Triplet
-from crl_core.parts.scores.bilinear import Bilinear
-from crl_core.parts.updates.frozen import Frozen
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import Bilinear, Branch, Contrast, Encoder, Frozen, Pipeline, Recipe, Source, Triplet, same
 
 from ..encoders.bag_of_patches import BagOfPatches
 from ..samplers.augmented import Augmented

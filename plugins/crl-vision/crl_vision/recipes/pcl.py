@@ -1,16 +1,6 @@
 from __future__ import annotations
 
-from crl_core.contrast import Contrast
-from crl_core.errors import CrlError
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.heads.unit import Unit
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.memories.prototypes import Prototypes
-from crl_core.parts.scores.dot import Dot
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Contrast, CrlError, Dot, Encoder, InfoNCE, Pipeline, Prototypes, Recipe, Source, Unit, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

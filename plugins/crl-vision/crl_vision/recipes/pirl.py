@@ -2,15 +2,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.linear import Linear
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.memories.bank import Bank
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Sampler, Source
-from crl_core.recipe import Recipe
+from crl_core import Bank, Branch, Contrast, Cosine, Encoder, InfoNCE, Linear, Pipeline, Recipe, Sampler, Source
 
 from ..encoders.patchwise import Patchwise
 from ..heads.pieces import Pieces

@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-from crl_core.parts.losses.pair import Pair
-from crl_core.parts.scores.l2 import L2
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import L2, Encoder, Pair, Pipeline, Recipe, Source, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

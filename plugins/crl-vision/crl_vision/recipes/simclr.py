@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Cosine, Encoder, InfoNCE, Pipeline, Recipe, Source, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

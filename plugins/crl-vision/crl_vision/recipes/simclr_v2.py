@@ -1,15 +1,6 @@
 from __future__ import annotations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.hidden_layer import HiddenLayer
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.info_nce import InfoNCE
-from crl_core.parts.scores.cosine import Cosine
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Branch, Contrast, Cosine, Encoder, HiddenLayer, InfoNCE, Pipeline, Recipe, Source, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

@@ -2,14 +2,7 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.swapped_assignment import SwappedAssignment
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
-from crl_core.relation import same
+from crl_core import MLP, Branch, Contrast, Encoder, Pipeline, Recipe, Source, SwappedAssignment, same
 
 from ..samplers.multi_crop import MultiCrop
 from ..sources.digits import Digits

@@ -2,14 +2,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from crl_core.branch import Branch
-from crl_core.contrast import Contrast
-from crl_core.errors import CrlError
-from crl_core.parts.heads.mlp import MLP
-from crl_core.parts.losses.whitening import Whitening
-from crl_core.pipeline import Pipeline
-from crl_core.protocols import Encoder, Source
-from crl_core.recipe import Recipe
+from crl_core import MLP, Branch, Contrast, CrlError, Encoder, Pipeline, Recipe, Source, Whitening
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
-from crl_core.protocols import View, Views
+from crl_core import CrlError, View, Views, did_you_mean
 
 from .parameters import Drawn, apply, columns_of, draw
 from .settings import SETTINGS, Augmentation
@@ -124,7 +123,7 @@ def chosen(settings: str | list[Augmentation]) -> Sequence[Augmentation]:
         CrlError: there is no such setting.
     """
     if isinstance(settings, str) and settings not in SETTINGS:
-        raise CrlError(f"no setting {settings!r}; there are {', '.join(SETTINGS)}.{nearest(settings, SETTINGS)}")
+        raise CrlError(f"no setting {settings!r}; there are {', '.join(SETTINGS)}.{did_you_mean(settings, SETTINGS)}")
     return SETTINGS[settings] if isinstance(settings, str) else settings
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 from torch import Tensor
 
-from crl_core.protocols import View, Views
+from crl_core import View, Views
 
 from .augmented import Augmented, chosen, pictures
 from .settings import Augmentation

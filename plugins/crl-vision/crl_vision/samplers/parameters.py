@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
+from crl_core import CrlError, did_you_mean
 
 from .. import augmentation as batch
 from .settings import Augmentation
@@ -95,7 +95,7 @@ def columns_of(steps: Iterable[str]) -> frozenset[str]:
     """
     for step in steps:
         if step not in PARAMETERS:
-            raise CrlError(f"no step {step!r}; there are {', '.join(PARAMETERS)}.{nearest(step, PARAMETERS)}")
+            raise CrlError(f"no step {step!r}; there are {', '.join(PARAMETERS)}.{did_you_mean(step, PARAMETERS)}")
     return frozenset(name for step in steps for name in PARAMETERS[step])
 
 

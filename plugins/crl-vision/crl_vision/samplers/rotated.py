@@ -3,8 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import View, Views
+from crl_core import CrlError, View, Views
 
 from .augmented import at_once, augment, chosen, middle, pictures
 from .settings import Augmentation

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
+from crl_core import CrlError, did_you_mean
 
 from .in_memory import Images, split_of
 
@@ -29,7 +29,7 @@ class Arrays:
         with self._open() as file:
             self.splits = tuple(split for split in _SPLITS if f"{split}_images" in file)
             if "train" not in self.splits:
-                hint = nearest("train_images", file.files)
+                hint = did_you_mean("train_images", file.files)
                 raise CrlError(f"{path} has no train_images; it has {', '.join(file.files) or 'nothing'}.{hint}")
 
     def items(self, split: str) -> Images:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from crl_core.errors import CrlError
+from crl_core import CrlError
 
 from .in_memory import Images, split_of
 

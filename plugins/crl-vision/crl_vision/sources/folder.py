@@ -13,8 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from crl_core.errors import CrlError
-from crl_core.protocols import View
+from crl_core import CrlError, View
 
 from .in_memory import split_of
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crl_core.errors import CrlError, nearest
-from crl_core.protocols import View
+from crl_core import CrlError, View, did_you_mean
 
 
 class Images:
@@ -28,5 +27,5 @@ class Images:
 
 def split_of(split: str, splits: tuple[str, ...]) -> str:
     if split not in splits:
-        raise CrlError(f"no split {split!r}; there are {', '.join(splits)}.{nearest(split, splits)}")
+        raise CrlError(f"no split {split!r}; there are {', '.join(splits)}.{did_you_mean(split, splits)}")
     return split
