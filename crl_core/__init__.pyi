@@ -30,6 +30,7 @@ from .evaluation.knn import KNN as KNN
 from .evaluation.linear import LinearProbe as LinearProbe
 from .export import load as load
 from .export import save as save
+from .items.order import ordered as ordered
 from .pairs import Candidates as Candidates
 from .pairs import OfKeys as OfKeys
 from .pairs import Pairs as Pairs

@@ -151,8 +151,8 @@ class Items(Protocol):
 class OrdersItself(Protocol):
     """Items that say which go together in a batch: neighbours, one speaker, one video."""
 
-    def batches(self, batch_size: int, generator: torch.Generator, /) -> list[list[int]]:
-        """The indices of every batch of one epoch."""
+    def batches(self, batch_size: int, generator: torch.Generator, /) -> Sequence[Sequence[int] | Tensor]:
+        """The indices of every batch of one epoch: lists or tensors, or what `ordered` makes of one long tensor."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from torch import Tensor
 from .. import distributed, spec
 from ..diagnosis import health, information
 from ..errors import CrlError
+from ..items.order import share_of
 from ..pipeline import Losses, Pipeline, not_finite
 from ..protocols import Embeddings, Items, Progress, Source, View
 from ..registry import make
@@ -135,7 +136,7 @@ class _Loop:
         batches = batches_of(self.items, training, self.progress.epoch)
         rank, world = self.fabric.global_rank, self.fabric.world_size
         resumed = self.begun > 0
-        mine = [batch[rank::world] for batch in batches[self.begun :]]
+        mine = share_of(batches[self.begun :], rank, world)
         clock = _Clock(training.batch_size)
         losses: Losses | None = None
         for batch in load(self.items, mine, training):

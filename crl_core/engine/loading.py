@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import CrlError
+from ..items.order import ordered
 from ..protocols import Items, OrdersItself, View
 from .training import Training
 
 log = logging.getLogger("crl")
 
+Batches: TypeAlias = Sequence[Sequence[int] | Tensor]
 
-def batches_of(items: Items, training: Training, epoch: int) -> list[list[int]]:
+
+def batches_of(items: Items, training: Training, epoch: int) -> Batches:
     """The indices of every step of an epoch.
 
     Items that don't fill a last batch wait for another epoch; items fewer than a batch are one batch.
@@ -27,29 +30,28 @@ def batches_of(items: Items, training: Training, epoch: int) -> list[list[int]]:
         return items.batches(training.batch_size, generator)
     if not len(items):
         raise CrlError("the source has no items")
-    order: list[int] = torch.randperm(len(items), generator=generator).tolist()
-    size = min(training.batch_size, len(order))
-    return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    order = torch.randperm(len(items), generator=generator)
+    return ordered(order, min(training.batch_size, len(order)))
 
 
-def first_of(items: Items, batches: list[list[int]]) -> View:
+def first_of(items: Items, batches: Batches) -> View:
     """The first batch with items that can be used.
 
     Raises:
         CrlError: there is none.
     """
     for indices in batches:
-        found = without_broken(items.__getitems__(indices))
+        found = without_broken(items.__getitems__(_listed(indices)))
         if len(found):
             return found
     raise CrlError("the source has no items that can be used; the log says what is wrong with them")
 
 
-def load(items: Items, batches: list[list[int]], training: Training) -> Iterator[View | None]:
+def load(items: Items, batches: Batches, training: Training) -> Iterator[View | None]:
     """These batches, in order, without the items that hold NaN or infinity; None where none is left."""
     loader: DataLoader[Any] = DataLoader(
         cast("Dataset[Any]", items),
-        batch_sampler=batches,
+        batch_sampler=_Lists(batches),
         num_workers=training.workers,
         collate_fn=_as_they_are,
         pin_memory=False,
@@ -71,6 +73,24 @@ def without_broken(batch: View) -> View:
     which = batch.meta["instance"][~good].tolist() if "instance" in batch.meta else []
     log.warning("%d items with NaN or infinity were left out: instances %s", int((~good).sum()), which[:10])
     return View(batch.data[good], {name: column[good] for name, column in batch.meta.items()})
+
+
+class _Lists:
+    """Batches as lists of indices, one at a time."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return map(_listed, self._batches)
+
+
+def _listed(indices: Sequence[int] | Tensor) -> list[int]:
+    found: list[int] = indices.tolist() if isinstance(indices, Tensor) else list(indices)
+    return found
 
 
 def _as_they_are(batch: Any) -> Any:

@@ -77,7 +77,8 @@ def orders_itself_by_a_seed(case: Case) -> None:
     count = len(items)
     if not isinstance(items, OrdersItself):
         raise Skips("it leaves the order to others")
-    first, again = (items.batches(4, torch.Generator().manual_seed(1)) for _ in range(2))
+    orders = (items.batches(4, torch.Generator().manual_seed(1)) for _ in range(2))
+    first, again = ([torch.as_tensor(batch).tolist() for batch in order] for order in orders)
     expect(first == again, "the same generator gives other batches")
     every = [index for batch in first for index in batch]
     expect(bool(every), "there is no batch")

@@ -1,0 +1,1 @@
+"""What sources are written with: items in memory, splits, and which items go together in a batch."""
