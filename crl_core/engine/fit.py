@@ -28,7 +28,7 @@ from ..registry.hooks import announce
 from . import checkpoint, folder
 from .display import Display
 from .loading import batches_of, first_of, load, without_broken
-from .optimisers import learning_rate, make_optimiser
+from .optimisers import load_optimiser_state, make_optimisers, moved_by, optimiser_state, set_rates
 from .record import Record
 from .state import State
 from .training import Training
@@ -105,8 +105,8 @@ class _Loop:
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             # Statistics of one process alone would tell positives from negatives, and differ from one process's.
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.pipeline)  # type: ignore[no-untyped-call]
-        self.optimiser = make_optimiser(self.pipeline, training)
-        self.module, self.stepper = self.fabric.setup(self.pipeline, self.optimiser)
+        self.optimisers = make_optimisers(self.pipeline, training)
+        self.module, *self.steppers = self.fabric.setup(self.pipeline, *self.optimisers)
         self.progress = Progress(0, len(first) * training.epochs, 0, training.epochs)
         self.begun = 0  # steps done in the epoch that is under way
         self.collapsed = False
@@ -187,10 +187,7 @@ class _Loop:
 
     def _step(self, batch: View) -> Losses:
         training, progress = self.training, self.progress
-        warmup = round(training.warmup * progress.steps / max(1, training.epochs))
-        rate = learning_rate(progress.step, progress.steps, warmup, training.learning_rate)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_rates(self.optimisers, progress)
         try:
             losses: Losses = self.module(self._whole(batch), training.chunk)
         except ValueError as error:
@@ -199,9 +196,12 @@ class _Loop:
             raise CrlError(f"a batch with one usable item: {error} Is the batch too small?") from error
         self.fabric.backward(losses.total)
         if training.clip is not None:
-            self.fabric.clip_gradients(self.module, self.stepper, max_norm=training.clip)
-        self.stepper.step()
-        self.stepper.zero_grad()
+            for optimiser in self.optimisers:
+                self.fabric.strategy.precision.unscale_gradients(optimiser)
+            torch.nn.utils.clip_grad_norm_(moved_by(self.optimisers), training.clip, error_if_nonfinite=True)
+        for stepper in self.steppers:
+            stepper.step()
+            stepper.zero_grad()
         return losses
 
     def _advance(self) -> None:
@@ -223,7 +223,7 @@ class _Loop:
             "loss": float(total),
             **{f"loss/{name}": float(value) for name, value in losses.terms.items()},
             **{f"ignored/{name}": float(count) for name, count in losses.ignored.items() if count},
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": self.optimisers[0].param_groups[0]["lr"],
             "items_per_second": speed,
         }
 
@@ -281,7 +281,7 @@ class _Loop:
                     f"go on with as many"
                 )
             self.pipeline.load_state_dict(state["pipeline"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            load_optimiser_state(self.optimisers, state["optimiser"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.progress = Progress(*state["progress"])
             self.begun = state["begun"]
@@ -311,7 +311,7 @@ class _Loop:
         if self.fabric.is_global_zero:
             state = {
                 "pipeline": self.pipeline.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimiser": optimiser_state(self.optimisers),
                 "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of float16
                 "progress": list(self.progress),
                 "begun": self.begun,

@@ -1,88 +1,246 @@
-"""Optimisers, and the learning rate over a run."""
+"""The optimisers of a training: which moves which weights, at what rate; and their state by parameter name."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
+import attrs
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
-from ..errors import CrlError
-from .training import Training
-
-
-class LARS(Optimizer):
-    """SGD with momentum whose step is, for every matrix, in proportion to the norm of its weights.
-
-    You, Gitman, Ginsburg 2017, with the convention of SimCLR and BYOL: groups with
-    `adapt=False` (biases, normalisation) take plain SGD steps.
-
-    Args:
-        trust: how large a step may be, as a fraction of the weights' norm.
-    """
-
-    def __init__(
-        self, params: Iterable[Any], lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3
-    ) -> None:
-        super().__init__(
-            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": True}
-        )
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
-        return loss
-
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        step = gradient.add(parameter, alpha=group["weight_decay"])
-        if group["adapt"]:
-            size, length = parameter.norm(), step.norm()
-            # Weights or gradients of length 0 take the plain step.
-            ratio = torch.where((size > 0) & (length > 0), group["trust"] * size / length, 1.0)
-            step = step * ratio
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        velocity: Tensor = state["momentum"]
-        velocity.mul_(group["momentum"]).add_(step)
-        parameter.add_(velocity, alpha=-group["lr"])
+from ..errors import CrlError, did_you_mean
+from ..protocols import Optimiser, Progress, Schedule
+from .training import Group, Training
 
 
-def make_optimiser(module: nn.Module, training: Training) -> Optimizer:
-    """The optimiser that `training` asks for, over all parameters that train.
+@attrs.frozen(eq=False)
+class _Weight:
+    """A parameter that trains."""
+
+    name: str
+    names: tuple[str, ...]
+    """All of them: a module that stands at two places has the same weights under two names."""
+    parameter: Tensor
+    sparse: bool
+    """Whether its gradients are."""
+
+
+def make_optimisers(module: nn.Module, training: Training) -> list[Optimizer]:
+    """The optimisers that `training` asks for, over all parameters of `module` that train.
+
+    One for the optimiser of the training, unless the groups leave it nothing, and one for every other that a group
+    has. Their groups of parameters have, besides what torch needs, `name`, `param_names`, `base` (the rate at the
+    schedule's highest) and `schedule`; `set_rates` reads them.
 
     Raises:
-        CrlError: there are none.
+        CrlError: there are none, a group names none, or what they ask for can't go together.
     """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not trained:
+    weights = _weights(module)
+    if not weights:
         raise CrlError("no part has weights that train: all are frozen, or there are none")
-    matrices = [parameter for parameter in trained if parameter.dim() > 1]
-    vectors = [parameter for parameter in trained if parameter.dim() <= 1]  # biases and normalisation
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": training.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+    shares = _shares(weights, training.groups)
+    by_optimiser: list[tuple[Optimiser, list[tuple[Group, list[_Weight]]]]] = []
+    for group, members in shares:
+        wanted = group.optimiser or training.optimiser
+        found = next((held for optimiser, held in by_optimiser if optimiser == wanted), None)
+        if found is None:
+            by_optimiser.append((wanted, [(group, members)]))
+        else:
+            found.append((group, members))
+    made = [_made(optimiser, groups, training.schedule) for optimiser, groups in by_optimiser]
+    _check_training(training, made, weights)
+    return made
+
+
+def set_rates(optimisers: Iterable[Optimizer], progress: Progress) -> None:
+    """Gives every group the learning rate of the step that comes after `progress`."""
+    for group in _groups(optimisers):
+        group["lr"] = group["base"] * group["schedule"](progress)
+
+
+def moved_by(optimisers: Iterable[Optimizer]) -> list[Tensor]:
+    """All parameters that they move, in the order of their groups."""
+    return [parameter for group in _groups(optimisers) for parameter in group["params"]]
+
+
+# -- who moves what --------------------------------------------------------------------------------
+
+
+def _weights(module: nn.Module) -> list[_Weight]:
+    """The parameters that train, in the module's order."""
+    sparse = {
+        id(parameter)
+        for owner in module.modules()
+        if getattr(owner, "sparse", False) is True
+        for parameter in owner.parameters(recurse=False)
+    }
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [
+        _Weight(name, tuple(names[id(parameter)]), parameter, id(parameter) in sparse)
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
     ]
-    if training.optimiser == "adamw":
-        return AdamW(groups, lr=training.learning_rate)
-    if training.optimiser == "sgd":
-        return SGD(groups, lr=training.learning_rate, momentum=training.momentum)
-    groups[1]["adapt"] = False
-    return LARS(groups, lr=training.learning_rate, momentum=training.momentum)
 
 
-def learning_rate(step: int, steps: int, warmup: int, highest: float) -> float:
-    """For step number `step`, from 0: a straight rise over `warmup` steps, then half a cosine to 0."""
-    if step < warmup:
-        return highest * (step + 1) / warmup
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+def _shares(weights: Sequence[_Weight], groups: Sequence[Group]) -> list[tuple[Group, list[_Weight]]]:
+    """The weights that belong to no group, as one of its own without a place; then those of each."""
+    rest = Group("")
+    members: dict[int, list[_Weight]] = {id(group): [] for group in (rest, *groups)}
+    for group in groups:
+        if not any(_holds(group.place, name) for weight in weights for name in weight.names):
+            raise CrlError(_unknown(group.place, weights))
+    for weight in weights:
+        members[id(_owner(weight, groups) or rest)].append(weight)
+    return [(group, members[id(group)]) for group in (rest, *groups) if members[id(group)]]
+
+
+def _holds(place: str, name: str) -> bool:
+    return name == place or name.startswith(place + ".")
+
+
+def _owner(weight: _Weight, groups: Sequence[Group]) -> Group | None:
+    """The group with the longest place that holds it."""
+    holding = [group for group in groups if any(_holds(group.place, name) for name in weight.names)]
+    if not holding:
+        return None
+    longest = max(len(group.place) for group in holding)
+    first, *others = [group for group in holding if len(group.place) == longest]
+    if others:
+        places = " and ".join(repr(group.place) for group in (first, *others))
+        raise CrlError(f"training.groups: {weight.name} is claimed twice, by the groups {places}: leave one out")
+    return first
+
+
+def _unknown(place: str, weights: Sequence[_Weight]) -> str:
+    steps = [name.split(".") for weight in weights for name in weight.names]
+    places = {".".join(step[:end]) for step in steps for end in range(1, len(step) + 1)}
+    return f"training.groups: no parameter that trains stands at {place!r}.{did_you_mean(place, places)}"
+
+
+def _made(optimiser: Optimiser, shares: Sequence[tuple[Group, list[_Weight]]], schedule: Schedule) -> Optimizer:
+    """An optimiser of torch: of every group, first the matrices, then the vectors, which are never decayed."""
+    _check_sparse(optimiser, [weight for _, members in shares for weight in members])
+    asked: list[dict[str, Any]] = []
+    known: dict[int, tuple[Group, _Weight]] = {}
+    for group, members in shares:
+        known |= {id(weight.parameter): (group, weight) for weight in members}
+        matrices = [weight.parameter for weight in members if weight.parameter.dim() > 1]
+        vectors = [weight.parameter for weight in members if weight.parameter.dim() <= 1]
+        decay = {} if group.weight_decay is None else {"weight_decay": group.weight_decay}
+        asked += [{"params": matrices, **decay}] if matrices else []
+        asked += [{"params": vectors, "weight_decay": 0.0}] if vectors else []
+    made = optimiser(asked)
+    for held in made.param_groups:
+        group, first = known[id(held["params"][0])]
+        what = "matrices" if first.parameter.dim() > 1 else "vectors"
+        held["name"] = f"{group.place or 'all others'}: {what}"
+        held["param_names"] = [known[id(parameter)][1].name for parameter in held["params"]]
+        held["base"] = held["lr"] = held["lr"] * group.rate
+        held["schedule"] = group.schedule or schedule
+        _check_group(optimiser, made, held, group, [known[id(parameter)][1] for parameter in held["params"]])
+    return made
+
+
+# -- what can't go together ------------------------------------------------------------------------
+
+
+def _check_sparse(optimiser: Optimiser, weights: Sequence[_Weight]) -> None:
+    who = type(optimiser).__name__
+    if optimiser.sparse == "no" and (sparse := [weight.name for weight in weights if weight.sparse]):
+        raise CrlError(
+            f"{sparse[0]} has sparse gradients, which {who} doesn't take: give it a group with an optimiser that does, "
+            f"e.g. crl.Group({sparse[0]!r}, optimiser=crl.SparseAdam(1e-3))"
+        )
+    if optimiser.sparse == "only" and (dense := [weight.name for weight in weights if not weight.sparse]):
+        raise CrlError(
+            f"{who} takes sparse gradients alone, and those of {dense[0]} are dense: name what is sparse in a group's "
+            f"place, and give the others another optimiser"
+        )
+
+
+def _check_group(
+    optimiser: Optimiser, made: Optimizer, held: Mapping[str, Any], group: Group, weights: Sequence[_Weight]
+) -> None:
+    who = type(optimiser).__name__
+    if group.weight_decay and "weight_decay" not in made.defaults:
+        raise CrlError(f"the group {group.place!r} has a weight decay, and {who} has none")
+    sparse = [weight.name for weight in weights if weight.sparse]
+    for option in ("weight_decay", "momentum") if sparse else ():
+        if held.get(option):
+            raise CrlError(
+                f"{sparse[0]} has sparse gradients: with {option} all its rows would move at every step. Leave {option} "
+                f"out for it, in a group of its own"
+            )
+
+
+def _check_training(training: Training, made: Sequence[Optimizer], weights: Sequence[_Weight]) -> None:
+    if training.precision == "16-mixed" and len(made) > 1:
+        raise CrlError("one loss scale of float16 serves one optimiser: with several, take 32-true or bf16-mixed")
+    if training.clip is not None and (sparse := [weight.name for weight in weights if weight.sparse]):
+        raise CrlError(f"clip needs the norm of all gradients, and those of {sparse[0]} are sparse: leave clip out")
+
+
+# -- states ----------------------------------------------------------------------------------------
+
+
+def optimiser_state(optimisers: Iterable[Optimizer]) -> dict[str, Any]:
+    """What they keep from step to step, by the name of the parameter."""
+    state = {
+        name: dict(optimiser.state[parameter])
+        for optimiser in optimisers
+        for name, parameter in _named(optimiser)
+        if optimiser.state.get(parameter)
+    }
+    return {"state": state}
+
+
+def load_optimiser_state(optimisers: Sequence[Optimizer], state: Mapping[str, Any]) -> None:
+    """Takes up what `optimiser_state` gave, in whatever order the parameters stand now.
+
+    Reads what version 0.1.0 kept, too: the `state_dict` of its one optimiser, by number.
+
+    Raises:
+        CrlError: it is of other parameters.
+    """
+    by_name = _by_name(optimisers, state) if "param_groups" in state else dict(state["state"])
+    here = {name: parameter for optimiser in optimisers for name, parameter in _named(optimiser)}
+    for name, kept in by_name.items():
+        if name not in here:
+            raise CrlError(
+                f"the optimiser's state is of {name}, and no such parameter trains here.{did_you_mean(name, here)}"
+            )
+        for what, value in kept.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != here[name].shape:
+                raise CrlError(
+                    f"the optimiser's {what} of {name} has the shape {list(value.shape)}, and the parameter has "
+                    f"{list(here[name].shape)}"
+                )
+    for optimiser in optimisers:
+        names = [name for name, _ in _named(optimiser)]
+        # torch's own loader brings the numbers to the right device and type.
+        numbered = {number: dict(by_name[name]) for number, name in enumerate(names) if name in by_name}
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
+
+
+def _by_name(optimisers: Sequence[Optimizer], state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of 0.1.0 by name: its numbers went through all matrices, then all vectors, in the module's order."""
+    names = [name for optimiser in optimisers for name, _ in _named(optimiser)]
+    count = sum(len(group["params"]) for group in state["param_groups"])
+    places = {group["name"].partition(":")[0] for group in _groups(optimisers)}
+    if len(optimisers) > 1 or len(places) > 1 or count != len(names):
+        raise CrlError(
+            f"the optimiser's state is of version 0.1.0 and of {count} parameters without groups; here are {len(names)}"
+        )
+    return {names[int(number)]: kept for number, kept in state["state"].items()}
+
+
+def _groups(optimisers: Iterable[Optimizer]) -> Iterator[dict[str, Any]]:
+    return (group for optimiser in optimisers for group in optimiser.param_groups)
+
+
+def _named(optimiser: Optimizer) -> Iterator[tuple[str, Tensor]]:
+    for group in optimiser.param_groups:
+        yield from zip(group["param_names"], group["params"], strict=True)

@@ -5,11 +5,50 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import attrs
+from attrs.converters import optional as maybe
 from attrs.validators import ge, gt, in_, instance_of, optional
 
-Name = Literal["adamw", "sgd", "lars"]
+from ..parts.optimisers.adamw import AdamW
+from ..parts.schedules.cosine_decay import CosineDecay
+from ..protocols import Optimiser, Schedule
+from ..registry import make
+
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _whole = instance_of(int)
+
+
+def _optimiser(what: Optimiser | type[Optimiser] | str) -> Optimiser:
+    found: Optimiser = make("optimiser", what)
+    return found
+
+
+def _schedule(what: Schedule | type[Schedule] | str) -> Schedule:
+    found: Schedule = make("schedule", what)
+    return found
+
+
+@attrs.frozen
+class Group:
+    """Weights that are trained in a way of their own.
+
+    >>> Group("branches.prediction.head", schedule=Constant())  # SimSiam's predictor
+    >>> Group("branches.query.head", rate=10.0)
+    >>> Group("branches.item.encoder", optimiser=SparseAdam(1e-2))
+
+    Args:
+        place: of the part that has them, in the words of the spec, or the name of one parameter. Of several groups, a
+            parameter belongs to the one with the longest place.
+        rate: multiplies the optimiser's learning rate.
+        weight_decay: instead of the optimiser's; biases and normalisation are never decayed.
+        schedule: instead of the training's.
+        optimiser: instead of the training's.
+    """
+
+    place: str
+    rate: float = attrs.field(default=1.0, kw_only=True, validator=gt(0))
+    weight_decay: float | None = attrs.field(default=None, kw_only=True, validator=optional(ge(0)))
+    schedule: Schedule | None = attrs.field(default=None, kw_only=True, converter=maybe(_schedule))
+    optimiser: Optimiser | None = attrs.field(default=None, kw_only=True, converter=maybe(_optimiser))
 
 
 @attrs.frozen(kw_only=True)
@@ -18,12 +57,12 @@ class Training:
 
     Args:
         epochs: how often every item is seen.
+        steps: of an epoch, where the items are a stream; of others, it is their number that tells.
         batch_size: items in a step, of all processes together.
-        optimiser: AdamW, SGD with momentum, or LARS (You et al. 2017) for batches of thousands.
-        learning_rate: at its highest, after the warm-up; from there it falls along half a cosine to 0.
-        weight_decay: not applied to biases and normalisation.
-        momentum: of SGD and LARS.
-        warmup: epochs in which the learning rate rises from 0.
+        accumulate: batches of which the gradients are summed up before the weights are moved.
+        optimiser: AdamW by default; biases and normalisation are never decayed.
+        schedule: what the optimiser's learning rate is multiplied with.
+        groups: weights that are trained in a way of their own.
         chunk: rows that are encoded at a time, where a batch's activations don't fit into memory: the loss and
             its gradient are still those of the whole batch.
         clip: gradients with a larger norm are scaled down to this one.
@@ -32,15 +71,17 @@ class Training:
         workers: processes that load items; 0 loads them in the training process.
         log_every: steps between two lines of metrics.
         save_every: epochs between two checkpoints; the last epoch is always saved.
+        terms: names of the contrasts and penalties that count, in this stage of a training; all by default.
+        freeze: places whose weights this stage leaves as they are.
     """
 
     epochs: int = attrs.field(default=100, validator=[_whole, gt(0)])
+    steps: int | None = attrs.field(default=None, validator=optional([_whole, gt(0)]))
     batch_size: int = attrs.field(default=256, validator=[_whole, gt(0)])
-    optimiser: Name = attrs.field(default="adamw", validator=in_(get_args(Name)))
-    learning_rate: float = attrs.field(default=1e-3, validator=gt(0))
-    weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
-    momentum: float = attrs.field(default=0.9, validator=ge(0))
-    warmup: float = attrs.field(default=5.0, validator=ge(0))
+    accumulate: int = attrs.field(default=1, validator=[_whole, gt(0)])
+    optimiser: Optimiser = attrs.field(default=AdamW(1e-3, weight_decay=1e-4), converter=_optimiser)
+    schedule: Schedule = attrs.field(default=CosineDecay(warmup=5.0), converter=_schedule)
+    groups: list[Group] = attrs.field(factory=list, converter=list)
     chunk: int | None = attrs.field(default=None, validator=optional(gt(0)))
     clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
     precision: Precision = attrs.field(default="32-true", validator=in_(get_args(Precision)))
@@ -48,3 +89,5 @@ class Training:
     workers: int = attrs.field(default=0, validator=[_whole, ge(0)])
     log_every: int = attrs.field(default=10, validator=[_whole, gt(0)])
     save_every: int = attrs.field(default=10, validator=[_whole, gt(0)])
+    terms: list[str] | None = attrs.field(default=None)
+    freeze: list[str] = attrs.field(factory=list, converter=list)

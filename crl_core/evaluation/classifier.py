@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..engine.optimisers import learning_rate
 from ..errors import CrlError, did_you_mean
+from ..parts.schedules.cosine_decay import CosineDecay
 from ..pipeline import Pipeline
-from ..protocols import Source, View
+from ..protocols import Progress, Source, View
 from .evaluate import device_of
 from .labelled import batch_of, labelled, labels
 
@@ -90,7 +90,7 @@ def accuracy(
                 continue  # batch normalisation can't take one
             batch = batch_of(items, chosen.tolist()).to(device)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, epochs * steps, 0, rate)
+                group["lr"] = rate * CosineDecay()(Progress(step, epochs * steps, step // steps, epochs))
             loss = F.cross_entropy(model(batch), batch.meta["label"])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

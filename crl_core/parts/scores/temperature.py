@@ -7,25 +7,25 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...protocols import Progress
+from ..schedules.scheduled import Scheduled, ends
 
 LOWEST = 0.01  # of a learned temperature, as in CLIP
 
 
-def divisor(start: float, learned: bool = False, final: float | None = None) -> Fixed | Learned | Scheduled:
-    """A module whose `scale()` is 1 / temperature.
+def divisor(temperature: float | Scheduled, learned: bool = False) -> Fixed | Learned | Moving:
+    """Something whose `scale()` is 1 / temperature.
 
     Raises:
         ValueError: a temperature is not above 0, or it has a schedule and is learned.
     """
-    for value in (start, final):
-        if value is not None and not (math.isfinite(value) and value > 0):
+    for value in ends(temperature):
+        if not (math.isfinite(value) and value > 0):
             raise ValueError(f"a temperature is above 0, not {value!r}")
-    if learned and final is not None:
-        raise ValueError("a temperature is learned, or it goes to a final value; not both")
-    if learned:
-        return Learned(start)
-    return Fixed(start) if final is None else Scheduled(start, final)
+    if isinstance(temperature, Scheduled):
+        if learned:
+            raise ValueError("a temperature is learned, or it has a schedule; not both")
+        return Moving(temperature)
+    return Learned(temperature) if learned else Fixed(temperature)
 
 
 class Fixed(nn.Module):
@@ -48,19 +48,11 @@ class Learned(nn.Module):
         return self.log_scale.clamp(max=-math.log(LOWEST)).exp()
 
 
-class Scheduled(nn.Module):
-    """Goes from one temperature to another along half a cosine over the training."""
+class Moving:
+    """Of a `Scheduled`, which its score has as a part; no module, so that it is saved once."""
 
-    now: Tensor
-
-    def __init__(self, start: float, final: float) -> None:
-        super().__init__()
-        self.start, self.final = start, final
-        self.register_buffer("now", torch.tensor(start))
+    def __init__(self, temperature: Scheduled) -> None:
+        self.temperature = temperature
 
     def scale(self) -> Tensor:
-        return self.now.reciprocal()
-
-    def on_step(self, progress: Progress) -> None:
-        rest = (1 + math.cos(math.pi * progress.fraction)) / 2
-        self.now.fill_(self.final + (self.start - self.final) * rest)
+        return self.temperature.now.reciprocal()

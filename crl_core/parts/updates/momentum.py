@@ -1,40 +1,37 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ...protocols import Progress
+from ..schedules.scheduled import Scheduled, ends
 
 
 class Momentum:
     """A moving average of the weights: follower ← m · follower + (1 - m) · module, after every step.
 
-    He et al. 2020 (MoCo), equation 2. With `final`, m rises to it along a half cosine over the
-    training (Grill et al. 2020, BYOL: 0.996 to 1). Running statistics of batch normalisation are
-    the follower's own.
+    He et al. 2020 (MoCo), equation 2. `Momentum(Scheduled(0.996, 1.0))` rises along half a cosine over the
+    training (Grill et al. 2020, BYOL). Running statistics of batch normalisation are the follower's own.
     """
 
     gradient: ClassVar[bool] = False
     frozen: ClassVar[bool] = False
 
-    def __init__(self, momentum: float = 0.999, final: float | None = None) -> None:
-        for name, value in (("momentum", momentum), ("final", final)):
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} is from 0 to 1, not {value!r}")
-        self.momentum, self.final = momentum, final
+    def __init__(self, momentum: float | Scheduled = 0.999) -> None:
+        for value in ends(momentum):
+            if not 0 <= value <= 1:
+                raise ValueError(f"momentum is from 0 to 1, not {value!r}")
+        self.momentum = momentum
 
     def follow(self, module: nn.Module) -> nn.Module:
         return copy.deepcopy(module).requires_grad_(False)
 
     def at(self, progress: Progress) -> float:
         """The momentum at this moment."""
-        if self.final is None:
-            return self.momentum
-        return self.final - (self.final - self.momentum) * (math.cos(math.pi * progress.fraction) + 1) / 2
+        return self.momentum.at(progress) if isinstance(self.momentum, Scheduled) else self.momentum
 
     @torch.no_grad()
     def advance(self, module: nn.Module, follower: nn.Module, progress: Progress) -> None:

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from attrs.validators import ge, gt
+
+from ...protocols import Sparse
+from .options import below_one
+
+
+@attrs.frozen
+class Adam:
+    """Steps by moving averages of the gradient and of its square (Kingma, Ba 2015, algorithm 1).
+
+    Args:
+        learning_rate: at its highest; the schedule of a training multiplies it.
+        weight_decay: an L2 penalty, added to the gradient; biases and normalisation are never decayed.
+        beta1, beta2: of the moving averages of the gradient and of its square.
+        epsilon: added to the root of the latter.
+    """
+
+    sparse: ClassVar[Sparse] = "no"
+
+    learning_rate: float = attrs.field(default=1e-3, validator=gt(0))
+    weight_decay: float = attrs.field(default=0.0, validator=ge(0))
+    beta1: float = attrs.field(default=0.9, validator=below_one)
+    beta2: float = attrs.field(default=0.999, validator=below_one)
+    epsilon: float = attrs.field(default=1e-8, validator=gt(0))
+
+    def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        betas = (self.beta1, self.beta2)
+        return torch.optim.Adam(
+            groups, lr=self.learning_rate, betas=betas, eps=self.epsilon, weight_decay=self.weight_decay
+        )

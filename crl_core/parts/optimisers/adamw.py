@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from attrs.validators import ge, gt
+
+from ...protocols import Sparse
+from .options import below_one
+
+
+@attrs.frozen
+class AdamW:
+    """Adam whose weight decay is apart from the gradient (Loshchilov, Hutter 2019, algorithm 2).
+
+    >>> Training(optimiser=AdamW(1e-3, weight_decay=1e-4))
+
+    Args:
+        learning_rate: at its highest; the schedule of a training multiplies it.
+        weight_decay: per unit of the learning rate; biases and normalisation are never decayed.
+        beta1, beta2: of the moving averages of the gradient and of its square.
+        epsilon: added to the root of the latter.
+    """
+
+    sparse: ClassVar[Sparse] = "no"
+
+    learning_rate: float = attrs.field(default=1e-3, validator=gt(0))
+    weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
+    beta1: float = attrs.field(default=0.9, validator=below_one)
+    beta2: float = attrs.field(default=0.999, validator=below_one)
+    epsilon: float = attrs.field(default=1e-8, validator=gt(0))
+
+    def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        betas = (self.beta1, self.beta2)
+        return torch.optim.AdamW(
+            groups, lr=self.learning_rate, betas=betas, eps=self.epsilon, weight_decay=self.weight_decay
+        )
