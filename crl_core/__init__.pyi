@@ -148,6 +148,11 @@ from .relation import Relation as Relation
 from .relation import same as same
 from .relation import weighted as weighted
 from .relation import within as within
+from .rows import finite_rows as finite_rows
+from .rows import join_rows as join_rows
+from .rows import row_count as row_count
+from .rows import Rows as Rows
+from .rows import take_rows as take_rows
 from .spec import convert as convert
 from .spec import digest as digest
 from .spec import PipelineSpec as PipelineSpec

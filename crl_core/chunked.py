@@ -6,7 +6,7 @@ whole batch, while the activations of only one chunk exist at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -16,28 +16,63 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from .errors import CrlError
+from .protocols import Embeddings
+from .rows import join_rows, row_count, take_rows
 
 
 def in_chunks(encoder: nn.Module, data: Any, size: int) -> Any:
-    """What `encoder` makes of `data` `[N, …]`, a tensor, `size` rows at a time.
+    """What `encoder` makes of data with rows, `size` rows at a time.
 
     Batch normalisation takes the statistics of each chunk; its running ones move once for each.
 
     Raises:
         CrlError: the data, or what the encoder returns, can't be cut into rows.
     """
-    if not isinstance(data, Tensor):
-        raise CrlError(f"only a tensor can be encoded in chunks, not {type(data).__name__}: leave `chunk` out")
     trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
-    parts = [_remade(encoder, part) if trains else encoder(part) for part in torch.split(data, size)]
-    if isinstance(parts[0], Mapping):
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    if not isinstance(parts[0], Tensor):
-        raise CrlError(f"an encoder that returns {type(parts[0]).__name__} can't run in chunks: leave `chunk` out")
-    return torch.cat(parts)
+    count = row_count(data)
+    starts = range(0, max(count, 1), size)
+    chunks = [data] if len(starts) == 1 else [take_rows(data, slice(start, start + size)) for start in starts]
+    parts = [_remade(encoder, chunk) if trains else encoder(chunk) for chunk in chunks]
+    return _joined(parts, [min(size, count - start) for start in starts])
 
 
-def _remade(encoder: nn.Module, part: Tensor) -> Any:
+def _joined(parts: Sequence[Any], counts: Sequence[int]) -> Any:
+    """What the encoder has returned for chunks of so many rows, as if for all at once."""
+    first = parts[0]
+    if isinstance(first, Embeddings):
+        rows = [len(part) for part in parts]
+        features = _joined_features([part.features for part in parts], counts, rows)
+        return Embeddings(join_rows([part.z for part in parts]), _columns([part.meta for part in parts]), features)
+    if isinstance(first, Mapping):
+        return _joined_features(parts, counts, [len(next(reversed(part.values()))) for part in parts])
+    if not isinstance(first, Tensor):
+        raise CrlError(f"an encoder that returns {type(first).__name__} can't run in chunks: leave `chunk` out")
+    return join_rows(parts)
+
+
+def _columns(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: join_rows([part[name] for part in parts]) for name in parts[0] if all(name in part for part in parts)}
+
+
+def _joined_features(
+    parts: Sequence[Mapping[str, Tensor]], counts: Sequence[int], rows: Sequence[int]
+) -> dict[str, Tensor]:
+    """Features of chunks of so many rows, of which the encoder has made so many.
+
+    Raises:
+        CrlError: one of them has something else than a row for each row.
+    """
+    for part, *wanted in zip(parts, counts, rows, strict=True):
+        for name, value in part.items():
+            if not value.dim() or len(value) not in wanted:
+                raise CrlError(
+                    f"the encoder's feature {name!r} has shape {list(value.shape)} for a chunk of {wanted[0]} rows: "
+                    f"what isn't row by row can't be encoded in chunks. Leave `chunk` out"
+                )
+    return _columns(parts)
+
+
+def _remade(encoder: nn.Module, part: Any) -> Any:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _still(encoder)
 

@@ -12,13 +12,14 @@ it as an attribute of its class, as in `takes = "scores"`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 import torch
 from torch import Tensor, nn
 
 from .errors import CrlError
+from .rows import join_rows, move_rows, row_count, take_rows
 
 if TYPE_CHECKING:
     from .pairs import Pairs, Scores, Summed
@@ -29,33 +30,50 @@ class View:
     """One view of a batch: what an encoder takes, and columns of metadata for its N rows.
 
     Attributes:
-        data: a tensor `[N, …]`, packed tokens, a graph batch, a mapping of these.
+        data: a tensor `[N, …]`, packed tokens, a graph batch, a mapping of these, a list of N raw items; what is a
+            row of it, `crl_core/rows.py` says.
         meta: columns `[N]`, or `[N, L]` where a row has L parts (frames, positions).
             `instance` (whole numbers) says which item of the source a row shows; others are the
             field's own: `label`, `time`, `clip`, `node`. In whole numbers, negative means unknown.
+        source: the name of the source that a batch comes from, where a run has several.
     """
 
     data: Any
     meta: Mapping[str, Tensor] = attrs.field(factory=dict)
+    source: str | None = None
 
     def __len__(self) -> int:
-        return len(next(iter(self.meta.values())) if self.meta else self.data)
+        return len(next(iter(self.meta.values()))) if self.meta else row_count(self.data)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> View:
-        return View(_move(self.data, device, non_blocking), _move(self.meta, device, non_blocking))
+        data = move_rows(self.data, device, non_blocking)
+        return View(data, move_rows(self.meta, device, non_blocking), self.source)
+
+    def take(self, index: Tensor | slice) -> View:
+        """Some rows: those with these numbers `[n]`, those where a bool `[N]` is True, or a slice."""
+        meta = {name: take_rows(column, index) for name, column in self.meta.items()}
+        return View(take_rows(self.data, index), meta, self.source)
+
+    @staticmethod
+    def join(views: Sequence[View]) -> View:
+        """The rows of all views, one below the other, with the columns that all of them have.
+
+        Raises:
+            CrlError: their data can't be joined.
+        """
+        if len(views) == 1:
+            return views[0]
+        data = join_rows([view.data for view in views])
+        return View(data, _shared([view.meta for view in views]), views[0].source)
 
 
 Views: TypeAlias = Mapping[str, View]
 
 
-def _move(data: Any, device: torch.device | str, non_blocking: bool) -> Any:
-    if hasattr(data, "to"):
-        return data.to(device, non_blocking=non_blocking)
-    if isinstance(data, Mapping):
-        return {name: _move(value, device, non_blocking) for name, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return type(data)(_move(value, device, non_blocking) for value in data)
-    return data
+def _shared(tables: Sequence[Mapping[str, Tensor]], dim: int = 0) -> dict[str, Tensor]:
+    """The columns that all have, one below the other."""
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    return {name: torch.cat([table[name] for table in tables], dim) for name in shared}
 
 
 @attrs.define(eq=False)
@@ -102,9 +120,26 @@ class Embeddings:
         """Tables one below the other, or along another dimension, with the columns that all of them have."""
         if len(tables) == 1:
             return tables[0]
-        shared = [name for name in tables[0].meta if all(name in table.meta for table in tables)]
-        meta = {name: torch.cat([table.meta[name] for table in tables], dim) for name in shared}
-        return Embeddings(torch.cat([table.z for table in tables], dim), meta)
+        return Embeddings(torch.cat([table.z for table in tables], dim), _shared([table.meta for table in tables], dim))
+
+    def mean(self) -> Tensor:
+        """`[N, D]`, the mean of each row's local features, of the positions that are `valid` alone.
+
+        A row without such a position is zeros. Embeddings `[N, D]` are returned as they are.
+
+        >>> import torch
+        >>> valid = torch.tensor([[True, False]])
+        >>> Embeddings(torch.tensor([[[1.0, 3.0], [9.0, 9.0]]]), {"valid": valid}).mean()
+        tensor([[1., 3.]])
+        """
+        if self.z.dim() == 2:
+            return self.z
+        z = self.z.flatten(1, -2)
+        if "valid" not in self.meta:
+            return z.mean(1)
+        valid = _flat("valid", self.meta["valid"], self.z.shape[:-1]).view(z.shape[:2]).unsqueeze(-1)
+        total = torch.where(valid, z, z.new_zeros(())).sum(1)  # whatever padding holds, NaN too
+        return total / valid.sum(1).clamp(min=1)
 
 
 def _flat(name: str, column: Tensor, shape: torch.Size) -> Tensor:
@@ -179,8 +214,19 @@ class Sampler(Protocol):
 
     def __call__(self, batch: View, /) -> Views: ...
 
-    def clean(self, batch: View, /) -> View:
-        """The batch as an encoder takes it, with nothing random: what evaluation and export see."""
+    def clean(self, batch: View, /) -> View | Views:
+        """The batch as encoders take it, with nothing random: what evaluation and export see.
+
+        One view stands for all; several are by name, where branches read different ones.
+        """
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Makes a batch of what a user holds: texts, paths, arrays, waveforms (kind `reader`)."""
+
+    def __call__(self, items: Sequence[Any], /) -> View:
+        """The items as a sampler takes them, with the column `instance`: their places in the sequence."""
 
 
 @runtime_checkable
@@ -204,8 +250,9 @@ class Head(Protocol):
 class Score(Protocol):
     """An `nn.Module`: how close queries and keys are; higher means closer (kind `score`).
 
-    A score that is a matrix product in disguise also has `factors`. One that has `kept(key)` says so how a memory is to
-    hold keys: with the same scores, and less left to do.
+    Its attribute `measures` is "similarity", or "distance" for negative distances, which are 0 at most. A score that
+    is a matrix product in disguise also has `factors`. One that has `for_memory(key)` says so how a memory is to hold
+    keys: with the same scores, and less left to do.
     """
 
     def __call__(self, query: Tensor, key: Tensor, /) -> Tensor:
@@ -229,8 +276,10 @@ class Loss(Protocol):
             losses of their statistics;
         "embeddings": `loss(embeddings) -> scalar` of one branch: a penalty.
 
-    A loss on scores whose attribute `together` is True isn't row by row: it is handed all queries, of all
-    processes, at once, and the keys are these queries; so it may ask for `scores.of_keys`.
+    A loss on scores whose attribute `sees_all_queries` is True isn't row by row: it is handed all queries, of all
+    processes, at once, and the keys are these queries; so it may ask for `scores.of_keys`. One whose attribute
+    `wants` is "distance" or "similarity" is refused with a score that measures the other. One that has
+    `information(scores) -> [N]` so estimates the mutual information of queries and keys, in nats.
     """
 
     @property
@@ -242,13 +291,32 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Memory(Protocol):
-    """An `nn.Module`: where keys beyond the batch come from (section III-C; kind `memory`)."""
+    """An `nn.Module`: where keys beyond the batch come from (section III-C; kind `keys`)."""
 
     def keys(self) -> Embeddings | None:
         """What it holds now, flat, without gradient; None where it holds nothing."""
 
     def update(self, keys: Embeddings, /) -> None:
         """Takes the batch's keys, after the loss has been computed from what was there before."""
+
+
+@runtime_checkable
+class Chooses(Protocol):
+    """An `nn.Module`: which of the batch's keys, or of a memory's, are a query's candidates (kind `keys`).
+
+    `of` is the memory that it chooses from along with the batch's keys, or None.
+    """
+
+    @property
+    def of(self) -> Memory | None: ...
+
+    def choose(self, pairs: Pairs, /) -> Pairs:
+        """The chosen candidates of all of these."""
+
+
+@runtime_checkable
+class Keys(Protocol):
+    """What the argument `keys` of a contrast takes (kind `keys`): a `Memory`, one that `Chooses`, or `PerQuery`."""
 
 
 @runtime_checkable
@@ -268,6 +336,35 @@ class Update(Protocol):
 
     def advance(self, module: nn.Module, follower: nn.Module, progress: Progress, /) -> None:
         """Moves a copy, after every step of the optimiser."""
+
+
+Sparse: TypeAlias = Literal["no", "yes", "only"]
+
+
+@runtime_checkable
+class Optimiser(Protocol):
+    """What moves the weights (kind `optimiser`).
+
+    `sparse` says whether it takes sparse gradients: "no", "yes", or "only" these.
+    """
+
+    @property
+    def sparse(self) -> Sparse: ...
+
+    def __call__(self, groups: list[dict[str, Any]], /) -> torch.optim.Optimizer:
+        """An optimiser of torch for these groups of parameters.
+
+        Each has `params`, a list, and what differs from the optimiser's own options: `weight_decay` is 0.0 for
+        biases and normalisation. The rate is set on the groups before every step.
+        """
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """How a number goes over the training (kind `schedule`)."""
+
+    def __call__(self, progress: Progress, /) -> float:
+        """What it is multiplied with in the step that comes after `progress`: the highest is 1."""
 
 
 @runtime_checkable
@@ -316,9 +413,10 @@ class Spanning(Kernel, Protocol):
         """
 
 
-def together(loss: object) -> bool:
+def sees_all_queries(loss: object) -> bool:
     """Whether it is a loss on scores, or a class of such, that is to see all queries at once; see `Loss`."""
-    return bool(getattr(loss, "together", False))
+    # `together` is what crl 0.1 called it.
+    return bool(getattr(loss, "sees_all_queries", getattr(loss, "together", False)))
 
 
 class Problem(NamedTuple):
@@ -352,6 +450,40 @@ class Outcome(NamedTuple):
 class OnStep(Protocol):
     def on_step(self, progress: Progress, /) -> None:
         """Called after every step of the optimiser."""
+
+
+@runtime_checkable
+class OnAbandon(Protocol):
+    def abandon(self) -> None:
+        """Called when a step is given up: drops what its losses have left to be settled by `on_step`."""
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """A part that has learned what is no tensor, such as the model of a tokeniser: kept with the run, and exported."""
+
+    def files(self) -> Mapping[str, bytes]:
+        """What it has learned, by the names of files; empty before."""
+
+    def load_files(self, files: Mapping[str, bytes], /) -> None:
+        """Takes over what `files` has given."""
+
+
+@runtime_checkable
+class OnSource(Protocol):
+    def on_source(self, items: Items, source: Source, /) -> None:
+        """Called before the first step with the training items, which may be a stream, and their source.
+
+        Also when a run goes on: what is known already is compared, not made anew with other numbers. What encoding
+        needs of it is the part's own state.
+        """
+
+
+@runtime_checkable
+class Counts(Protocol):
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many of what a source's items name by number there are: nodes, entities, words."""
 
 
 @runtime_checkable

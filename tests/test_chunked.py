@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import crl_core as crl
-from crl_core import CrlError, Pipeline, View
+from crl_core import CrlError, Embeddings, Pipeline, View
 from crl_core.chunked import in_chunks
 
 
@@ -98,9 +99,81 @@ def test_only_a_chunk_of_activations_exists() -> None:
     assert live.rows == 10
 
 
-def test_what_is_no_tensor_is_refused() -> None:
-    with pytest.raises(CrlError, match="only a tensor can be encoded in chunks, not dict"):
-        in_chunks(nn.Identity(), {"words": torch.zeros(3)}, 2)
+class Tokens(nn.Module):
+    """Token mappings to embeddings with a column and two features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 4)
+
+    def forward(self, data: dict[str, Tensor]) -> Embeddings:
+        z = self.words(data["ids"])
+        features = {"mean": z.mean(1), "mask": data["mask"]}
+        return Embeddings(z, {"valid": data["mask"], "length": data["mask"].sum(1)}, features)
+
+
+def tokens(count: int) -> dict[str, Tensor]:
+    return {"ids": torch.randint(9, (count, 5)), "mask": torch.rand(count, 5) < 0.7}
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 7, 10])
+def test_mappings_are_encoded_in_chunks_with_columns_and_features(chunk: int) -> None:
+    encoder, data = Tokens(), tokens(7)
+    wanted = encoder(data)
+    wanted.z.square().sum().backward()
+    gradient = encoder.words.weight.grad.clone()
+    encoder.zero_grad()
+    found = in_chunks(encoder, data, chunk)
+    found.z.square().sum().backward()
+    torch.testing.assert_close(found.z, wanted.z)
+    torch.testing.assert_close(encoder.words.weight.grad, gradient)
+    for mine, theirs in ((found.meta, wanted.meta), (found.features, wanted.features)):
+        assert list(mine) == list(theirs)
+        for name, column in theirs.items():
+            torch.testing.assert_close(mine[name], column)
+
+
+class Returns(nn.Module):
+    def __init__(self, make: Any) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, data: Any) -> Any:
+        return self.make(data)
+
+
+def test_lists_of_items_are_encoded_in_chunks() -> None:
+    data = [torch.ones(length) for length in (1, 5, 2, 3, 4)]
+    found = in_chunks(Returns(lambda rows: torch.tensor([[float(row.sum())] for row in rows])), data, 2)
+    assert found.flatten().tolist() == [1, 5, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "place"),
+    [
+        (lambda x: {"codes": torch.zeros(3, 2), "z": x}, torch.zeros(8, 2), "'codes'"),
+        (lambda x: {"temperature": torch.zeros(()), "z": x}, torch.zeros(8, 2), "'temperature'"),
+        (lambda x: Embeddings(x, {}, {"codes": torch.zeros(3, 2)}), torch.zeros(8, 2), "'codes'"),
+        (lambda x: [x], torch.zeros(8, 2), "list"),
+        (lambda x: x, object(), "object"),
+        (lambda x: x, {"a": torch.zeros(3), "b": torch.zeros(4)}, "'b'"),
+    ],
+)
+def test_what_has_no_rows_is_refused(make: Any, data: Any, place: str) -> None:
+    with pytest.raises(CrlError) as error:
+        in_chunks(Returns(make), data, 2)
+    assert place in str(error.value)
+
+
+def test_an_encoder_that_makes_other_rows_brings_their_columns() -> None:
+    def split(x: Tensor) -> Embeddings:
+        halves = x.view(-1, 1)
+        return Embeddings(halves, {"half": torch.arange(2).repeat(len(x))}, {"half": halves, "whole": x})
+
+    found = in_chunks(Returns(split), torch.arange(10.0).view(5, 2), 2)
+    assert found.z.flatten().tolist() == list(range(10))
+    assert found.meta["half"].tolist() == [0, 1] * 5
+    assert [len(found.features[name]) for name in ("half", "whole")] == [10, 5]
 
 
 def test_a_training_can_ask_for_chunks() -> None:

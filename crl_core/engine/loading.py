@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import CrlError
 from ..items.order import ordered
 from ..protocols import Items, OrdersItself, View
+from ..rows import finite_rows
 from .training import Training
 
 log = logging.getLogger("crl")
@@ -65,14 +66,12 @@ def load(items: Items, batches: Batches, training: Training) -> Iterator[View | 
 
 def without_broken(batch: View) -> View:
     """The batch without the items whose data hold NaN or infinity."""
-    if not (isinstance(batch.data, Tensor) and batch.data.is_floating_point()):
-        return batch
-    good = batch.data.isfinite().flatten(1).all(1)
-    if good.all():
+    good = finite_rows(batch.data)
+    if good is None:
         return batch
     which = batch.meta["instance"][~good].tolist() if "instance" in batch.meta else []
     log.warning("%d items with NaN or infinity were left out: instances %s", int((~good).sum()), which[:10])
-    return View(batch.data[good], {name: column[good] for name, column in batch.meta.items()})
+    return batch.take(good)
 
 
 class _Lists:
