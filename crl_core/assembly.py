@@ -1,10 +1,15 @@
-"""From a pipeline to its spec, and back."""
+"""From a pipeline to its spec, and back.
+
+One law for parts and for what holds them (`Pipeline`, `Branch`, `Contrast`, `Penalty`, `Training`): options are named
+and annotated in `__init__`, and kept in attributes of the same names.
+"""
 
 from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -15,17 +20,32 @@ from .branch import Branch
 from .contrast import Contrast
 from .errors import CrlError, did_you_mean
 from .named import Named
+from .parts.schedules.scheduled import Scheduled
 from .pipeline import Penalty, Pipeline
-from .protocols import Encoder, Head, Loss, Memory, Sampler, Score, Source, Update
+from .protocols import (
+    Encoder,
+    Head,
+    Keys,
+    Loss,
+    Memory,
+    Optimiser,
+    Reader,
+    Sampler,
+    Schedule,
+    Score,
+    Source,
+    Update,
+)
 from .registry import address_of, get, known, make
 from .registry.plugins import LOCAL, advertised_hooks, core_version
 from .relation import Relation
-from .spec import BranchSpec, ContrastSpec, Part, PenaltySpec, PipelineSpec, SameAs, SpecError, convert
+from .spec import Part, PipelineSpec, SameAs, SpecError, convert
 
 KIND_OF: dict[Any, str] = {
-    Sampler: "sampler", Encoder: "encoder", Head: "head", Score: "score", Loss: "loss", Memory: "memory",
-    Update: "update", Source: "source",
+    Sampler: "sampler", Encoder: "encoder", Head: "head", Score: "score", Loss: "loss", Keys: "keys", Memory: "keys",
+    Update: "update", Source: "source", Reader: "reader", Optimiser: "optimiser", Schedule: "schedule",
 }  # fmt: skip
+STRUCTURES = (Pipeline, Branch, Contrast, Penalty)
 
 
 def describe(pipeline: Pipeline) -> PipelineSpec:
@@ -34,57 +54,22 @@ def describe(pipeline: Pipeline) -> PipelineSpec:
     Raises:
         CrlError: a part is not registered, or keeps an option elsewhere than under its name.
     """
-    seen: dict[int, str] = {}
-    return PipelineSpec(
-        sampler=part_of("sampler", pipeline.sampler, "sampler", seen),
-        branches={name: _branch(branch, f"branches.{name}", seen) for name, branch in pipeline.branches.items()},
-        contrasts=[_contrast(part, f"contrasts.{i}", seen) for i, part in enumerate(pipeline.contrasts)],
-        penalties=[
-            PenaltySpec(
-                branch=part.branch,
-                loss=part_of("loss", part.loss, f"penalties.{i}.loss", seen),
-                weight=part.weight,
-                name=part.name,
+    return PipelineSpec(options_of(pipeline, "", {}))
+
+
+def options_of(holder: Any, place: str, seen: dict[int, str]) -> dict[str, Any]:
+    """The options of a part, or of what holds parts, as a spec has them."""
+    cls, options = type(holder), {}
+    for name, hint in signature(cls).items():
+        if not hasattr(holder, name):
+            who = place or cls.__name__
+            raise SpecError(
+                f"{who}: {cls.__name__} keeps no attribute {name!r} for its option of that name: no spec can be made"
             )
-            for i, part in enumerate(pipeline.penalties)
-        ],
-    )
-
-
-def _branch(branch: Branch, place: str, seen: dict[int, str]) -> BranchSpec:
-    encoder: Any = branch.encoder
-    if isinstance(encoder, Named):
-        encoder = {name: part_of("encoder", e, f"{place}.encoder.{name}", seen) for name, e in encoder.items()}
-    elif encoder is not None:
-        encoder = part_of("encoder", encoder, f"{place}.encoder", seen)
-    return BranchSpec(
-        view=list(branch.view) if isinstance(branch.view, tuple) else branch.view,
-        encoder=encoder,
-        head=None if branch.head is None else part_of("head", branch.head, f"{place}.head", seen),
-        tracks=branch.tracks,
-        tap=branch.tap,
-        update=part_of("update", branch.update, f"{place}.update", seen),
-    )
-
-
-def _contrast(contrast: Contrast, place: str, seen: dict[int, str]) -> ContrastSpec:
-    return ContrastSpec(
-        query=list(contrast.query) if isinstance(contrast.query, tuple) else contrast.query,
-        key=list(contrast.key) if isinstance(contrast.key, tuple) else contrast.key,
-        positive=contrast.positive,
-        negative=contrast.negative,
-        draw=contrast.draw,
-        draw_by=contrast.draw_by,
-        per_query=contrast.per_query,
-        symmetric=contrast.symmetric,
-        weight=contrast.weight,
-        kernel=contrast.kernel,
-        name=contrast.name,
-        **{
-            kind: part_of(kind, getattr(contrast, kind), f"{place}.{kind}", seen)
-            for kind in ("score", "loss", "memory")
-        },
-    )
+        options[name] = _option(getattr(holder, name), hint, _below(place, name), seen)
+        if options[name] is None and not (cls in STRUCTURES or _default(cls, name) is None):
+            raise SpecError(f"{_below(place, name)} is None, which a spec can write only where None is the default")
+    return options
 
 
 def part_of(kind: str, part: Any, place: str, seen: dict[int, str] | None = None) -> Any:
@@ -98,31 +83,28 @@ def part_of(kind: str, part: Any, place: str, seen: dict[int, str] | None = None
         use = address_of(kind, part)
     except CrlError as error:
         raise SpecError(f"{place}: {error}") from None
-    options = {}
-    for name, hint in signature(type(part)).items():
-        if not hasattr(part, name):
-            raise SpecError(
-                f"{place}: {use} keeps no attribute {name!r} for its option of that name: no spec can be made"
-            )
-        options[name] = _option(getattr(part, name), hint, f"{place}.{name}", seen)
-        if options[name] is None and _default(type(part), name) is not None:
-            raise SpecError(f"{place}.{name} is None, which a spec can write only where None is the default")
-    return Part(use, options)
+    return Part(use, options_of(part, place, seen))
+
+
+def _below(place: str, name: str) -> str:
+    return f"{place}.{name}".lstrip(".")
 
 
 def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, nn.ModuleList)):
         inner = _inner(hint, value)
         return [_option(item, inner, f"{place}.{i}", seen) for i, item in enumerate(value)]
-    if isinstance(value, Mapping):
+    if isinstance(value, (Mapping, Named)):
         inner = _inner(hint, value)
         return {name: _option(item, inner, f"{place}.{name}", seen) for name, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str, Relation)):
         return value
+    if isinstance(value, Scheduled):
+        return part_of("schedule", value, place, seen)
     if kind := _kind(hint):
         return part_of(kind, value, place, seen)
-    if attrs.has(type(value)):
-        return value
+    if isinstance(value, STRUCTURES) or attrs.has(type(value)):
+        return options_of(value, place, seen)
     raise SpecError(f"{place}: {value!r} is no data and can't stand in a spec")
 
 
@@ -136,9 +118,16 @@ def _kind(hint: Any) -> str | None:
     return next((KIND_OF[choice] for choice in _choices(hint) if choice in KIND_OF), None)
 
 
+def _holder(hint: Any) -> Any:
+    """The class that an option takes a table of options for, if it takes one."""
+    classes = (choice for choice in _choices(hint) if isinstance(choice, type))
+    return next((cls for cls in classes if cls in STRUCTURES or attrs.has(cls)), None)
+
+
 def _inner(hint: Any, value: Any) -> Any:
     """What stands in a list, or in a table, that an option takes."""
-    wanted, at = ((dict, Mapping), 1) if isinstance(value, Mapping) else ((list, tuple, Sequence), 0)
+    table = isinstance(value, (Mapping, Named))
+    wanted, at = ((dict, Mapping), 1) if table else ((list, tuple, Sequence), 0)
     return next((get_args(choice)[at] for choice in _choices(hint) if get_origin(choice) in wanted), Any)
 
 
@@ -160,7 +149,8 @@ def signature(cls: Any) -> dict[str, Any]:
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name not in hints:
             raise SpecError(f"{who}: {str(parameter)!r} has to be a named option with an annotation")
-    return {parameter.name: hints[parameter.name] for parameter in parameters}
+    described = getattr(cls, "described", None)
+    return {each.name: hints[each.name] for each in parameters if described is None or each.name in described}
 
 
 def _default(cls: Any, name: str) -> Any:
@@ -173,37 +163,36 @@ def assemble(spec: PipelineSpec | Mapping[str, Any]) -> Pipeline:
     Raises:
         CrlError: a key, a value or a part is not what it should be; the text says where.
     """
-    if not isinstance(spec, PipelineSpec):
-        checked: PipelineSpec = convert(spec, PipelineSpec, "pipeline")
-        return assemble(checked)
-    made: dict[str, Any] = {}
-    return Pipeline(
-        part_from("sampler", spec.sampler, "sampler", made),
-        branches={name: _assemble_branch(branch, f"branches.{name}", made) for name, branch in spec.branches.items()},
-        contrasts=[_assemble_term(Contrast, part, f"contrasts.{i}", made) for i, part in enumerate(spec.contrasts)],
-        penalties=[_assemble_term(Penalty, part, f"penalties.{i}", made) for i, part in enumerate(spec.penalties)],
-    )
+    options = spec.options if isinstance(spec, PipelineSpec) else spec
+    made: Pipeline = holder_from(Pipeline, options, "", {})
+    return made
 
 
-def _assemble_branch(spec: BranchSpec, place: str, made: dict[str, Any]) -> Branch:
-    encoder: Any = spec.encoder
-    if isinstance(encoder, dict):
-        encoder = {name: part_from("encoder", part, f"{place}.encoder.{name}", made) for name, part in encoder.items()}
-    elif encoder is not None:
-        encoder = part_from("encoder", encoder, f"{place}.encoder", made)
-    head = None if spec.head is None else part_from("head", spec.head, f"{place}.head", made)
-    update = part_from("update", spec.update, f"{place}.update", made)
-    with _at(place):
-        return Branch(spec.view, encoder=encoder, head=head, tracks=spec.tracks, tap=spec.tap, update=update)
-
-
-def _assemble_term(cls: Any, spec: ContrastSpec | PenaltySpec, place: str, made: dict[str, Any]) -> Any:
-    options = {field.name: getattr(spec, field.name) for field in attrs.fields(type(spec))}
-    for kind in ("score", "loss", "memory"):
-        if kind in options:
-            options[kind] = part_from(kind, options[kind], f"{place}.{kind}", made)
-    with _at(place):
+def holder_from(cls: Any, data: Any, place: str, made: dict[str, Any] | None = None) -> Any:
+    """What holds parts (or data alone), from the table of its options."""
+    who = place or cls.__name__.lower()
+    if not isinstance(data, Mapping):
+        raise SpecError(f"{who}: expected a table, not {data!r}")
+    hints = signature(cls)
+    for name in data:
+        if name not in hints:
+            raise SpecError(
+                f"{who}: there is no {name!r} here; there are {', '.join(hints)}.{did_you_mean(name, hints)}"
+            )
+    parameters = inspect.signature(cls).parameters
+    for name in hints:
+        if name not in data and parameters[name].default is inspect.Parameter.empty:
+            raise SpecError(f"{who}: {name!r} is missing")
+    options = _options(data, hints, place, {} if made is None else made)
+    try:
         return cls(**options)
+    except (CrlError, TypeError, ValueError) as error:  # as its checks say it
+        raise SpecError(f"{who}: {error}") from error
+
+
+def _options(data: Mapping[str, Any], hints: Mapping[str, Any], place: str, made: dict[str, Any]) -> dict[str, Any]:
+    # In the order of the options, so that what is the same as another part comes after it.
+    return {name: _value(data[name], hint, _below(place, name), made) for name, hint in hints.items() if name in data}
 
 
 @contextmanager
@@ -223,24 +212,19 @@ def part_from(
     if isinstance(spec, Mapping):
         return part_from(kind, convert(spec, SameAs if "same_as" in spec else Part, place), place, made)
     if isinstance(spec, SameAs):
-        if spec.same_as not in made:
-            raise SpecError(
-                f"{place}: same_as names {spec.same_as!r}, and no part stands there.{did_you_mean(spec.same_as, made)}"
-            )
-        found = made[spec.same_as]
-        if not isinstance(found, nn.Module):
-            raise SpecError(f"{place}: same_as names {spec.same_as!r}, which has no weights to share")
-        with _at(place):
-            return make(kind, found)
+        return _same(kind, spec, place, made)
     with _at(place):
         cls = get(kind, spec.use)
         hints = signature(cls)
-    options = {}
-    for name, value in spec.options.items():
+    for name, hint in hints.items():
+        if _kind(hint) == "source" and kind not in ("source", "recipe"):
+            raise SpecError(f"{place}.{name}: {spec.use} takes a source; only a source does: the run's is handed over")
+    given = _today(cls, spec, place)
+    for name in given:
         if name not in hints:
             known = f"it has {', '.join(hints)}" if hints else "it has none"
             raise SpecError(f"{place}: {spec.use} has no option {name!r}; {known}.{did_you_mean(name, hints)}")
-        options[name] = _value(value, hints[name], f"{place}.{name}", made)
+    options = _options(given, hints, place, made)
     try:
         made[place] = cls(**options)
     except Exception as error:  # a part checks its options in its own way
@@ -249,24 +233,68 @@ def part_from(
     return made[place]
 
 
+def _same(kind: str, spec: SameAs, place: str, made: Mapping[str, Any]) -> Any:
+    if spec.same_as not in made:
+        raise SpecError(
+            f"{place}: same_as names {spec.same_as!r}, and no part stands there.{did_you_mean(spec.same_as, made)}"
+        )
+    found = made[spec.same_as]
+    if not isinstance(found, nn.Module):
+        raise SpecError(f"{place}: same_as names {spec.same_as!r}, which has no weights to share")
+    with _at(place):
+        return make(kind, found)
+
+
+def _today(cls: Any, spec: Part, place: str) -> dict[str, Any]:
+    """The options in today's words: a part says which were called otherwise (`renamed`), or were others (`upgrade`)."""
+    renamed: Mapping[str, str] = getattr(cls, "renamed", {})
+    found = {renamed.get(name, name): value for name, value in spec.options.items()}
+    if (upgrade := getattr(cls, "upgrade", None)) is not None:
+        found = upgrade(dict(found))
+    if list(found) != list(spec.options):
+        gone = ", ".join(name for name in spec.options if name not in found)
+        now = ", ".join(name for name in found if name not in spec.options)
+        warnings.warn(f"{place}: {spec.use} now says {now} for {gone or 'these options'}", DeprecationWarning, stacklevel=3)
+    return found
+
+
 def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
-    kind = _kind(hint)
-    if kind and (isinstance(value, (Part, SameAs)) or (isinstance(value, Mapping) and {"use", "same_as"} & set(value))):
+    is_part = isinstance(value, (Part, SameAs)) or (isinstance(value, Mapping) and bool({"use", "same_as"} & set(value)))
+    kind = _kind(hint) or ("schedule" if float in _choices(hint) else None)
+    if kind and is_part:
         return part_from(kind, value, place, made)
+    holder = _holder(hint)
+    if isinstance(value, Mapping) and holder is not None:
+        return holder_from(holder, value, place, made)
     if isinstance(value, Relation) or attrs.has(type(value)):
         return value
-    if isinstance(value, (list, tuple)) and _holds_made(_inner(hint, value), value):
-        return [_value(item, _inner(hint, value), f"{place}.{i}", made) for i, item in enumerate(value)]
-    if isinstance(value, Mapping) and _holds_made(_inner(hint, value), value.values()):
-        return {name: _value(item, _inner(hint, value), f"{place}.{name}", made) for name, item in value.items()}
-    if kind and value is not None and len(_choices(hint)) - (type(None) in _choices(hint)) == 1:
+    inner = _inner(hint, value) if isinstance(value, (list, tuple, Mapping)) else Any
+    if _kind(inner) is not None or _holder(inner) is not None or _holds_made(value):
+        return _many(value, inner, place, made)
+    if _kind(hint) and value is not None and not _of_data(hint):
         raise SpecError(f'{place}: expected a part of kind {kind}, {{ use = "…" }}, not {value!r}')
-    return convert(value, hint, place)
+    if _kind(hint) is None or value is None:
+        return convert(value, hint, place)
+    return convert(value, Union[_of_data(hint)], place)  # noqa: UP007
 
 
-def _holds_made(inner: Any, values: Iterable[Any]) -> bool:
-    """Whether these are parts, or what `describe` has left as it was, which is nothing to convert."""
-    return _kind(inner) is not None or any(isinstance(value, Relation) or attrs.has(type(value)) for value in values)
+def _many(value: Any, inner: Any, place: str, made: dict[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _value(item, inner, f"{place}.{name}", made) for name, item in value.items()}
+    return [_value(item, inner, f"{place}.{i}", made) for i, item in enumerate(value)]
+
+
+def _of_data(hint: Any) -> tuple[Any, ...]:
+    """The types of an option that are no parts and no classes of parts."""
+    return tuple(
+        one for one in _choices(hint) if one not in KIND_OF and get_origin(one) is not type and one is not type(None)
+    )
+
+
+def _holds_made(value: Any) -> bool:
+    """Whether these are what `describe` has left as it was, which is nothing to convert."""
+    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return any(isinstance(each, (Relation, Part, SameAs)) or attrs.has(type(each)) for each in values)
 
 
 def requirements(data: Any) -> dict[str, str]:

@@ -125,13 +125,18 @@ class Branch(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() if head is self.head else inherited):
             return encoded if head is None else _project(head, encoded)
 
-    def representation(self, data: Any, branches: Mapping[str, Branch] | Named[Branch]) -> Tensor:
-        """What the encoder makes of `data`."""
+    def represents(self, branches: Mapping[str, Branch] | Named[Branch]) -> nn.Module | None:
+        """The one encoder whose output is the representation; None where a head makes it, of a tap or of several."""
         tracked = self if self.tracks is None else branches[self.tracks]
         encoder = self.copies.get("encoder") or tracked.encoder
-        if encoder is None or isinstance(encoder, Named):
-            raise CrlError("only a branch with one encoder encodes items")
-        return _table(encoder(data), {}).z
+        return None if isinstance(encoder, Named) else encoder
+
+    def representation(self, views: Views, branches: Mapping[str, Branch] | Named[Branch]) -> Embeddings:
+        """What the one encoder makes of items, of which it reads its first view."""
+        encoder = self.represents(branches)
+        assert encoder is not None
+        view = views[self.views[0]]
+        return _table(encoder(view.data), view.meta)
 
     def _encode(self, encoder: nn.Module | None, views: Views, cache: dict[Any, Any], chunk: int | None) -> Embeddings:
         if isinstance(encoder, Named):
@@ -186,12 +191,13 @@ def _tapped(tap: str, table: Mapping[str, Embeddings], detach: bool) -> Embeddin
 
 
 def _stacked(names: tuple[str, ...], views: Views) -> View:
-    """Several views as one, their rows one below the other."""
-    if len(names) == 1:
-        return views[names[0]]
-    data = [views[name].data for name in names]
-    if not all(isinstance(item, Tensor) and item.shape[1:] == data[0].shape[1:] for item in data):
-        raise CrlError(f"the views {', '.join(names)} can't be stacked for one encoder: give each a branch of its own")
-    tables = [Embeddings(views[name].data, views[name].meta) for name in names]
-    stacked = Embeddings.concat(tables)
-    return View(stacked.z, stacked.meta)
+    """Several views as one, their rows one below the other; what stands for all of them, once."""
+    first = views[names[0]]
+    if all(views[name].data is first.data for name in names):
+        return first
+    try:
+        return View.join([views[name] for name in names])
+    except (CrlError, RuntimeError) as error:
+        raise CrlError(
+            f"the views {', '.join(names)} can't be stacked for one encoder: give each a branch of its own. {error}"
+        ) from None

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from . import distributed
 from .errors import CrlError
-from .pairs import Pairs
-from .parts.kernels.dense import Dense
-from .parts.memories.in_batch import InBatch
+from .pairs import Pairs, per_query
+from .parts.keys.per_query import PerQuery
 from .parts.scores.dot import Dot
-from .protocols import Embeddings, Kernel, Loss, Memory, Outcome, Problem, Score, Spanning, together
+from .parts.scores.l2 import L2
+from .protocols import Embeddings, Keys, Loss, Memory, Score, sees_all_queries
 from .registry import make
-from .registry.kernels import choose_kernel
 from .relation import And, Relation, parse, same
+from .terms import Term, term_of
 
 SAME_INSTANCE = same("instance")
 
 
-class Term(NamedTuple):
-    """One term of the objective: its mean over the counted queries, and how many were not counted."""
+class Side(NamedTuple):
+    """The memories of one side's keys, and for each the keys that wait for the end of the step."""
 
-    value: Tensor
-    ignored: Tensor
+    memories: Sequence[Any]
+    pending: list[list[Embeddings]]
+
+
+class Sides(NamedTuple):
+    """The rows of a batch that a contrast reads.
+
+    Attributes:
+        query, key: of this process; `key` is None where all keys come from memories.
+        keys: those of all processes.
+        back: whether queries and keys are exchanged, for the other direction of a symmetric contrast.
+        plain: whether the batch's keys are the only candidates.
+    """
+
+    query: Embeddings
+    key: Embeddings | None
+    keys: Embeddings | None
+    plain: bool
+    back: bool = False
+
+    def turned(self) -> Sides:
+        assert self.key is not None
+        return Sides(self.key, self.query, distributed.gather(self.query), self.plain, not self.back)
 
 
 class Contrast(nn.Module):
@@ -34,74 +56,85 @@ class Contrast(nn.Module):
 
     Args:
         query, key: the branches whose rows they are; several branches stand one below the other.
-            Without `key`, all keys come from the memory.
-        score: higher means closer; a plain dot product by default.
+            Without `key`, all keys come from memories.
         loss: a loss on scores, or on the positive pairs themselves.
+        score: higher means closer; by default a plain dot product, or the distance that the loss wants.
         positive, negative: relations, or their text; by default negative is what is neither
             positive nor the query's own row. Every row has the columns of its view, and
                 `row`: its number, the same for a row that is both query and key, unknown for
                     what a memory holds;
                 `batch`: the number of the step in which it was computed;
                 `view`: the number of its view, in the sampler's order.
-        memory: where further keys come from; after the loss it takes the batch's keys, or the
-            queries where there is no key branch.
-        draw: contrast each query with one positive and so many drawn negatives.
-        draw_by: whether by "chance" or by "distance", so that near ones are not missed.
-        per_query: the key's rows `[N, K, D]` were made for each query.
-        symmetric: the keys are queries too, against the queries (CLIP): the mean over both.
-        weight: of this term in the sum.
-        kernel: which body computes it; `"auto"` takes the best that can.
+        keys: which candidates a query has: by default the batch's keys; a memory adds what it holds, and takes the
+            batch's keys at the end of the step (the queries, where there is no key branch); `Drawn` draws some for
+            each query; `PerQuery` says that the key branch's rows were made for each query. One, or several.
+        symmetric: the keys are queries too, against the queries (CLIP): the mean over both. Each direction has
+            memories of its own.
+        weight: of this term in the sum; a number, or a `Scheduled` one.
+        kernel: which kernel computes it; `"auto"` takes the best that can.
         name: of this term; by default made of the branches' names.
+        source: the source on whose batches this term runs, where a run has several.
+
+    Raises:
+        CrlError: what was asked for doesn't go together.
     """
 
     def __init__(
         self,
         query: str | Sequence[str],
-        key: str | Sequence[str] | None,
+        key: str | Sequence[str] | None = None,
         *,
         loss: Loss | type[Loss] | str,
         score: Score | type[Score] | str | None = None,
         positive: Relation | str = SAME_INSTANCE,
         negative: Relation | str | None = None,
-        memory: Memory | type[Memory] | str | None = None,
-        draw: int | None = None,
-        draw_by: Literal["chance", "distance"] = "chance",
-        per_query: bool = False,
+        keys: Keys | type[Keys] | str | Sequence[Keys | type[Keys] | str] = (),
         symmetric: bool = False,
         weight: float = 1.0,
         kernel: str = "auto",
         name: str | None = None,
+        source: str | None = None,
     ) -> None:
         super().__init__()
         self.query = query if isinstance(query, str) else tuple(query)
         self.key = key if key is None or isinstance(key, str) else tuple(key)
-        self.score: Score = make("score", score or Dot())
         self.loss: Loss = make("loss", loss)
+        self.score: Score = make("score", score or default_score(self.loss))
         self.positive = _relation(positive)
         self.negative = _others(self.positive) if negative is None else _relation(negative)
-        self.memory: Memory = make("memory", memory or InBatch())
-        self.draw, self.draw_by, self.per_query, self.symmetric = draw, draw_by, per_query, symmetric
-        self.weight, self.kernel = weight, kernel
+        several = isinstance(keys, Sequence) and not isinstance(keys, str)
+        self.keys = nn.ModuleList(make("keys", one) for one in (keys if several else (keys,)))
+        self.symmetric, self.weight, self.kernel, self.source = symmetric, weight, kernel, source
         self.name = name or "-".join(dict.fromkeys(_names(query) + _names(key)))
-        self._fresh: Embeddings | None = None
+        self.back = nn.ModuleList(copy.deepcopy(one) for one in self.keys) if symmetric else None
+        self._term = term_of(self.loss.takes, type(self.loss).__name__)
+        self._sides = [_side(self.keys), *([] if self.back is None else [_side(self.back)])]
         self._check()
 
     def _check(self) -> None:
-        if self.loss.takes == "embeddings":
-            raise CrlError(f"{type(self.loss).__name__} takes one branch's embeddings: put it in a Penalty")
-        if self.loss.takes != "scores" and (self.per_query or self.draw or not isinstance(self.memory, InBatch)):
-            raise CrlError(f"{type(self.loss).__name__} takes positive pairs of the batch: no memory, no drawn keys")
-        if self.symmetric and (self.key is None or self.per_query or self.draw or not isinstance(self.memory, InBatch)):
-            raise CrlError("keys that are queries too are the batch's: no memory, none per query, none drawn")
-        if (self.draw is not None and self.draw < 1) or self.draw_by not in ("chance", "distance"):
-            raise CrlError(f'draw is 1 or more, by "chance" or "distance", not {self.draw} by {self.draw_by!r}')
-        alone = self.key == self.query and isinstance(self.memory, InBatch) and not self.symmetric
-        if together(self.loss) and (not alone or self.per_query or self.draw):
+        loss, score = type(self.loss).__name__, type(self.score).__name__
+        wants, measures = getattr(self.loss, "wants", None), getattr(self.score, "measures", None)
+        if self.loss.takes == "scores" and wants and measures and wants != measures:
             raise CrlError(
-                f"{type(self.loss).__name__} wants queries that are the keys: key and query alike, no memory"
+                f"the contrast {self.name!r}: {loss} wants a {wants}, and {score} measures a {measures}: leave `score` "
+                f"out, or take {'l1 or l2' if wants == 'distance' else 'cosine or dot'}"
             )
-        if self.key is None and isinstance(self.memory, InBatch):
+        if self.key is None and not self._sides[0].memories:
             raise CrlError(f"the contrast {self.name!r} has no keys: name the key's branch, or give it a memory")
+        if self.symmetric and (self.key is None or self.per_query):
+            raise CrlError(f"the contrast {self.name!r}: keys made for one query, or held by a memory, are no queries")
+        if sees_all_queries(self.loss) and (self.key != self.query or len(self.keys) or self.symmetric):
+            raise CrlError(f"{loss} wants queries that are the keys: key and query alike, and no other keys")
+
+    @property
+    def per_query(self) -> bool:
+        """Whether the batch's keys were made for each query."""
+        return any(isinstance(one, PerQuery) for one in self.keys)
+
+    @property
+    def memories(self) -> Sequence[Memory]:
+        """The memories of its keys."""
+        return self._sides[0].memories
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -114,67 +147,102 @@ class Contrast(nn.Module):
             query, key = (table[_names(names)[0]].rows().z[:1] for names in (self.query, self.key or self.query))
             self.score(query, key)
 
-    def pairs(self, table: Mapping[str, Embeddings]) -> Pairs | None:
-        """The queries and keys in `table`, with what the memory holds; None where there is no key yet."""
-        query, keys = self._rows(table)
-        if not keys:
-            return None
-        pairs = Pairs(query, keys, self.positive, self.negative)
-        return self._drawn(pairs)
+    # -- candidates ----------------------------------------------------------------------------
 
-    def _rows(
-        self, table: Mapping[str, Embeddings], swapped: bool = False
-    ) -> tuple[Embeddings, tuple[Embeddings, ...]]:
-        """The queries, and the keys in blocks: the batch's, if it has any, then the memory's."""
-        flat, dim = (_per_query, 1) if self.per_query else (Embeddings.rows, 0)
-        sides = (self.key, self.query) if swapped else (self.query, self.key)
-        query = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(sides[0])], dim))
-        keys: tuple[Embeddings, ...] = ()
+    def sides(self, table: Mapping[str, Embeddings]) -> Sides:
+        """The rows that it reads from the branches' embeddings."""
+        flat, dim = (per_query, 1) if self.per_query else (Embeddings.rows, 0)
+        query = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.query)], dim))
+        plain = not len(self.keys)
+        if self.key is None:
+            return Sides(query, None, None, plain)
         if self.key == self.query:
             # Queries that are their own keys stay one tensor: a kernel may use that.
-            keys = (distributed.gather(query),)
-        elif self.key is not None:
-            batch = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(sides[1])], dim))
-            keys = (batch if self.per_query else distributed.gather(batch),)
-        if (held := self.memory.keys()) is not None:
-            unknown = torch.full((len(held),), -1, device=held.z.device)
-            keys += (Embeddings(held.z, {**held.meta, "row": unknown}),)
-        return query, keys
+            return Sides(query, query, distributed.gather(query), plain)
+        key = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.key)], dim))
+        return Sides(query, key, key if self.per_query else distributed.gather(key), plain)
+
+    def pairs(self, table: Mapping[str, Embeddings]) -> Pairs | None:
+        """The queries in `table` with all their candidates; None where there is no key yet."""
+        pairs = self.candidates(self.sides(table))
+        return pairs if pairs.keys else None
+
+    def candidates(self, sides: Sides) -> Pairs:
+        """The queries with the batch's keys, and those that its choices add or draw."""
+        blocks = [] if sides.keys is None else [sides.keys]
+        noise = _noise(sides.keys) if self.per_query else None
+        if sides.plain or not len(self.keys):
+            return self._pairs(sides.query, blocks, noise)
+        left, added, drawn = blocks, [], []
+        for choice in self.back if sides.back and self.back is not None else self.keys:
+            if hasattr(choice, "choose"):
+                pool = blocks + _held(choice.of)
+                drawn += [choice.choose(self._pairs(sides.query, pool))] if pool else []
+                left = []
+            else:
+                added += _held(choice)
+        if len(drawn) == 1 and not added:
+            return drawn[0]
+        chosen = [block for pairs in drawn for block in pairs.keys]
+        return self._pairs(sides.query, [*chosen, *left, *added], noise if not (drawn or added) else None)
+
+    def _pairs(self, query: Embeddings, blocks: Sequence[Embeddings], noise: Tensor | None = None) -> Pairs:
+        if any(block.z.dim() == 2 for block in blocks) and query.z.dim() == 3 and query.z.shape[1] == 1:
+            query = Embeddings(query.z.squeeze(1), {name: column.squeeze(1) for name, column in query.meta.items()})
+        elif query.z.dim() == 2 and blocks and all(block.z.dim() == 3 for block in blocks) and len(blocks) == 1:
+            query = per_query(query)
+        return Pairs(query, tuple(blocks), self.positive, self.negative, noise)
 
     def _annotated(self, table: Embeddings) -> Embeddings:
-        # An encoder may have computed in half precision. On CUDA that is handed on: there a body sums such scores in
+        # An encoder may have computed in half precision. On CUDA that is handed on: there a kernel sums such scores in
         # float32.
         z = table.z if table.z.is_cuda and self.loss.takes == "scores" else _single(table.z)
-        # By name, which at every step is ten times quicker than asking for the protocol Annotates.
-        annotate = getattr(self.memory, "annotate", None)
-        more = annotate(table.meta) if annotate is not None else {}
+        more: dict[str, Tensor] = {}
+        for memory in self.memories:
+            # By name, which at every step is ten times quicker than asking for the protocol Annotates.
+            if (annotate := getattr(memory, "annotate", None)) is not None:
+                more |= annotate(table.meta)
         return Embeddings(z, {**table.meta, **more})
 
-    def forward(self, table: Mapping[str, Embeddings]) -> Term:
-        """The term for these embeddings; in training, the memory takes the batch's keys afterwards."""
-        self.remember()
-        query, keys = self._rows(table)
-        if self.training and not isinstance(self.memory, InBatch):
-            fresh = distributed.gather(query) if self.key is None else keys[0]
-            kept = getattr(self.score, "kept", None)
-            z = _single(fresh.z.detach())
-            self._fresh = Embeddings(z if kept is None else kept(z), fresh.meta)
-        if not keys:
-            return Term(query.z.sum() * 0, torch.tensor(len(query)))
-        pairs = Pairs(query, keys, self.positive, self.negative)
-        if self.loss.takes == "pairs":
-            return self._of_pairs(pairs)
-        if self.loss.takes == "batch":
-            return self._of_batch(pairs)
-        if together(self.loss):
-            total, terms, ignored = self._outcome(Pairs(keys[0], keys, self.positive, self.negative))
-            return Term(total / terms.clamp(min=1), ignored)
-        if self.symmetric and distributed.world_size() > 1:
-            return self._across(pairs, table)
-        return _mean(*self._outcome(self._drawn(pairs), self.symmetric))
+    # -- a step ------------------------------------------------------------------------------------
 
-    def _drawn(self, pairs: Pairs) -> Pairs:
-        return pairs.draw(self.draw, self.draw_by) if self.draw else pairs
+    def forward(self, table: Mapping[str, Embeddings]) -> Term:
+        """The term for these embeddings; in training, the batch's keys wait for `settle`."""
+        sides = self.sides(table)
+        if self.training and self.memories:
+            self._wait(self._sides[0], distributed.gather(sides.query) if sides.keys is None else sides.keys)
+            if self.symmetric:
+                self._wait(self._sides[1], distributed.gather(sides.query))
+        if sides.keys is None and not any(len(_held(memory)) for memory in self.memories):
+            return Term(sides.query.z.sum() * 0, distributed.total(torch.tensor(len(sides.query))))
+        return self._term(self, sides)
+
+    def _wait(self, side: Side, rows: Embeddings) -> None:
+        if rows.z.dim() == 3:
+            rows = rows.rows()
+        z = _single(rows.z.detach())
+        for_memory = getattr(self.score, "for_memory", None)
+        kept = Embeddings(z if for_memory is None else for_memory(z), rows.meta)
+        for pending in side.pending:
+            pending.append(kept)
+
+    def settle(self) -> None:
+        """Hands the memories the keys of the step that has ended, of all its batches in their order."""
+        for side in self._sides:
+            for memory, pending in zip(side.memories, side.pending, strict=True):
+                for keys in pending:
+                    memory.update(keys)
+                pending.clear()
+
+    def abandon(self) -> None:
+        """Forgets the keys of a step that is given up."""
+        for side in self._sides:
+            for pending in side.pending:
+                pending.clear()
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.abandon()  # what waits belongs to what was there before
+        super()._load_from_state_dict(*args)
 
     def check(self, table: Mapping[str, Embeddings]) -> None:
         """Whether there is anything to contrast.
@@ -183,7 +251,7 @@ class Contrast(nn.Module):
             CrlError: no query has a positive, or none has a negative and there is no memory to wait for.
         """
         pairs = self.pairs(table)
-        if pairs is None or not isinstance(self.memory, InBatch):
+        if pairs is None or self.memories:
             return
         found = torch.zeros(2, dtype=torch.bool, device=pairs.query.z.device)
         for rows in pairs.strips():
@@ -195,61 +263,30 @@ class Contrast(nn.Module):
                     f"{getattr(self, name)}. Is the batch too small, or does the relation ask too much?"
                 )
 
-    def remember(self) -> None:
-        """Hands the memory the keys of the last step, whose loss and gradient are done with by now."""
-        if self._fresh is not None:
-            self.memory.update(self._fresh)
-            self._fresh = None
 
-    def _save_to_state_dict(self, *args: Any) -> None:
-        self.remember()
-        super()._save_to_state_dict(*args)
-
-    def _outcome(self, pairs: Pairs, symmetric: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """The sum of the loss, of how many terms, and how many queries count for nothing."""
-        problem = Problem(pairs, self.score, self.loss, symmetric)
-        return _sums(self._body(problem)(problem))
-
-    def _body(self, problem: Problem) -> Kernel:
-        # A compiler can't follow lists, whose length the data tell; it makes the most of the plain body.
-        plain = self.kernel == "auto" and torch.compiler.is_compiling()
-        return Dense() if plain else choose_kernel(self.kernel, problem)
-
-    def _across(self, pairs: Pairs, table: Mapping[str, Embeddings]) -> Term:
-        """Both directions over several processes, which have queries of their own and everybody's keys."""
-        problem, device = Problem(pairs, self.score, self.loss, symmetric=True), pairs.query.z.device
-        body = self._body(problem)
-        # All in one traversal or none: whether it can, depends on the data.
-        spans = isinstance(body, Spanning) and body.spans(problem)
-        if distributed.everywhere(spans, device) and isinstance(body, Spanning):
-            own = sum(len(table[name].rows()) for name in _names(self.key))
-            return _mean(*_sums(body.across(problem, distributed.place(own, device))))
-        back = Pairs(*self._rows(table, swapped=True), self.positive, self.negative)
-        return _mean(*(a + b for a, b in zip(self._outcome(pairs), self._outcome(back), strict=True)))
-
-    def _of_pairs(self, pairs: Pairs) -> Term:
-        query, key = pairs.positive_indices()
-        alone = torch.ones(len(pairs.query), dtype=torch.bool, device=query.device)
-        alone[query] = False
-        values = self.loss(pairs.query.z[query], pairs.key[key])
-        return _mean(values.sum(), torch.tensor(len(values), device=values.device), alone.sum())
-
-    def _of_batch(self, pairs: Pairs) -> Term:
-        """A statistic of all pairs together, of all processes: each computes it whole."""
-        pairs = Pairs(distributed.gather(pairs.query), pairs.keys, self.positive, self.negative)
-        query, key = pairs.positive_indices()
-        alone = len(pairs.query) - torch.unique(query).numel()
-        return Term(self.loss(pairs.query.z[query], pairs.key[key]), torch.tensor(alone, device=query.device))
+def default_score(loss: Loss) -> Score:
+    """The score that a loss wants: a distance, or else the dot product."""
+    return L2() if getattr(loss, "wants", None) == "distance" else Dot()
 
 
-def _sums(outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
-    return outcome.total, outcome.terms.sum(), (~outcome.counted).sum()
+def _side(keys: Sequence[Any]) -> Side:
+    """The memories among these choices, or that one of them draws from."""
+    found = [one.of if hasattr(one, "choose") else one for one in keys]
+    memories = [one for one in found if hasattr(one, "update")]
+    return Side(memories, [[] for _ in memories])
 
 
-def _mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:
-    """The mean over what counts on all processes, such that the average of the processes' gradients is its gradient."""
-    world, mean = distributed.world_size(), total / distributed.total(counted).clamp(min=1)
-    return Term(mean if world == 1 else mean * world, distributed.total(ignored))
+def _held(memory: Any) -> list[Embeddings]:
+    """What a memory holds as a block of keys, each of a row that is no query's."""
+    held = memory.keys() if hasattr(memory, "update") else None
+    if held is None:
+        return []
+    unknown = torch.full((len(held),), -1, device=held.z.device)
+    return [Embeddings(held.z, {**held.meta, "row": unknown})]
+
+
+def _noise(keys: Embeddings | None) -> Tensor | None:
+    return None if keys is None else keys.meta.get("log_noise")
 
 
 def _single(z: Tensor) -> Tensor:
@@ -269,14 +306,3 @@ def _others(positive: Relation) -> Relation:
     if isinstance(positive, And) and positive.right == ~same("row"):
         return ~positive.left & ~same("row")
     return ~positive & ~same("row")
-
-
-def _per_query(table: Embeddings) -> Embeddings:
-    """`[N, D]` as `[N, 1, D]`, `[N, K, D]` as it is, and all columns as wide."""
-    z = table.z.unsqueeze(1) if table.z.dim() == 2 else table.z
-    shape = z.shape[:2]
-    columns = {
-        name: (column.unsqueeze(1) if column.dim() == 1 else column).expand(shape)
-        for name, column in table.meta.items()
-    }
-    return Embeddings(z, columns)

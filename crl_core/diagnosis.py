@@ -12,7 +12,6 @@ from torch import Tensor
 from .contrast import Contrast
 from .evaluation.geometry import alignment, effective_rank, spread, uniformity
 from .pairs import Pairs
-from .parts.memories.in_batch import InBatch
 from .protocols import Embeddings, Problem, View
 from .registry.kernels import choose_kernel
 
@@ -41,10 +40,11 @@ def diagnose(pipeline: Pipeline, batch: View) -> Diagnosis:
     training = pipeline.training
     pipeline.eval()
     try:
-        table = pipeline.embed(pipeline.sampler(batch))
+        batch = pipeline.read(batch)
+        table = pipeline.embed(pipeline.draw(batch))
         figures: dict[str, float] = {}
         warnings: list[str] = []
-        for contrast in pipeline.contrasts:
+        for contrast in (one for one in pipeline.contrasts if pipeline.runs(one, batch.source)):
             found, said = _contrast(contrast, table)
             figures |= {f"{contrast.name}/{name}": value for name, value in found.items()}
             warnings += [f"{contrast.name}: {text}" for text in said]
@@ -95,10 +95,10 @@ def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
 @torch.no_grad()
 def information(contrast: Contrast, pairs: Pairs) -> dict[str, float]:
     """Mutual information of queries and keys, as the loss estimates it from their scores; nothing where it doesn't."""
-    nats = getattr(contrast.loss, "nats", None)
-    if nats is None:
+    estimate = getattr(contrast.loss, "information", None)
+    if estimate is None:
         return {}
-    problem = Problem(pairs, contrast.score, nats)
+    problem = Problem(pairs, contrast.score, estimate)
     found = choose_kernel("auto", problem)(problem)
     return {f"{contrast.name}-nats": float(found.total / found.counted.sum())} if found.counted.any() else {}
 
@@ -115,8 +115,9 @@ def _contrast(contrast: Contrast, table: dict[str, Embeddings]) -> tuple[dict[st
     if contrast.loss.takes == "scores":
         found, more = _ranks(contrast, pairs)
         figures, said = figures | found | information(contrast, pairs), said + more
-    if not isinstance(contrast.memory, InBatch) and (held := contrast.memory.keys()) is not None:
-        figures["remembered keys"] = len(held)
+    held = [memory.keys() for memory in contrast.memories]
+    if any(keys is not None for keys in held):
+        figures["remembered keys"] = sum(len(keys) for keys in held if keys is not None)
     return figures, said
 
 
@@ -124,8 +125,7 @@ def _ranks(contrast: Contrast, pairs: Pairs) -> tuple[dict[str, float], list[str
     """Where the positives stand among the candidates, for the first rows."""
     rows = slice(0, min(ROWS, len(pairs.query)))
     positive, negative = pairs.masks(rows)
-    key = pairs.key[rows] if pairs.per_query else pairs.key
-    values = contrast.score(pairs.query.z[rows], key).float()
+    values = pairs.values(contrast.score, rows).float()
     counted = positive.any(1)
     figures = {
         "queries without positives": float((~counted).float().mean()),

@@ -66,8 +66,10 @@ def explain(pipeline: Pipeline, batch: View, query: int) -> Explanation:
     training = pipeline.training
     pipeline.eval()
     try:
-        table = pipeline.embed(pipeline.sampler(batch))
-        return Explanation([_case(contrast, table, query) for contrast in pipeline.contrasts])
+        batch = pipeline.read(batch)
+        table = pipeline.embed(pipeline.draw(batch))
+        shown = [contrast for contrast in pipeline.contrasts if pipeline.runs(contrast, batch.source)]
+        return Explanation([_case(contrast, table, query) for contrast in shown])
     finally:
         pipeline.train(training)
 
@@ -80,9 +82,8 @@ def _case(contrast: Contrast, table: Mapping[str, Embeddings], index: int) -> Ca
         raise CrlError(f"{contrast.name} has queries 0 to {len(pairs.query) - 1}, not {index}")
     row = slice(index, index + 1)
     positive, negative = (mask[0] for mask in pairs.masks(row))
-    key = pairs.key[row] if pairs.per_query else pairs.key
-    values = contrast.score(pairs.query.z[row], key)[0]
-    columns = {name: column[index] if pairs.per_query else column for name, column in pairs.key_meta.items()}
+    values = pairs.values(contrast.score, row)[0]
+    columns = pairs.candidates(index).meta
     return Case(
         contrast.name,
         {name: column[index].flatten()[0].item() for name, column in pairs.query.meta.items()},

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .errors import CrlError
 from .listing import Listed, Lister
-from .protocols import Embeddings
+from .protocols import Embeddings, Score
 from .relation import Columns, Relation
 
 _SHORT = 32  # pairs for every query and key, at most, in what is called a list
@@ -24,16 +24,17 @@ _SHORT = 32  # pairs for every query and key, at most, in what is called a list
 class Pairs:
     """Queries with their candidate keys, and the relations that tell positives from negatives.
 
-    Two layouts:
+    Three layouts:
         shared keys: queries `[N, D]`, every block of keys `[M, D]`; all against all;
-        keys per query: queries `[N, 1, D]` or `[N, K, D]`, one block of keys `[N, K, D]`.
+        keys per query: queries `[N, 1, D]` or `[N, K, D]`, one block of keys `[N, K, D]`;
+        both: queries `[N, D]`, blocks of either kind, such as drawn keys next to a queue.
     Columns of metadata have the same shapes without D; a row whose column `valid` is False is no
     candidate.
 
     Attributes:
         query, keys: blocks of keys stand side by side, M = M1 + M2 + …: the batch's, a queue's.
         positive, negative: a pair may be neither, and is then no candidate.
-        log_noise: `[N, K]`, log-probability with which each key was drawn, where keys were drawn.
+        log_noise: `[N, K]`, log-probability with which each key was drawn, where all keys were drawn.
 
     Raises:
         CrlError: queries and keys don't fit each other.
@@ -50,9 +51,11 @@ class Pairs:
         q = self.query.z
         for block in self.keys:
             k = block.z
-            fits = k.dim() == q.dim() and k.shape[-1] == q.shape[-1]
+            fits = k.shape[-1] == q.shape[-1]
             if k.dim() == 3:
-                fits = fits and k.shape[0] == q.shape[0] and q.shape[1] in (1, k.shape[1])
+                fits = fits and k.shape[0] == q.shape[0] and (q.dim() == 2 or q.shape[1] in (1, k.shape[1]))
+            else:
+                fits = fits and q.dim() == 2
             if not fits:
                 raise CrlError(
                     f"queries {list(q.shape)} and keys {list(k.shape)} don't fit: shared keys are [N, D] with [M, D], "
@@ -61,7 +64,23 @@ class Pairs:
 
     @property
     def per_query(self) -> bool:
-        return self.query.z.dim() == 3
+        """Whether any of the keys were made for one query."""
+        return any(block.z.dim() == 3 for block in self.keys)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some of the keys were made for one query, and others are shared."""
+        return self.per_query and self.query.z.dim() == 2
+
+    @cached_property
+    def parts(self) -> list[Pairs]:
+        """The same candidates as problems of one layout each, whose scores stand side by side."""
+        if not self.mixed:
+            return [self]
+        shared = tuple(block for block in self.keys if block.z.dim() == 2)
+        found = [Pairs(self.query, shared, self.positive, self.negative)] if shared else []
+        own = per_query(self.query)
+        return found + [Pairs(own, (block,), self.positive, self.negative) for block in self.keys if block.z.dim() == 3]
 
     @property
     def itself(self) -> bool:
@@ -76,7 +95,8 @@ class Pairs:
     @property
     def shape(self) -> tuple[int, int]:
         """`(N, M)` or `(N, K)`: the shape of the scores."""
-        return len(self.query), self.keys[0].z.shape[1] if self.per_query else sum(map(len, self.keys))
+        widths = (block.z.shape[1] if block.z.dim() == 3 else len(block) for block in self.keys)
+        return len(self.query), sum(widths)
 
     @property
     def key(self) -> Tensor:
@@ -106,6 +126,10 @@ class Pairs:
 
     def masks(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Which pairs of these queries are positive and which negative: bool, `[n, M]` each."""
+        if self.mixed:
+            sides = zip(*(part.masks(rows) for part in self.parts), strict=True)
+            positive, negative = (torch.cat(side, 1) for side in sides)
+            return positive, negative
         query, key = self._columns(rows)
         shape = (len(self.query.z[rows]), self.shape[1])
         positive, negative = self.positive(query, key).expand(shape), self.negative(query, key).expand(shape)
@@ -122,6 +146,10 @@ class Pairs:
         """
         if not self.positive.soft:
             return None
+        if self.mixed:
+            widths = [part.shape[1] for part in self.parts]
+            some = zip(self.parts, positive.split(widths, 1), strict=True)
+            return torch.cat([torch.where(mask, part.positive.weights(*part._columns(rows)), 0.0) for part, mask in some], 1)
         return torch.where(positive, self.positive.weights(*self._columns(rows)), 0.0)
 
     @cached_property
@@ -141,8 +169,41 @@ class Pairs:
         for start in range(0, max(1, count), size):  # one that is empty where there are no queries
             yield slice(start, min(start + size, count))
 
+    def values(self, score: Score, rows: slice = slice(None)) -> Tensor:
+        """The scores `[n, M]` of these queries with all their keys, in at least float32."""
+        wide = torch.promote_types(self.query.z.dtype, torch.float32)
+        made = (
+            score(part.query.z[rows].to(wide), (part.key[rows] if part.per_query else part.key).to(wide))
+            for part in self.parts
+        )
+        return torch.cat(list(made), 1) if self.mixed else next(made)
+
+    def candidates(self, query: int) -> Embeddings:
+        """All keys `[M, D]` of one query, with the columns that all blocks have."""
+        blocks = [
+            Embeddings(block.z[query], {name: column[query] for name, column in block.meta.items()})
+            if block.z.dim() == 3
+            else block
+            for block in self.keys
+        ]
+        return Embeddings.concat(blocks)
+
+    def aligned(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The positive pairs: the queries' indices `[P]`, and the embeddings `[P, D]` of both sides."""
+        if not self.per_query:
+            query, key = self.positive_indices()
+            return query, self.query.z[query], self.key[key]
+        found = []
+        for part in self.parts:
+            query, key = part.positive_indices()
+            z = part.query.z
+            mine = z[query] if z.dim() == 2 else z[query, key if z.shape[1] > 1 else 0]
+            found.append((query, mine, part.key[query, key] if part.per_query else part.key[key]))
+        rows, queries, keys = (torch.cat(side) for side in zip(*found, strict=True))
+        return rows, queries, keys
+
     def positive_indices(self) -> tuple[Tensor, Tensor]:
-        """The positive pairs as indices `[P]` of queries and of shared keys."""
+        """The positive pairs as indices `[P]` of queries and of their keys, side by side."""
         found = []
         for rows in self.strips():
             query, key = self.masks(rows)[0].nonzero(as_tuple=True)
@@ -166,8 +227,8 @@ class Pairs:
             by: "chance" draws every negative alike; "distance" draws all distances alike, which few
                 negatives that are near would else not be (Wu et al. 2017, equation 3).
         """
-        if self.per_query:
-            raise CrlError("draw needs shared keys; these were drawn for each query already")
+        if self.mixed:
+            raise CrlError("keys are drawn from shared keys, or from those of each query, not from both at once")
         chosen, noise = [], []
         for rows in self.strips():
             positive, negative = self.masks(rows)
@@ -180,21 +241,35 @@ class Pairs:
             alike = negative.sum(1, keepdim=True).clamp(min=1).reciprocal()
             noise.append(torch.cat([alike, probability], dim=1).log())
         drawn = torch.cat(chosen)
-        key = Embeddings(self.key[drawn], {name: column[drawn] for name, column in self.key_meta.items()})
-        query = Embeddings(
-            self.query.z.unsqueeze(1), {name: column.unsqueeze(1) for name, column in self.query.meta.items()}
-        )
+        if self.per_query:
+            own = torch.arange(len(drawn), device=drawn.device).unsqueeze(1)
+            key = Embeddings(self.key[own, drawn], {name: column[own, drawn] for name, column in self.key_meta.items()})
+        else:
+            key = Embeddings(self.key[drawn], {name: column[drawn] for name, column in self.key_meta.items()})
+        query = self.query if self.per_query else per_query(self.query)
         return Pairs(query, (key,), self.positive, self.negative, torch.cat(noise))
 
     @torch.no_grad()
     def _by_distance(self, rows: slice) -> Tensor:
         """1 / how many points of the sphere are as far away, `[n, M]`; 0 beyond 1.4, where losses are 0 anyway."""
         width = self.key.shape[-1]
-        cosine = F.normalize(self.query.z[rows], dim=1) @ F.normalize(self.key, dim=1).T
+        query, key = F.normalize(self.query.z[rows], dim=-1), F.normalize(self.key, dim=-1)
+        cosine = (query * key[rows]).sum(-1) if self.per_query else query @ key.T
         square = (2 - 2 * cosine).clamp(min=0.25)  # nearer ones would be all that is drawn
         density = (width - 2) / 2 * square.log() + (width - 3) / 2 * (1 - square.clamp(max=3.9) / 4).log()
         weights = (density.amin(1, keepdim=True) - density).exp()
         return weights.masked_fill(square > 1.4**2, 0.0)
+
+
+def per_query(table: Embeddings) -> Embeddings:
+    """`[N, D]` as `[N, 1, D]`, `[N, K, D]` as it is, and all columns as wide."""
+    z = table.z.unsqueeze(1) if table.z.dim() == 2 else table.z
+    shape = z.shape[:2]
+    columns = {
+        name: (column.unsqueeze(1) if column.dim() == 1 else column).expand(shape)
+        for name, column in table.meta.items()
+    }
+    return Embeddings(z, columns)
 
 
 def _draw(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import attrs
 from torch import nn
 
+from .assembly import KIND_OF, STRUCTURES, signature
 from .branch import Branch
 from .contrast import Contrast
 from .errors import CrlError, did_you_mean
 from .named import Named
-from .pipeline import Penalty, Pipeline
-from .protocols import Sampler
+from .pipeline import Pipeline
 from .registry import make
-from .spec import ContrastSpec, PenaltySpec
 
 
 class Slot(NamedTuple):
@@ -31,24 +29,32 @@ class Slot(NamedTuple):
 
 def slots(pipeline: Pipeline) -> dict[str, Slot]:
     """Every place of a pipeline, in the order of its spec."""
-    standing: list[tuple[str, str, Any]] = [("sampler", "sampler", pipeline.sampler)]
-    for name, branch in pipeline.branches.items():
-        at = f"branches.{name}"
-        if isinstance(branch.encoder, Named):
-            standing += [(f"{at}.encoder.{view}", "encoder", part) for view, part in branch.encoder.items()]
-        elif branch.encoder is not None:
-            standing.append((f"{at}.encoder", "encoder", branch.encoder))
-        standing += [(f"{at}.head", "head", branch.head), (f"{at}.update", "update", branch.update)]
-    for i, contrast in enumerate(pipeline.contrasts):
-        standing += [(f"contrasts.{i}.{kind}", kind, getattr(contrast, kind)) for kind in ("score", "loss", "memory")]
-    standing += [(f"penalties.{i}.loss", "loss", penalty.loss) for i, penalty in enumerate(pipeline.penalties)]
     found: dict[str, Slot] = {}
     first: dict[int, str] = {}
-    for place, kind, part in standing:
+    for place, kind, part in _standing(pipeline, ""):
         found[place] = Slot(kind, part, first.get(id(part)))
         if isinstance(part, nn.Module):
             first.setdefault(id(part), place)
     return found
+
+
+def _standing(holder: Any, place: str) -> Iterator[tuple[str, str, Any]]:
+    for name, hint in signature(type(holder)).items():
+        kinds = [KIND_OF[choice] for choice in getattr(hint, "__args__", (hint,)) if choice in KIND_OF]
+        yield from _in(getattr(holder, name), f"{place}.{name}".lstrip("."), kinds[0] if kinds else None)
+
+
+def _in(value: Any, place: str, kind: str | None) -> Iterator[tuple[str, str, Any]]:
+    if isinstance(value, (dict, Named)):
+        for name, inner in value.items():
+            yield from _in(inner, f"{place}.{name}", kind)
+    elif isinstance(value, (list, tuple, nn.ModuleList)):
+        for i, inner in enumerate(value):
+            yield from _in(inner, f"{place}.{i}", kind)
+    elif isinstance(value, STRUCTURES):
+        yield from _standing(value, place)
+    elif kind is not None:
+        yield place, kind, value
 
 
 def the_place(name: str, found: Mapping[str, Slot]) -> str:
@@ -74,21 +80,19 @@ def replaced(pipeline: Pipeline, place: str, part: Any, options: Mapping[str, An
     found = slots(pipeline)
     at = the_place(place, found)
     kind = found[at].kind
-    new = None if part is None and kind == "head" else make(kind, part, **options)
+    new = None if part is None and kind in ("head", "reader") else make(kind, part, **options)
     # What the spec writes as `same_as` follows the place that it names.
-    changes: dict[str, Any] = {name: new for name, slot in found.items() if at in (name, slot.same_as)}
+    changes = {name: new for name, slot in found.items() if at in (name, slot.same_as)}
     branches: dict[str, Branch] = {}
     for name, branch in pipeline.branches.items():
         tracked = (pipeline.branches[branch.tracks], branches[branch.tracks]) if branch.tracks else (branch, branch)
         branches[name] = _branch(branch, _below(f"branches.{name}", changes), *tracked)
-    sampler: Sampler = changes.get("sampler", pipeline.sampler)
-    made = Pipeline(
-        sampler,
-        branches=branches,
-        contrasts=[_contrast(part, _below(f"contrasts.{i}", changes)) for i, part in enumerate(pipeline.contrasts)],
-        penalties=[_penalty(part, _below(f"penalties.{i}", changes)) for i, part in enumerate(pipeline.penalties)],
-    )
-    made.batches = pipeline.batches
+    for i, contrast in enumerate(pipeline.contrasts):
+        if _below(f"contrasts.{i}", changes):
+            contrast.settle()  # its memories may stay, and get what they are due
+    given = {name: _changed(getattr(pipeline, name), name, changes) for name in signature(Pipeline)}
+    made = Pipeline(**{**given, "branches": branches})
+    made.steps = pipeline.steps
     return made.train(pipeline.training)
 
 
@@ -96,21 +100,29 @@ def _below(place: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(f"{place}."): part for name, part in changes.items() if name.startswith(f"{place}.")}
 
 
+def _changed(value: Any, place: str, changes: Mapping[str, Any]) -> Any:
+    """The value of an option with the changes at and below its place; the very same where there are none."""
+    if place in changes:
+        return changes[place]
+    if isinstance(value, (list, tuple, nn.ModuleList)):
+        return [_changed(inner, f"{place}.{i}", changes) for i, inner in enumerate(value)]
+    below = _below(place, changes)
+    if not below:
+        return dict(value.items()) if isinstance(value, Named) else value
+    if isinstance(value, (dict, Named)):
+        return {name: _changed(inner, f"{place}.{name}", changes) for name, inner in value.items()}
+    cls = type(value)
+    made = cls(**{name: _changed(getattr(value, name), name, below) for name in signature(cls)})
+    if isinstance(made, Contrast) and made.back is not None:
+        made.back.load_state_dict(value.back.state_dict())
+    return made
+
+
 def _branch(branch: Branch, changes: Mapping[str, Any], before: Branch, after: Branch) -> Branch:
     """The branch with other parts; `before` and `after` are the branch that it tracks, as it was and as it is now."""
     if not changes and before is after:
         return branch
-    encoder: Any = branch.encoder
-    if isinstance(encoder, Named):
-        encoder = {view: changes.get(f"encoder.{view}", part) for view, part in encoder.items()}
-    made = Branch(
-        branch.view,
-        encoder=changes.get("encoder", encoder),
-        head=changes.get("head", branch.head),
-        tracks=branch.tracks,
-        tap=branch.tap,
-        update=changes.get("update", branch.update),
-    )
+    made = Branch(**{name: _changed(getattr(branch, name), name, changes) for name in signature(Branch)})
     if made.encoder is not None and branch.update.frozen and not made.update.frozen:
         made.encoder.requires_grad_(True)
     for name, copied in branch.copies.items():
@@ -118,18 +130,3 @@ def _branch(branch: Branch, changes: Mapping[str, Any], before: Branch, after: B
         if made.update is branch.update and getattr(before, name) is getattr(after, name):
             made.copies[name] = copied
     return made
-
-
-def _contrast(contrast: Contrast, changes: Mapping[str, Any]) -> Contrast:
-    if not changes:
-        return contrast
-    contrast.remember()  # the memory may stay, and gets what it is due
-    return Contrast(**{**_fields(contrast, ContrastSpec), **changes})
-
-
-def _penalty(penalty: Penalty, changes: Mapping[str, Any]) -> Penalty:
-    return Penalty(**{**_fields(penalty, PenaltySpec), **changes}) if changes else penalty
-
-
-def _fields(term: Contrast | Penalty, cls: type[ContrastSpec | PenaltySpec]) -> dict[str, Any]:
-    return {field.name: getattr(term, field.name) for field in attrs.fields(cls)}

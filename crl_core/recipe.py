@@ -22,7 +22,7 @@ from .engine import folder
 from .engine.training import Training
 from .errors import did_you_mean
 from .named import Named
-from .parts.memories.in_batch import InBatch
+from .parts.keys.per_query import PerQuery
 from .pipeline import Pipeline
 from .protocols import Source
 from .registry import get, known
@@ -146,7 +146,7 @@ def describe_method(pipeline: Pipeline) -> dict[str, str]:
     scored = [contrast for contrast in pipeline.contrasts if contrast.loss.takes == "scores"]
     return {
         "query": _joined(
-            f"{', '.join(_views(pipeline, c.query))} by {brief(pipeline.sampler)}" for c in pipeline.contrasts
+            f"{', '.join(_views(pipeline, c.query))} by {_samplers(pipeline)}" for c in pipeline.contrasts
         ),
         "positive": _joined(f"{', '.join(_views(pipeline, c.key))}: {c.positive}" for c in pipeline.contrasts),
         "negative": _joined(f"{c.negative}{_where(c)}" for c in scored) or "none",
@@ -154,6 +154,10 @@ def describe_method(pipeline: Pipeline) -> dict[str, str]:
         "heads": _joined(brief(branch.head) for branch in branches.values() if branch.head is not None) or "none",
         "loss": _joined(brief(c.loss) + (f" of {brief(c.score)}" if c in scored else "") for c in pipeline.contrasts),
     }
+
+
+def _samplers(pipeline: Pipeline) -> str:
+    return ", ".join(brief(sampler) for sampler in pipeline.samplers.values())
 
 
 def _joined(texts: Iterable[str]) -> str:
@@ -171,8 +175,7 @@ def _views(pipeline: Pipeline, names: str | tuple[str, ...] | None) -> list[str]
 
 
 def _where(contrast: Contrast) -> str:
-    drawn = f", {contrast.draw} drawn" if contrast.draw else ""
-    return drawn + ("" if isinstance(contrast.memory, InBatch) else f", from {brief(contrast.memory)}")
+    return "".join(f", {brief(choice)}" for choice in contrast.keys if not isinstance(choice, PerQuery))
 
 
 def _encoder(name: str, branch: Branch) -> str:

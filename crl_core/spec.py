@@ -21,7 +21,7 @@ import tomli_w
 from .errors import CrlError, did_you_mean
 from .relation import Relation, RelationError, parse
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class SpecError(CrlError):
@@ -43,48 +43,14 @@ class SameAs:
     same_as: str
 
 
-@attrs.frozen(kw_only=True)
-class BranchSpec:
-    view: str | list[str] | None = None
-    encoder: Part | SameAs | dict[str, Part | SameAs] | None = None
-    head: Part | SameAs | None = None
-    tracks: str | None = None
-    tap: str | None = None
-    update: Part = Part("core/shared")
-
-
-@attrs.frozen(kw_only=True)
-class ContrastSpec:
-    query: str | list[str]
-    key: str | list[str] | None = None
-    score: Part | SameAs
-    loss: Part | SameAs
-    positive: Relation
-    negative: Relation
-    memory: Part | SameAs
-    draw: int | None = None
-    draw_by: Literal["chance", "distance"] = "chance"
-    per_query: bool = False
-    symmetric: bool = False
-    weight: float = 1.0
-    kernel: str = "auto"
-    name: str
-
-
-@attrs.frozen(kw_only=True)
-class PenaltySpec:
-    branch: str
-    loss: Part | SameAs
-    weight: float = 1.0
-    name: str
-
-
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False)
 class PipelineSpec:
-    sampler: Part
-    branches: dict[str, BranchSpec]
-    contrasts: list[ContrastSpec]
-    penalties: list[PenaltySpec] = attrs.field(factory=list)
+    """What a pipeline is made of: the options of `Pipeline`, `Branch`, `Contrast` and `Penalty`, and their parts."""
+
+    options: dict[str, Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PipelineSpec) and digest(self) == digest(other)
 
     def __hash__(self) -> int:
         return hash(digest(self))
@@ -162,6 +128,8 @@ def _convert_union(value: Any, hints: tuple[Any, ...], place: str) -> Any:
         marked = {Part: "use" in value, SameAs: "same_as" in value}
         chosen = [hint for hint in hints if marked.get(hint)] or [hint for hint in hints if hint not in marked]
         hints = tuple(chosen) or hints
+    if isinstance(value, str) and Relation in hints:
+        return _convert_relation(value, place)
     if len(hints) == 1:
         return convert(value, hints[0], place)
     said = []
@@ -239,11 +207,13 @@ def plain(value: Any) -> Any:
         }
     if isinstance(value, Relation):
         return str(value)
+    if isinstance(value, PipelineSpec):
+        return plain(value.options)
     if attrs.has(type(value)):
         pairs = ((field.name, getattr(value, field.name)) for field in attrs.fields(type(value)))
         return {name: plain(inner) for name, inner in pairs if inner is not None}
     if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
     return value

@@ -96,7 +96,7 @@ def moco(norm: bool = True, size: int = 20) -> Pipeline:
         },
         contrasts=[
             Contrast(
-                "query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), memory=crl.Queue(size),
+                "query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), keys=crl.Queue(size),
                 positive=same("instance") & same("batch"), negative=~same("instance") & ~same("batch"),
             )
         ],
@@ -109,7 +109,7 @@ def byol(norm: bool = True) -> Pipeline:
         branches={
             "projection": Branch(("a", "b"), encoder=Perceptron(norm=norm), head=crl.MLP(6, norm=norm)),
             "online": Branch(tap="projection", head=crl.Prediction(norm=norm)),
-            "target": Branch(("a", "b"), tracks="projection", update=crl.Momentum(0.9, final=1.0)),
+            "target": Branch(("a", "b"), tracks="projection", update=crl.Momentum(crl.Scheduled(0.9, 1.0))),
         },
         contrasts=[Contrast("online", "target", loss=crl.Regression(), positive=same("instance") & ~same("view"))],
     )

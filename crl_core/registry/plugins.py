@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 from ..errors import CrlError, did_you_mean
 
 KINDS = (
-    "sampler", "encoder", "head", "score", "loss", "memory", "update", "source", "evaluator", "recipe", "kernel",
+    "sampler", "encoder", "head", "score", "loss", "keys", "update", "source", "evaluator", "recipe", "kernel",
+    "optimiser", "schedule", "reader",
 )  # fmt: skip
+_FORMERLY = {"keys": "memory"}  # groups under which crl 0.1 advertised a kind
 CORE = "core"
 LOCAL = "local"
 HOOKS = "crl.hooks"
@@ -30,10 +32,10 @@ HOOKS = "crl.hooks"
 _NEEDS = {
     "sampler": ("views", "clean"),
     "loss": ("takes",),
-    "memory": ("keys", "update"),
     "update": ("gradient", "frozen", "follow", "advance"),
     "source": ("splits", "items"),
     "kernel": ("unsupported", "preference"),
+    "optimiser": ("sparse", "__call__"),
 }
 
 
@@ -76,7 +78,8 @@ def namespace_of(distribution: str) -> str:
 def installed() -> tuple[Known, ...]:
     """Every part that the installed distributions advertise, sorted."""
     found = entry_points()
-    parts = [known for kind in KINDS for known in _read(kind, found.select(group=f"crl.{kind}"))]
+    groups = [(kind, kind) for kind in KINDS] + list(_FORMERLY.items())
+    parts = [known for kind, group in groups for known in _read(kind, found.select(group=f"crl.{group}"))]
     namespaces = {part.namespace for part in [*parts, *_read("hooks", found.select(group=HOOKS))]}
     for name in sorted(_disabled() - namespaces):
         close = did_you_mean(name, namespaces)
@@ -302,7 +305,10 @@ def get(kind: str, name: str) -> Any:
         if isinstance(family, type) and "/" in name:
             _opened.setdefault((kind, family), set()).add(name)
         return family
-    return load(part).part
+    found = load(part).part
+    if part.address in getattr(found, "formerly", ()):
+        warnings.warn(f"{kind} {part.address!r} is now {address_of_class(kind, found)!r}", DeprecationWarning, stacklevel=2)
+    return found
 
 
 def register(kind: str, name: str, part: Any) -> Any:
@@ -339,10 +345,14 @@ def address_of(kind: str, part: Any) -> str:
     Raises:
         PluginError: it isn't registered.
     """
-    cls = type(part)
+    return address_of_class(kind, type(part))
+
+
+def address_of_class(kind: str, cls: type) -> str:
+    """See `address_of`."""
     target = f"{cls.__module__}:{cls.__qualname__}"
     for found in known(kind):
-        if found.target == target or _gives(found, cls):
+        if found.address not in getattr(cls, "formerly", ()) and (found.target == target or _gives(found, cls)):
             return found.address
     names = sorted(_opened.get((kind, cls), ()))
     if len(names) == 1:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..pairs import Candidates, Scores, Summed
-from ..protocols import Embeddings, together
+from ..protocols import Embeddings, sees_all_queries
 from .outcome import Fails
 from .plugin import Case
 from .trees import as_double, tensors_in
@@ -42,7 +42,7 @@ def _inputs_of(case: Case) -> tuple[Any, ...]:
             return torch.randn(QUERIES, WIDTH), torch.randn(KEYS, WIDTH)
     match case.cls.takes:
         case "scores":
-            return (closeness(QUERIES if together(case.cls) else KEYS),)
+            return (closeness(QUERIES if sees_all_queries(case.cls) else KEYS),)
         case "pairs" | "batch":
             near = torch.randn(PAIRS, WIDTH)
             return near, near + 0.5 * torch.randn(PAIRS, WIDTH)
@@ -55,7 +55,7 @@ def _inputs_of(case: Case) -> tuple[Any, ...]:
 def arguments(case: Case, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """The inputs as the part is called with them: a loss of scores takes a matrix with its positives."""
     if case.part.kind == "loss" and case.cls.takes == "scores":
-        return (scores(inputs[0], itself=together(case.cls)),)
+        return (scores(inputs[0], itself=sees_all_queries(case.cls)),)
     return inputs
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..contrast import Contrast
 from ..parts.scores.cosine import Cosine
-from ..protocols import Embeddings, together
+from ..protocols import Embeddings, sees_all_queries
 from ..relation import same
 from .importing import last_line, start
 
@@ -126,7 +126,7 @@ def loss_and_gradients(module: nn.Module, share: tuple[int, int]) -> Tensors:
     # Several positives for each query; as few for a loss of pairs, of which there is one for each row.
     positive = same("label") if loss.takes == "scores" else same("instance")
     key = "key"
-    if together(loss):
+    if sees_all_queries(loss):
         key, positive = "query", same("label") & ~same("row")
     contrast = Contrast("query", key, score=Cosine(0.3), loss=loss, positive=positive)
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ... import distributed
 from ...protocols import Embeddings, Progress
-from ..memories.queue import Queue
+from ..keys.queue import Queue
 
 
 class NearestNeighbour(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...listing import Listed
 from ...pairs import Pairs
-from ...protocols import FactorisedScore, Outcome, Problem, together
+from ...protocols import FactorisedScore, Outcome, Problem, sees_all_queries
 from .across import across
 from .by_strips import by_strips
 from .by_tiles import by_tiles
@@ -80,7 +80,7 @@ def _unlisted(pairs: Pairs) -> list[str]:
 
 def _apart(problem: Problem) -> list[str]:
     """Why queries that have to be seen together can only be seen strip by strip."""
-    if not together(problem.loss) or math.prod(problem.pairs.shape) <= MOST:
+    if not sees_all_queries(problem.loss) or math.prod(problem.pairs.shape) <= MOST:
         return []
     if problem.pairs.mirrored and _one_sum(problem) and _one_table(problem):
         return []

@@ -17,7 +17,10 @@ class Dense:
         return 1.0
 
     def __call__(self, problem: Problem) -> Outcome:
-        there = loss_of_rows(problem, problem.pairs, slice(None), problem.pairs.query.z, problem.pairs.key)
+        pairs = problem.pairs
+        if pairs.mixed:
+            return _loss_of(problem, pairs, slice(None), pairs.values(problem.score))
+        there = loss_of_rows(problem, pairs, slice(None), pairs.query.z, pairs.key)
         if not problem.symmetric:
             return there
         pairs = problem.pairs.reversed()
@@ -31,7 +34,11 @@ def loss_of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key
         query, key: the embeddings of these rows, and of all keys.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
-    values = problem.score(query.to(wide), key.to(wide))
+    return _loss_of(problem, pairs, rows, problem.score(query.to(wide), key.to(wide)))
+
+
+def _loss_of(problem: Problem, pairs: Pairs, rows: slice, values: Tensor) -> Outcome:
+    """The loss of some queries, from their scores `[n, M]`."""
     positive, negative = pairs.masks(rows)
     counted = positive.any(-1)
     # A query that doesn't count gets harmless candidates, so that no formula can make it NaN.

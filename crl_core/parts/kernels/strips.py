@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ...pairs import Candidates, Pairs
-from ...protocols import Outcome, Problem, together
+from ...protocols import Outcome, Problem, sees_all_queries
 from .dense import joined_outcomes, loss_of_rows
 from .formula import Few, asked_by, beyond, value_of
 
@@ -21,7 +21,7 @@ class Strips:
     def unsupported(self, problem: Problem) -> list[str]:
         if problem.pairs.per_query:
             return ["the keys are per query, and take more memory than their scores"]
-        reasons = beyond(problem) if together(problem.loss) else []
+        reasons = beyond(problem) if sees_all_queries(problem.loss) else []
         return [f"all queries are wanted together, and {reason}" for reason in reasons]
 
     def preference(self, problem: Problem) -> float:
@@ -29,7 +29,7 @@ class Strips:
         return 1.5 if queries * keys > _MANY else 0.5
 
     def __call__(self, problem: Problem) -> Outcome:
-        if together(problem.loss):
+        if sees_all_queries(problem.loss):
             return _together(problem)
         ways = [problem.pairs, problem.pairs.reversed()] if problem.symmetric else [problem.pairs]
         return joined_outcomes([_strip(problem, pairs, rows) for pairs in ways for rows in pairs.strips()])

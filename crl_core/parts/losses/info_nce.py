@@ -35,7 +35,7 @@ class InfoNCE(nn.Module):
             return Summed(alone, scores.positive.count())
         return F.softplus(negative - scores.positive.logsumexp())
 
-    def nats(self, scores: Scores) -> Tensor:
+    def information(self, scores: Scores) -> Tensor:
         """log K less the loss, for K candidates: a lower bound on mutual information, and never above log K.
 
         van den Oord et al. 2018, appendix A; of several positives their mean.

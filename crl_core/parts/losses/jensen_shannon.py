@@ -21,7 +21,7 @@ class JensenShannon(nn.Module):
         positive = scores.positive.sum(lambda s: F.softplus(-s)) / scores.positive.count()
         return positive + scores.negative.sum(F.softplus) / scores.negative.count().clamp(min=1)
 
-    def nats(self, scores: Scores) -> Tensor:
+    def information(self, scores: Scores) -> Tensor:
         """1 + E⁺[s] - E⁻[exp s], whose mean is a lower bound on mutual information (Poole et al. 2019, equation 13).
 
         Where this loss is lowest, s is the logarithm of the density ratio, and the bound is reached.

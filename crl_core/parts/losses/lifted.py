@@ -16,6 +16,7 @@ class Lifted(nn.Module):
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
+    wants: ClassVar[str] = "distance"
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

@@ -18,7 +18,8 @@ class LiftedStructure(nn.Module):
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
-    together: ClassVar[bool] = True
+    wants: ClassVar[str] = "distance"
+    sees_all_queries: ClassVar[bool] = True
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ class Margin(nn.Module):
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
+    wants: ClassVar[str] = "distance"
 
     def __init__(self, margin: float = 0.2, boundary: float = 1.2) -> None:
         super().__init__()

@@ -20,6 +20,6 @@ class NWJ(nn.Module):
     def forward(self, scores: Scores) -> Tensor:
         return (log_mean_exp(scores.negative) - 1).exp() - scores.positive.mean()
 
-    def nats(self, scores: Scores) -> Tensor:
+    def information(self, scores: Scores) -> Tensor:
         """The estimate of every query; its mean is the bound."""
         return -self.forward(scores)

@@ -17,6 +17,7 @@ class Pair(nn.Module):
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
+    wants: ClassVar[str] = "distance"
 
     def __init__(self, margin: float = 1.0, form: Literal["hadsell", "squared"] = "hadsell") -> None:
         super().__init__()

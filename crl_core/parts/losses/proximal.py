@@ -22,6 +22,7 @@ class Proximal(nn.Module):
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
+    wants: ClassVar[str] = "similarity"
 
     def __init__(self, loss: Loss, weight: float = 10.0, temperature: float = 0.07) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ... import distributed
 from ...errors import CrlError
 from ...protocols import Embed, Embeddings, Progress
-from ..memories.queue import Queue
+from ..keys.queue import Queue
 from .aligned import aligned
 
 

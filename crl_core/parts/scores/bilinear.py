@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..lazy import Lazy
+from ..schedules.scheduled import Scheduled
 from .dot import product
 from .temperature import divisor
 
@@ -18,7 +19,11 @@ class Bilinear(Lazy):
             draws from 0 to 1 (CURL's source), "normal" from a normal distribution of variance 1/D.
     """
 
-    def __init__(self, temperature: float = 1.0, start: Literal["identity", "uniform", "normal"] = "identity") -> None:
+    measures: ClassVar[str] = "similarity"
+
+    def __init__(
+        self, temperature: float | Scheduled = 1.0, start: Literal["identity", "uniform", "normal"] = "identity"
+    ) -> None:
         super().__init__()
         self.temperature, self.start = temperature, start
         self.divisor = divisor(temperature)

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..schedules.scheduled import Scheduled
 from .dot import product
 from .temperature import divisor
 from .unit import unit
@@ -13,22 +14,22 @@ from .unit import unit
 class Cosine(nn.Module):
     """The cosine of the angle between query and key, divided by a temperature.
 
-    The default temperature is that of Chen et al. 2020 for small images.
+    The default temperature is that of Chen et al. 2020 for small images. `Cosine(Scheduled(0.5, 0.1))` lets it fall.
 
     Args:
         learned: train the temperature, never below 0.01 (CLIP, Radford et al. 2021).
-        final: let it fall, or rise, to this one along half a cosine over the training.
         bias: added to every score, and trained from there (-10 in SigLIP, Zhai et al. 2023).
     """
 
+    measures: ClassVar[str] = "similarity"
     symmetric: ClassVar[bool] = True
 
     def __init__(
-        self, temperature: float = 0.5, learned: bool = False, final: float | None = None, bias: float | None = None
+        self, temperature: float | Scheduled = 0.5, learned: bool = False, bias: float | None = None
     ) -> None:
         super().__init__()
-        self.temperature, self.learned, self.final, self.bias = temperature, learned, final, bias
-        self.divisor = divisor(temperature, learned, final)
+        self.temperature, self.learned, self.bias = temperature, learned, bias
+        self.divisor = divisor(temperature, learned)
         if bias is not None:
             self.offset = nn.Parameter(torch.tensor(bias))
 
@@ -45,7 +46,7 @@ class Cosine(nn.Module):
         offset = self.offset.to(query.dtype).expand(*query.shape[:-1], 1)
         return torch.cat([query, offset], -1), torch.cat([key, key.new_ones(*key.shape[:-1], 1)], -1)
 
-    def kept(self, key: Tensor) -> Tensor:
+    def for_memory(self, key: Tensor) -> Tensor:
         """Directions alone, so that a memory's keys need not be normalised at every step."""
         return unit(key)
 

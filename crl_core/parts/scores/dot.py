@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ..schedules.scheduled import Scheduled
 from .temperature import divisor
 
 
@@ -19,9 +20,10 @@ def product(query: Tensor, key: Tensor) -> Tensor:
 class Dot(nn.Module):
     """The dot product, divided by a temperature."""
 
+    measures: ClassVar[str] = "similarity"
     symmetric: ClassVar[bool] = True
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float | Scheduled = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
         self.divisor = divisor(temperature)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ class Joint(Lazy):
         hidden: width of the hidden layers; None stands for the width of the pair.
         depth: linear layers in all.
     """
+
+    measures: ClassVar[str] = "similarity"
 
     def __init__(self, hidden: int | None = None, depth: int = 2) -> None:
         super().__init__()

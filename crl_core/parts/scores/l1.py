@@ -5,15 +5,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..schedules.scheduled import Scheduled
 from .temperature import divisor
 
 
 class L1(nn.Module):
     """The negative sum of absolute differences, divided by a temperature (TransE, Bordes et al. 2013)."""
 
+    measures: ClassVar[str] = "distance"
     symmetric: ClassVar[bool] = True
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float | Scheduled = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
         self.divisor = divisor(temperature)

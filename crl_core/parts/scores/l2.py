@@ -5,15 +5,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..schedules.scheduled import Scheduled
 from .temperature import divisor
 
 
 class L2(nn.Module):
     """The negative Euclidean distance, or its square, divided by a temperature; so higher means closer."""
 
+    measures: ClassVar[str] = "distance"
     symmetric: ClassVar[bool] = True
 
-    def __init__(self, temperature: float = 1.0, squared: bool = False) -> None:
+    def __init__(self, temperature: float | Scheduled = 1.0, squared: bool = False) -> None:
         super().__init__()
         self.temperature, self.squared = temperature, squared
         self.divisor = divisor(temperature)

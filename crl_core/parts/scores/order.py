@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ..schedules.scheduled import Scheduled
 from .temperature import divisor
 
 
@@ -13,9 +14,10 @@ class Order(nn.Module):
     Asymmetric, for what contains and what is contained (order embeddings, Vendrov et al. 2016, equation 2).
     """
 
+    measures: ClassVar[str] = "distance"
     symmetric: ClassVar[bool] = False
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float | Scheduled = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
         self.divisor = divisor(temperature)

@@ -12,7 +12,7 @@ from ...contrast import Contrast
 from ...pairs import Candidates, Scores, Summed
 from ...parts.scores.cosine import Cosine
 from ...pipeline import Penalty
-from ...protocols import Embeddings, together
+from ...protocols import Embeddings, sees_all_queries
 from ...registry import known, make
 from ...registry.plugins import CORE
 from ...relation import same
@@ -64,7 +64,7 @@ def order_does_not_matter(case: Case) -> None:
         return
     values, positive = inputs[0], positives(*inputs[0].shape)
     columns = torch.randperm(values.shape[1])
-    if together(case.cls):
+    if sees_all_queries(case.cls):
         found = loss(scores(values[rows][:, rows], positive[rows][:, rows], itself=True))
         same_numbers(_values(found), wanted, "queries, which are the keys, in another order")
         return
@@ -76,7 +76,7 @@ def rows_depend_on_nothing_else(case: Case) -> None:
     """The value of a query depends on its own scores alone."""
     if case.cls.takes != "scores":
         raise Skips(f"a loss that takes {case.cls.takes} may look at all rows")
-    if together(case.cls):
+    if sees_all_queries(case.cls):
         raise Skips("it says that it sees all queries together")
     loss, (values,) = in_double(case)
     whole, positive = _values(loss(scores(values))), positives()
@@ -155,7 +155,7 @@ def of_a_contrast(loss: nn.Module, score: nn.Module, dtype: torch.dtype) -> list
     columns = {"instance": torch.arange(PAIRS), "row": torch.arange(PAIRS)}
     options: Any = {"draw": 4} if _needs_noise(loss) else {}
     key = "key"
-    if together(loss):
+    if sees_all_queries(loss):
         columns["instance"], key = torch.arange(PAIRS) // 2, "query"
         options = {"positive": same("instance") & ~same("row")}
     contrast = Contrast("query", key, score=score, loss=loss, **options)  # type: ignore[arg-type]
@@ -199,7 +199,7 @@ def one_row(case: Case) -> None:
 
 
 def _first(case: Case, inputs: tuple[Tensor, ...], rows: int) -> tuple[Tensor, ...]:
-    return tuple(x[:rows, :rows] if together(case.cls) else x[:rows] for x in inputs)
+    return tuple(x[:rows, :rows] if sees_all_queries(case.cls) else x[:rows] for x in inputs)
 
 
 def every_kernel_agrees(case: Case) -> None:
@@ -210,7 +210,7 @@ def every_kernel_agrees(case: Case) -> None:
     tried = list(problems(loss))
     if _needs_noise(loss):
         tried = [given for given in tried if given.problem().pairs.log_noise is not None]
-    elif together(case.cls):
+    elif sees_all_queries(case.cls):
         tried = [given for given in tried if (of := given.problem()).pairs.itself and not of.symmetric]
     for part in known("kernel"):
         if part.namespace == CORE:

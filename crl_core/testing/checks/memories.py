@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...parts.memories.in_batch import InBatch
+from ...parts.keys.in_batch import InBatch
 from ...protocols import Embeddings, Memory, OnEpoch
 from ..outcome import Fails, Skips, expect, same_numbers
 from ..plugin import Case

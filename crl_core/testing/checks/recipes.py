@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...engine import folder
 from ...engine.loading import first_of
-from ...parts.memories.in_batch import InBatch
+from ...parts.keys.in_batch import InBatch
 from ...protocols import View
 from ...recipe import Recipe, describe_method
 from ...spec import to_toml

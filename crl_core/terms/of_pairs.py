@@ -1,0 +1,21 @@
+"""The term of a loss on each positive pair: the mean over all pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from .term import Term, mean
+
+if TYPE_CHECKING:
+    from ..contrast import Contrast, Sides
+
+
+def term(contrast: Contrast, sides: Sides) -> Term:
+    pairs = contrast.candidates(sides)
+    row, query, key = pairs.aligned()
+    alone = torch.ones(len(pairs.query), dtype=torch.bool, device=row.device)
+    alone[row] = False
+    values = contrast.loss(query, key)
+    return mean(values.sum(), torch.tensor(len(values), device=values.device), alone.sum())
