@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import spec
+from . import spec, upgrade
 from .assembly import assemble, describe, refuse_local, requirements
 from .engine import checkpoint, folder
 from .errors import CrlError, did_you_mean
@@ -37,6 +37,7 @@ def save(pipeline: Pipeline, path: Path | str) -> None:
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pipeline.state_dict().items()}
     try:
         path.mkdir(parents=True, exist_ok=True)
+        folder.write_files(path, pipeline)
         spec.write({"schema": spec.SCHEMA, "requires": requirements(data), "pipeline": data}, path / folder.SPEC)
         save_file(state, path / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -55,6 +56,7 @@ def load(path: Path | str) -> Pipeline:
     if "pipeline" not in data:
         raise spec.SpecError(f"{path}: the spec has no pipeline")
     pipeline = assemble(data["pipeline"])
+    folder.load_files(path, pipeline)
     state = _weights(path)
     try:
         pipeline.load_state_dict(state)
@@ -66,13 +68,11 @@ def load(path: Path | str) -> Pipeline:
 def _weights(path: Path) -> dict[str, Tensor]:
     if (path / WEIGHTS).exists():
         try:
-            return load_file(path / WEIGHTS)
+            return upgrade.weights(load_file(path / WEIGHTS))
         except (SafetensorError, OSError) as error:
             raise CrlError(f"{path / WEIGHTS} is broken: {error}") from None
     if (path / folder.CHECKPOINT).exists():
-        found = checkpoint.load(path / folder.CHECKPOINT)
-        if not isinstance(found, dict) or not isinstance(found.get("pipeline"), dict):
-            raise CrlError(f"{path / folder.CHECKPOINT} holds no pipeline")
+        found = upgrade.checkpoint(checkpoint.load(path / folder.CHECKPOINT), path / folder.CHECKPOINT)
         return dict(found["pipeline"])
     raise CrlError(f"{path} holds no weights: neither {WEIGHTS} nor {folder.CHECKPOINT}")
 

@@ -11,7 +11,7 @@ it as an attribute of its class, as in `takes = "scores"`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import attrs
@@ -188,6 +188,19 @@ class OrdersItself(Protocol):
 
     def batches(self, batch_size: int, generator: torch.Generator, /) -> Sequence[Sequence[int] | Tensor]:
         """The indices of every batch of one epoch: lists or tensors, or what `ordered` makes of one long tensor."""
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Items that come one after the other, and whose number nobody knows."""
+
+    def batches_from(
+        self, batch_size: int, place: Mapping[str, Any] | None, seed: int, rank: int, world: int
+    ) -> Iterator[tuple[View, Mapping[str, Any]]]:
+        """Batches of this process's share, without end, each with the place after it.
+
+        A place is plain data (as JSON has it) that a checkpoint keeps; None is the beginning.
+        """
 
 
 @runtime_checkable

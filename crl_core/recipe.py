@@ -33,7 +33,8 @@ from .spec import Part, SpecError, convert
 class Recipe:
     pipeline: Pipeline
     source: Source
-    training: Training
+    training: Training | list[Training]
+    """Several are stages, one after the other."""
 
 
 # -- settings: KEY=VALUE ---------------------------------------------------------------------------
@@ -100,13 +101,20 @@ def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any], also: It
     changed = dict(data)
     for name, value in settings.items():
         if name in trainings:
-            changed["training"] = {**changed.get("training", {}), name: value}
+            changed["training"] = _each(changed.get("training", {}), name, value)
         elif name in ("source", "training", "pipeline"):
             changed[name] = _merged(changed.get(name, {}), value, name)
         else:
             choices = list(dict.fromkeys([*also, *trainings, "source", "training", "pipeline"]))
             raise SpecError(f"no setting {name!r}; there are {', '.join(choices)}.{did_you_mean(name, choices)}")
     return changed
+
+
+def _each(training: Any, name: str, value: Any) -> Any:
+    """The training with another value of an option, in every stage if it has several."""
+    if isinstance(training, list):
+        return [_each(stage, name, value) for stage in training]
+    return {**training, name: _merged(training.get(name), value, f"training.{name}")}
 
 
 def _merged(old: Any, new: Any, place: str) -> Any:

@@ -92,12 +92,13 @@ def checkpoint(state: Any, path: Path) -> dict[str, Any]:
 
 
 def weights(old: Mapping[str, Any]) -> dict[str, Any]:
-    """A pipeline's state, where a memory stood at `memory`."""
+    """A pipeline's state, where a memory stood at `memory`; one from which keys are drawn stands in `of`."""
     return {_renamed(name): value for name, value in old.items()}
 
 
 def _renamed(name: str) -> str:
     start, memory, rest = name.partition(".memory.")
-    if not memory or not start.startswith("contrasts."):
-        return name
-    return f"{start}.keys.0.{rest}"
+    return f"{start}.{MEMORY}.{rest}" if memory and start.startswith("contrasts.") else name
+
+
+MEMORY = "keys.0"

@@ -15,7 +15,8 @@ from .. import export
 from ..assembly import assemble, describe
 from ..comparison import diff
 from ..engine import folder
-from ..engine.loading import batches_of, first_of
+from ..engine.training import stages_of
+from ..engine.loading import first_of
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Problem
@@ -51,7 +52,7 @@ def recipe_of(what: str, texts: list[str]) -> Recipe:
 
 def from_seed(recipe: Recipe) -> Pipeline:
     """The pipeline with the fresh weights that the run's seed gives."""
-    torch.manual_seed(recipe.training.seed)
+    torch.manual_seed(stages_of(recipe.training)[0].seed)
     return assemble(describe(recipe.pipeline))
 
 
@@ -63,17 +64,18 @@ def run_explain(options: argparse.Namespace) -> None:
     recipe = recipe_of(options.what, options.settings)
     for line in _slots(folder.spec_of(recipe.pipeline, recipe.source, recipe.training), ""):
         print(line)
+    stage = stages_of(recipe.training)[0]
     items = recipe.source.items(recipe.source.splits[0])
-    batch = first_of(items, batches_of(items, recipe.training, epoch=0))
+    batch = first_of(items, stage)
     if (Path(options.what) / folder.CHECKPOINT).exists() and not options.settings:
         pipeline = export.load(options.what)  # a run, as it has been trained
     else:
-        pipeline = from_seed(recipe).build(batch)
+        pipeline = from_seed(recipe).build(batch, recipe.source)
         pipeline.loss(batch)
         pipeline.on_step()  # now the memories hold what this step gave them
-    torch.manual_seed(recipe.training.seed)  # of the views
+    torch.manual_seed(stages_of(recipe.training)[0].seed)  # of the views
     print(f"\nThe first batch, {len(batch)} items:")
-    methods_table = pipeline.embed(pipeline.sampler(batch))
+    methods_table = pipeline.embed(pipeline.draw(batch))
     for contrast in pipeline.contrasts:
         pairs = contrast.pairs(methods_table)
         if pairs is not None and contrast.loss.takes == "scores":

@@ -6,8 +6,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,21 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from .. import distributed, spec
+from .. import distributed, spec, upgrade
 from ..diagnosis import health, information
 from ..errors import CrlError
 from ..items.order import share_of
 from ..pipeline import Losses, Pipeline, not_finite
-from ..protocols import Embeddings, Items, Progress, Source, View
+from ..protocols import Embeddings, Items, Progress, Source, Stream, View
 from ..registry import make
 from ..registry.hooks import announce
 from . import checkpoint, folder
 from .display import Display
-from .loading import batches_of, first_of, load, without_broken
+from .loading import first_of, in_order, loaded, steps_in_epoch
 from .optimisers import load_optimiser_state, make_optimisers, moved_by, optimiser_state, set_rates
 from .record import Record
 from .state import State
-from .training import Training
+from .training import Training, stages_of
 
 log = logging.getLogger("crl")
 
@@ -54,7 +54,7 @@ class Fitted:
 def fit(
     pipeline: Pipeline,
     source: Source | type[Source] | str,
-    training: Training | None = None,
+    training: Training | Sequence[Training] | None = None,
     *,
     out: Path | str | None = None,
     resume: bool = False,
@@ -65,6 +65,8 @@ def fit(
     """Trains a pipeline on the first split of a source.
 
     Args:
+        training: how; several are stages, one after the other: the weights, memories and the rest of the state go on,
+            the optimiser and the schedules begin anew.
         out: folder for the spec, metrics and checkpoints; nothing is written without one.
         resume: go on from the checkpoint in `out`; the result is bit for bit that of a run that
             was never interrupted (on the same kind of device, with as many processes and threads).
@@ -76,8 +78,11 @@ def fit(
     """
     if resume and out is None:
         raise CrlError("resume needs `out`, the folder of the run")
-    loop = _Loop(pipeline, make("source", source), training or Training(), accelerator, devices)
+    stages = stages_of(training or Training())
     path = None if out is None else Path(out)
+    if path is not None and resume:
+        folder.load_files(path, pipeline)
+    loop = _Loop(pipeline, make("source", source), stages, accelerator, devices)
     if path is not None:
         loop.open(path, resume)
     return loop.run(path, show)
@@ -87,44 +92,65 @@ class _Loop:
     """A run, from its preparation to its end."""
 
     def __init__(
-        self, pipeline: Pipeline, source: Source, training: Training, accelerator: str, devices: int | str
+        self, pipeline: Pipeline, source: Source, stages: list[Training], accelerator: str, devices: int | str
     ) -> None:
-        self.source, self.training = source, training
+        self.source, self.stages, first = source, stages, stages[0]
         try:
-            self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=training.precision)
+            self.fabric = Fabric(accelerator=accelerator, devices=devices, precision=first.precision)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise CrlError(f"can't train on accelerator={accelerator!r}, devices={devices!r}: {error}") from error
         self.fabric.launch()
-        if training.batch_size % self.fabric.world_size:
-            raise CrlError(f"a batch of {training.batch_size} can't be dealt to {self.fabric.world_size} processes")
-        torch.manual_seed(training.seed)
-        self.items: Items = source.items(source.splits[0])
-        first = batches_of(self.items, training, epoch=0)
+        for training in stages:
+            parts = self.fabric.world_size * training.accumulate
+            if training.batch_size % parts:
+                raise CrlError(
+                    f"a batch of {training.batch_size} can't be dealt to {self.fabric.world_size} processes with "
+                    f"{training.accumulate} micro-batches each"
+                )
+        torch.manual_seed(first.seed)
+        self.items: Items | Stream = source.items(source.splits[0])
         self.pipeline = pipeline.to(self.fabric.device).train()
+        self.pipeline.meet(source)
         self.pipeline.build(self._whole(first_of(self.items, first)))
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             # Statistics of one process alone would tell positives from negatives, and differ from one process's.
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.pipeline)  # type: ignore[no-untyped-call]
-        self.optimisers = make_optimisers(self.pipeline, training)
-        self.module, *self.steppers = self.fabric.setup(self.pipeline, *self.optimisers)
-        self.progress = Progress(0, len(first) * training.epochs, 0, training.epochs)
-        self.begun = 0  # steps done in the epoch that is under way
         self.collapsed = False
-        torch.manual_seed(training.seed + self.fabric.global_rank)
+        self._begin(0)
+        torch.manual_seed(first.seed + self.fabric.global_rank)
+
+    def _begin(self, stage: int) -> None:
+        """Makes ready for a stage."""
+        self.stage, self.training = stage, self.stages[stage]
+        self.pipeline.only(self.training.terms)
+        self.pipeline.freeze(self.training.freeze)
+        self.optimisers = make_optimisers(self.pipeline, self.training)
+        self.module, *self.steppers = self.fabric.setup(self.pipeline, *self.optimisers)
+        self.before = sum(self._length(earlier) for earlier in self.stages[:stage])
+        self.progress = Progress(0, self._length(self.training), 0, self.training.epochs)
+        self.begun = 0  # steps done in the epoch that is under way
+        self.place: Any = None  # in a stream
+
+    def _length(self, training: Training) -> int:
+        return steps_in_epoch(self.items, training) * training.epochs
 
     def _whole(self, batch: View) -> View:
-        return batch.to(self.fabric.device, non_blocking=True)
+        return self.pipeline.read(batch).to(self.fabric.device, non_blocking=True)
 
     # -- the loop ------------------------------------------------------------------------------
 
     def run(self, path: Path | None, show: bool) -> Fitted:
         main = self.fabric.is_global_zero
-        record = Record(path if main else None, self.progress.step)
-        display = Display(show and main, self.progress.steps, self.progress.step, self.training.epochs)
+        record = Record(path if main else None, self.before + self.progress.step)
         finished = True
-        with record, display, _interruption() as interrupted:
-            while self.progress.epoch < self.training.epochs and finished:
-                finished = self._epoch(record, display, path, interrupted)
+        with record, _interruption() as interrupted:
+            while finished:
+                with Display(show and main, self.progress.steps, self.progress.step, self.training.epochs) as display:
+                    while self.progress.epoch < self.training.epochs and finished:
+                        finished = self._epoch(record, display, path, interrupted)
+                if not finished or self.stage + 1 == len(self.stages):
+                    break
+                self._begin(self.stage + 1)
         self.pipeline.eval()
         return Fitted(self.pipeline, record.lines, finished)
 
@@ -133,13 +159,13 @@ class _Loop:
         training = self.training
         if self.begun == 0:
             self.pipeline.on_epoch(self.progress, self._embed)
-        batches = batches_of(self.items, training, self.progress.epoch)
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        resumed = self.begun > 0
-        mine = share_of(batches[self.begun :], rank, world)
+        resumed, steps = self.begun > 0, steps_in_epoch(self.items, training)
         clock = _Clock(training.batch_size)
         losses: Losses | None = None
-        for batch in load(self.items, mine, training):
+        batches = loaded(self.items, training, self.progress.epoch, self.begun, self.place, rank, world)
+        for batch, place in batches:
+            self.place = place
             if batch is not None:
                 losses = self._step(batch)
             elif world > 1:
@@ -147,7 +173,7 @@ class _Loop:
                     f"process {rank} of {world}: not one item of its share of step {self.progress.step + 1} could be "
                     f"used (the log names them), and the others would wait. Leave such items out or take larger batches"
                 )
-            self._advance()
+            self._advance(moved=batch is not None)
             speed = clock.speed()
             if losses is not None and batch is not None and self.progress.step % training.log_every == 0:
                 line = self._line(losses, speed)
@@ -155,13 +181,13 @@ class _Loop:
                 display.update(self.progress.step, self.progress.epoch, line["loss"], speed)
             announce("crl_step_end", state=State(self.pipeline, self.progress, _last(record), path))
             # An epoch's last step is interrupted after what belongs to its end.
-            if self.begun < len(batches) and self._asked_to_stop(interrupted):
+            if self.begun < steps and self._asked_to_stop(interrupted):
                 return self._stop(display, path)
         self.begun = 0
         self.progress = self.progress._replace(epoch=self.progress.epoch + 1)
         if losses is not None:
             self._watch(losses, record, display)
-        elif mine and not resumed:
+        elif steps and not resumed:
             raise CrlError("not one item of the last epoch could be used; the log names them")
         announce("crl_epoch_end", state=State(self.pipeline, self.progress, _last(record), path))
         ended = self.progress.epoch == training.epochs
@@ -186,28 +212,45 @@ class _Loop:
         return False
 
     def _step(self, batch: View) -> Losses:
-        training, progress = self.training, self.progress
-        set_rates(self.optimisers, progress)
+        """The optimiser's step for a batch of this process, in micro-batches."""
+        set_rates(self.optimisers, self.progress)
+        micro = _cut(self._whole(batch), self.training.accumulate)
+        found: list[tuple[float, Losses]] = []
+        for i, part in enumerate(micro):
+            share = len(part) / len(batch)
+            waits = self.fabric.world_size > 1 and i + 1 < len(micro)
+            with self.fabric.no_backward_sync(self.module, enabled=waits) if waits else nullcontext():
+                losses = self._losses(part)
+                self.fabric.backward(losses.total * share if share < 1 else losses.total)
+            found.append((share, losses))
+        if self.training.clip is not None:
+            for optimiser in self.optimisers:
+                self.fabric.strategy.precision.unscale_gradients(optimiser)
+            torch.nn.utils.clip_grad_norm_(moved_by(self.optimisers), self.training.clip, error_if_nonfinite=True)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        scale = None if scaler is None else scaler.get_scale()
+        for stepper in self.steppers:
+            stepper.step()
+            stepper.zero_grad()
+        if scaler is not None and scaler.get_scale() < scale:
+            # Gradients overflowed in float16, and no weight has moved.
+            self.pipeline.abandon()
+        return _mean(found)
+
+    def _losses(self, batch: View) -> Losses:
         try:
-            losses: Losses = self.module(self._whole(batch), training.chunk)
+            losses: Losses = self.module(batch, self.training.chunk)
         except ValueError as error:
             if len(batch) > 1:
                 raise
             raise CrlError(f"a batch with one usable item: {error} Is the batch too small?") from error
-        self.fabric.backward(losses.total)
-        if training.clip is not None:
-            for optimiser in self.optimisers:
-                self.fabric.strategy.precision.unscale_gradients(optimiser)
-            torch.nn.utils.clip_grad_norm_(moved_by(self.optimisers), training.clip, error_if_nonfinite=True)
-        for stepper in self.steppers:
-            stepper.step()
-            stepper.zero_grad()
         return losses
 
-    def _advance(self) -> None:
+    def _advance(self, moved: bool) -> None:
         self.begun += 1
         self.progress = self.progress._replace(step=self.progress.step + 1)
-        self.pipeline.on_step(self.progress)
+        if moved:
+            self.pipeline.on_step(self.progress)
 
     # -- what is told about it -------------------------------------------------------------------
 
@@ -218,8 +261,9 @@ class _Loop:
         if not total.isfinite():
             raise CrlError(not_finite(losses.terms, losses.embeddings))
         return {
-            "step": self.progress.step,
+            "step": self.before + self.progress.step,
             "epoch": self.progress.epoch,
+            **({"stage": self.stage} if len(self.stages) > 1 else {}),
             "loss": float(total),
             **{f"loss/{name}": float(value) for name, value in losses.terms.items()},
             **{f"ignored/{name}": float(count) for name, count in losses.ignored.items() if count},
@@ -229,9 +273,10 @@ class _Loop:
 
     def _watch(self, losses: Losses, record: Record, display: Display) -> None:
         """Looks for collapse on the last batch of an epoch."""
-        if not len(self.pipeline.contrasts):
+        running = [one for one in self.pipeline.contrasts if one.name in losses.terms]
+        if not running:
             return
-        contrast = self.pipeline.contrasts[0]
+        contrast = running[0]
         if distributed.world_size() > 1 and contrast.key is not None:
             return  # reading the pairs is collective; the loss itself is watched on every process
         pairs = contrast.pairs({name: _detached(table) for name, table in losses.embeddings.items()})
@@ -241,7 +286,7 @@ class _Loop:
         if not figures:
             return  # too few rows to say anything
         figures |= information(contrast, pairs)
-        record.write({"step": self.progress.step, "epoch": self.progress.epoch, **figures})
+        record.write({"step": self.before + self.progress.step, "epoch": self.progress.epoch, **figures})
         if bool(said) != self.collapsed:  # told when it changes, not after every epoch
             self.collapsed = bool(said)
             text = f"warning: {' '.join(said)}" if said else "the embeddings have spread out again"
@@ -253,16 +298,12 @@ class _Loop:
     def _embed(self, branch: str) -> Embeddings:
         """The training items, in order, through one branch in evaluation mode, without augmentation."""
         self.pipeline.eval()
-        size = self.training.batch_size
+        wanted = set(self.pipeline.views_of(branch))
         tables = []
-        for start in range(0, len(self.items), size):
-            indices = list(range(start, min(start + size, len(self.items))))
-            batch = without_broken(self.items.__getitems__(indices))
-            if not len(batch):
-                continue
-            clean = self.pipeline.sampler.clean(self._whole(batch))
-            views = dict.fromkeys(self.pipeline.sampler.views, clean)
-            tables.append(self.pipeline.embed(views, branch)[branch].rows())
+        for batch in in_order(self.items, self.training.batch_size):
+            views = self.pipeline.clean(self._whole(batch))
+            if wanted <= set(views):  # of several sources, those that this branch reads
+                tables.append(self.pipeline.embed(views, branch)[branch].rows())
         self.pipeline.train()
         return Embeddings.concat(tables)
 
@@ -270,28 +311,35 @@ class _Loop:
         """Makes the run's folder, or takes up the run that it holds."""
         if not resume:
             if self.fabric.is_global_zero:
-                folder.create(path, self.pipeline, self.source, self.training)
+                folder.create(path, self.pipeline, self.source, self.stages)
             return
         self._same_run(path)
-        state = checkpoint.load(path / folder.CHECKPOINT)
+        state = upgrade.checkpoint(checkpoint.load(path / folder.CHECKPOINT), path / folder.CHECKPOINT)
         try:
             if len(state["random"]) != self.fabric.world_size:
                 raise CrlError(
                     f"{path} was trained by {len(state['random'])} processes, and these are {self.fabric.world_size}: "
                     f"go on with as many"
                 )
+            self._begin(state.get("stage", 0))
             self.pipeline.load_state_dict(state["pipeline"])
             load_optimiser_state(self.optimisers, state["optimiser"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.progress = Progress(*state["progress"])
             self.begun = state["begun"]
+            self.place = state.get("places", [None] * self.fabric.world_size)[self.fabric.global_rank]
             checkpoint.set_random_state(state["random"][self.fabric.global_rank])
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise CrlError(f"{path / folder.CHECKPOINT} doesn't fit this run: {error}") from error
 
     def _same_run(self, path: Path) -> None:
-        ours = folder.spec_of(self.pipeline, self.source, self.training)
-        theirs = spec.read(path / folder.SPEC)
+        ours = folder.spec_of(self.pipeline, self.source, self.stages)
+        theirs = folder.open_spec(path)
+        if spec.read(path / folder.SPEC).get("schema") != spec.SCHEMA:
+            # Of an earlier version: with the options that there are now, and from here on in today's words.
+            theirs = {**theirs, **folder.spec_of(*folder.parts_of(theirs)), "schema": spec.SCHEMA}
+            if self.fabric.is_global_zero:
+                spec.write(theirs, path / folder.SPEC)
         for section in ("source", "training", "pipeline"):
             if ours[section] != theirs[section]:
                 place, one, other = spec.difference(theirs[section], ours[section], section)
@@ -308,8 +356,12 @@ class _Loop:
             }
             for rank in range(self.fabric.world_size)
         ]
+        places = distributed.objects(self.place)
         if self.fabric.is_global_zero:
             state = {
+                "version": spec.SCHEMA,
+                "stage": self.stage,
+                "places": places,
                 "pipeline": self.pipeline.state_dict(),
                 "optimiser": optimiser_state(self.optimisers),
                 "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of float16
@@ -335,6 +387,31 @@ class _Clock:
 def _last(record: Record) -> dict[str, float]:
     """The last figures: those of the last logged step, and those that an epoch's end adds on a line of their own."""
     return {name: value for line in record.lines[-2:] for name, value in line.items()}
+
+
+def _cut(batch: View, parts: int) -> list[View]:
+    """The batch in so many micro-batches; fewer where it has not as many items."""
+    if parts == 1:
+        return [batch]
+    size = -(-len(batch) // parts)
+    return [batch.take(slice(start, start + size)) for start in range(0, len(batch), size)]
+
+
+def _mean(parts: list[tuple[float, Losses]]) -> Losses:
+    """The losses of micro-batches as those of one batch; the embeddings are the last one's."""
+    if len(parts) == 1:
+        return parts[0][1]
+    total = torch.stack([share * losses.total.detach() for share, losses in parts]).sum()
+    names = dict.fromkeys(name for _, losses in parts for name in losses.terms)
+    terms = {
+        name: torch.stack([share * losses.terms[name] for share, losses in parts if name in losses.terms]).sum()
+        for name in names
+    }
+    ignored = {
+        name: torch.stack([losses.ignored[name] for _, losses in parts if name in losses.ignored]).sum()
+        for name in parts[-1][1].ignored
+    }
+    return Losses(total, terms, ignored, parts[-1][1].embeddings)
 
 
 def _detached(table: Embeddings) -> Embeddings:

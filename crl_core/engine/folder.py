@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .. import assembly, spec
+from .. import assembly, spec, upgrade
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Source
 from ..registry import PluginError
-from ..registry.plugins import absent, core_version
-from .training import Training
+from ..registry.plugins import absent
+from .training import Training, stages_of
 
 SPEC = "spec.toml"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
+FILES, LIST = "files", "files.json"
 
 
-def create(folder: Path, pipeline: Pipeline, source: Source, training: Training) -> None:
+def create(folder: Path, pipeline: Pipeline, source: Source, training: Training | Sequence[Training]) -> None:
     """Makes the folder and writes the spec.
 
     Raises:
@@ -33,16 +36,18 @@ def create(folder: Path, pipeline: Pipeline, source: Source, training: Training)
     data = spec_of(pipeline, source, training)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        write_files(folder, pipeline)
         spec.write(data, folder / SPEC)
     except OSError as error:
         raise CrlError(f"can't make the folder {folder} of the run: {error}") from None
 
 
-def spec_of(pipeline: Pipeline, source: Source, training: Training) -> dict[str, Any]:
-    """The spec of a run, as data."""
+def spec_of(pipeline: Pipeline, source: Source, training: Training | Sequence[Training]) -> dict[str, Any]:
+    """The spec of a run, as data; of several stages, `training` is a list."""
+    stages = [assembly.options_of(stage, "training", {}) for stage in stages_of(training)]
     data = {
         "source": spec.plain(assembly.part_of("source", source, "source")),
-        "training": spec.plain(training),
+        "training": spec.plain(stages[0] if len(stages) == 1 else stages),
         "pipeline": spec.plain(assembly.describe(pipeline)),
     }
     requires = assembly.requirements(data)
@@ -57,10 +62,7 @@ def open_spec(path: Path) -> dict[str, Any]:
         CrlError: there is none, it has another schema, or a distribution that it requires is missing.
     """
     data = spec.read(path / SPEC if path.is_dir() else path)
-    if data.get("schema") != spec.SCHEMA:
-        raise spec.SpecError(
-            f"{path}: schema {data.get('schema')!r}; this crl-core {core_version()} reads {spec.SCHEMA}"
-        )
+    data = upgrade.spec(data, path)
     unknown = set(data) - {"schema", "requires", "made_with", "source", "training", "pipeline"}
     if unknown:
         raise spec.SpecError(f"{path}: there is no {sorted(unknown)[0]!r} in a run's spec")
@@ -75,13 +77,65 @@ def open_spec(path: Path) -> dict[str, Any]:
     return data
 
 
-def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training]:
+def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training | list[Training]]:
     """The pipeline with fresh weights, the source and the training that a run's spec describes."""
-    training: Training = spec.convert(data.get("training", {}), Training, "training")
+    trainings = data.get("training", {})
+    training = (
+        [assembly.holder_from(Training, stage, f"training.{i}") for i, stage in enumerate(trainings)]
+        if isinstance(trainings, list)
+        else assembly.holder_from(Training, trainings, "training")
+    )
     if "pipeline" not in data or "source" not in data:
         raise spec.SpecError("a run's spec has a pipeline and a source")
     source: Source = assembly.part_from("source", spec.convert(data["source"], spec.Part, "source"), "source")
     return assembly.assemble(data["pipeline"]), source, training
+
+
+def write_files(folder: Path, pipeline: Pipeline) -> None:
+    """Writes what parts keep as files, each under its digest, and a list of them."""
+    named: dict[str, dict[str, str]] = {}
+    for place, part in pipeline.parts_with("files"):
+        for name, content in part.files().items():
+            digest = hashlib.sha256(content).hexdigest()
+            (folder / FILES).mkdir(parents=True, exist_ok=True)
+            (folder / FILES / digest).write_bytes(content)
+            named.setdefault(place, {})[name] = digest
+    if named:
+        (folder / FILES / LIST).write_text(json.dumps(named, indent=1) + "\n", encoding="utf-8")
+
+
+def load_files(folder: Path, pipeline: Pipeline) -> None:
+    """Hands every part the files that it has kept.
+
+    Raises:
+        CrlError: one is missing or has been changed, or no such part is there.
+    """
+    path = folder / FILES / LIST
+    if not path.exists():
+        return
+    parts = dict(pipeline.parts_with("load_files"))
+    try:
+        named: dict[str, dict[str, str]] = spec.convert(
+            json.loads(path.read_text(encoding="utf-8")), dict[str, dict[str, str]], str(path)
+        )
+    except (OSError, ValueError) as error:
+        raise CrlError(f"{path} can't be read: {error}") from None
+    for place, names in named.items():
+        if place not in parts:
+            raise CrlError(f"{path}: there is no part {place!r} that keeps files")
+        parts[place].load_files({name: _content(folder, digest) for name, digest in names.items()})
+
+
+def _content(folder: Path, digest: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise CrlError(f"{digest!r} is no digest of a file")
+    path = folder / FILES / digest
+    if not path.is_file():
+        raise CrlError(f"the file {path} is missing, which a part has kept there")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise CrlError(f"the file {path} has been changed: its content is not what its name says")
+    return content
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, cast
@@ -11,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import CrlError
-from ..items.order import ordered
-from ..protocols import Items, OrdersItself, View
+from ..items.order import ordered, share_of
+from ..protocols import Items, OrdersItself, Stream, View
 from ..rows import finite_rows
 from .training import Training
 
@@ -35,13 +36,60 @@ def batches_of(items: Items, training: Training, epoch: int) -> Batches:
     return ordered(order, min(training.batch_size, len(order)))
 
 
-def first_of(items: Items, batches: Batches) -> View:
+def steps_in_epoch(items: Items | Stream, training: Training) -> int:
+    """How many steps an epoch has: as many as the items fill, or of a stream as the training says.
+
+    Raises:
+        CrlError: the items are a stream, and the training doesn't say.
+    """
+    if not isinstance(items, Stream):
+        return len(batches_of(items, training, 0)) if training.steps is None else training.steps
+    if training.steps is None:
+        raise CrlError("these items are a stream, whose epochs have no end: set `steps`, those of an epoch")
+    return training.steps
+
+
+def loaded(
+    items: Items | Stream, training: Training, epoch: int, begun: int, place: Any, rank: int, world: int
+) -> Iterator[tuple[View | None, Any]]:
+    """The batches of this process that are left of an epoch, each with the place in the stream after it.
+
+    None stands for a batch of which nothing can be used; ordinary items have the place None.
+    """
+    if not isinstance(items, Stream):
+        batches = share_of(batches_of(items, training, epoch)[begun : training.steps], rank, world)
+        yield from ((batch, None) for batch in load(items, batches, training))
+        return
+    left = steps_in_epoch(items, training) - begun
+    found = items.batches_from(training.batch_size // world, place, training.seed, rank, world)
+    for batch, after in itertools.islice(found, left):
+        kept = without_broken(batch)
+        yield (kept if len(kept) else None), after
+
+
+def in_order(items: Items | Stream, size: int) -> Iterator[View]:
+    """All items that can be used, in batches.
+
+    Raises:
+        CrlError: they are a stream, which has no end.
+    """
+    if isinstance(items, Stream):
+        raise CrlError("a stream has no table of all its items: clusters and prototypes need items with a length")
+    for start in range(0, len(items), size):
+        found = without_broken(items.__getitems__(list(range(start, min(start + size, len(items))))))
+        if len(found):
+            yield found
+
+
+def first_of(items: Items | Stream, training: Training) -> View:
     """The first batch with items that can be used.
 
     Raises:
         CrlError: there is none.
     """
-    for indices in batches:
+    if isinstance(items, Stream):
+        return next(iter(items.batches_from(training.batch_size, None, training.seed, 0, 1)))[0]
+    for indices in batches_of(items, training, epoch=0):
         found = without_broken(items.__getitems__(_listed(indices)))
         if len(found):
             return found

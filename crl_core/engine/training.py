@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import attrs
 from attrs.converters import optional as maybe
 from attrs.validators import ge, gt, in_, instance_of, optional
 
+from ..errors import CrlError
 from ..parts.optimisers.adamw import AdamW
 from ..parts.schedules.cosine_decay import CosineDecay
 from ..protocols import Optimiser, Schedule
@@ -58,8 +60,9 @@ class Training:
     Args:
         epochs: how often every item is seen.
         steps: of an epoch, where the items are a stream; of others, it is their number that tells.
-        batch_size: items in a step, of all processes together.
-        accumulate: batches of which the gradients are summed up before the weights are moved.
+        batch_size: items in a step, of all processes and micro-batches together.
+        accumulate: micro-batches into which a step's batch is cut; the gradient is that of their mean. A query sees
+            the keys of its own micro-batch, and what memories held before the step; they take all keys after it.
         optimiser: AdamW by default; biases and normalisation are never decayed.
         schedule: what the optimiser's learning rate is multiplied with.
         groups: weights that are trained in a way of their own.
@@ -91,3 +94,15 @@ class Training:
     save_every: int = attrs.field(default=10, validator=[_whole, gt(0)])
     terms: list[str] | None = attrs.field(default=None)
     freeze: list[str] = attrs.field(factory=list, converter=list)
+
+
+def stages_of(training: Training | Sequence[Training]) -> list[Training]:
+    """The stages of a training.
+
+    Raises:
+        CrlError: there is none, or they have not one precision.
+    """
+    stages = [training] if isinstance(training, Training) else list(training)
+    if not stages or len({stage.precision for stage in stages}) > 1:
+        raise CrlError("a training has a stage, and all its stages have one precision")
+    return stages
