@@ -28,7 +28,6 @@ from cifar10_npz import read
 from crl_vision.encoders.resnet import ResNet
 from crl_vision.samplers.augmented import Augmented
 from crl_vision.samplers.settings import SETTINGS
-from crl_vision.sources.in_memory import Images
 from torch.utils.data import DataLoader
 from vision import DATA
 
@@ -53,9 +52,9 @@ class OnDevice:
         for split, most in (("train", 50_000), ("test", 10_000)):
             images, labels = read(DATA, split, min(count, most))
             data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
-            self.loaded[split] = Images(data, {"label": torch.from_numpy(labels)})
+            self.loaded[split] = crl.InMemory(data, {"label": torch.from_numpy(labels)})
 
-    def items(self, split: str) -> Images:
+    def items(self, split: str) -> crl.InMemory:
         return self.loaded[split]
 
 
@@ -69,10 +68,8 @@ def made(name: str, source: OnDevice, epochs: int, seed: int) -> Recipe:
     training = crl.Training(
         epochs=epochs,
         batch_size=BATCH,
-        optimiser="sgd",
-        learning_rate=0.06 * BATCH / 256,
-        weight_decay=5e-4,
-        warmup=min(10.0, epochs / 10),
+        optimiser=crl.SGD(0.06 * BATCH / 256, momentum=0.9, weight_decay=5e-4),
+        schedule=crl.CosineDecay(warmup=min(10.0, epochs / 10)),
         precision="bf16-mixed" if cuda else "32-true",
         seed=seed,
         log_every=100,

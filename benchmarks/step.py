@@ -99,7 +99,7 @@ def measure(name: str, encoder: nn.Module, batch: crl.View, rounds: int) -> dict
         "hand": by_hand(sampler, copy.deepcopy(branch.encoder), copy.deepcopy(branch.head)),
         "pipeline": by_pipeline(copy.deepcopy(pipeline)),
     }
-    source, training = Repeated(batch), crl.Training(epochs=1, batch_size=len(batch), warmup=0.0)
+    source, training = Repeated(batch), crl.Training(epochs=1, batch_size=len(batch), schedule=crl.CosineDecay())
     for step in steps.values():
         step(batch)
     took: dict[str, list[float]] = {who: [] for who in steps}
@@ -162,7 +162,7 @@ def against_lightly(stem: Literal["small", "imagenet"], batch: crl.View, rounds:
 
 
 def as_dict(training: crl.Training) -> dict[str, object]:
-    return {name: getattr(training, name) for name in ("epochs", "batch_size", "warmup")}
+    return {name: getattr(training, name) for name in ("epochs", "batch_size", "schedule")}
 
 
 def main() -> None:

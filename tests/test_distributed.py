@@ -320,7 +320,10 @@ def train(out: Path) -> None:
     save_file({k: v.clone() for k, v in pipeline.state_dict().items()}, out / f"cut{rank}.safetensors")
 
 
-TRAINING = Training(epochs=2, batch_size=16, learning_rate=1e-2, warmup=1.0, log_every=2, optimiser="sgd")
+TRAINING = Training(
+    epochs=2, batch_size=16, log_every=2,
+    optimiser=crl.SGD(1e-2, momentum=0.9, weight_decay=1e-4), schedule=crl.CosineDecay(warmup=1.0),
+)  # fmt: skip
 
 
 def still(name: str, seed: int = 7) -> Pipeline:

@@ -153,7 +153,7 @@ def test_spread_is_one_on_the_sphere_and_zero_in_a_point() -> None:
 
 
 def trained(pipeline: Pipeline) -> Pipeline:
-    training = Training(epochs=10, batch_size=16, learning_rate=1e-2, warmup=1.0)
+    training = Training(epochs=10, batch_size=16, optimiser=crl.AdamW(1e-2), schedule=crl.CosineDecay(warmup=1.0))
     return crl.fit(pipeline, Points(), training, accelerator="cpu", devices=1, show=False).pipeline
 
 

@@ -22,6 +22,7 @@ from crl_core import (
     Prediction,
     Progress,
     Queue,
+    Scheduled,
     Shared,
     StopGradient,
 )
@@ -78,7 +79,7 @@ def test_momentum_follows_its_law_exactly_and_has_no_gradient() -> None:
 
 
 def test_momentum_rises_along_half_a_cosine() -> None:
-    update = Momentum(0.996, final=1.0)
+    update = Momentum(Scheduled(0.996, 1.0))
     for step in (0, 30, 50, 100):
         # Grill et al. 2020, section 3.3: 1 - (1 - τ) (cos(πk/K) + 1) / 2.
         expected = 1 - (1 - 0.996) * (math.cos(math.pi * step / 100) + 1) / 2

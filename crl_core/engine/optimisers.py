@@ -171,8 +171,8 @@ def _check_group(
     for option in ("weight_decay", "momentum") if sparse else ():
         if held.get(option):
             raise CrlError(
-                f"{sparse[0]} has sparse gradients: with {option} all its rows would move at every step. Leave {option} "
-                f"out for it, in a group of its own"
+                f"{sparse[0]} has sparse gradients: with {option} all its rows would move at every step. Give it a "
+                f"group without {option}"
             )
 
 

@@ -115,7 +115,7 @@ def test_a_student_finds_what_the_teacher_sees(teacher: Perceptron) -> None:
     pipeline = crd(teacher)
     frozen = [p.clone() for p in teacher.parameters()]
     untrained = found_again(pipeline.build(all_of(source, "train")), source)
-    training = crl.Training(epochs=30, batch_size=64, learning_rate=3e-3, warmup=1)
+    training = crl.Training(epochs=30, batch_size=64, optimiser=crl.AdamW(3e-3), schedule=crl.CosineDecay(warmup=1))
     crl.fit(pipeline, source, training, accelerator="cpu", show=False)
     trained = found_again(pipeline, source)
     assert untrained < 0.06, "chance is .02"

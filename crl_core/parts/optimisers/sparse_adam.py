@@ -30,6 +30,4 @@ class SparseAdam:
     epsilon: float = attrs.field(default=1e-8, validator=gt(0))
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.SparseAdam(
-            groups, lr=self.learning_rate, betas=(self.beta1, self.beta2), eps=self.epsilon
-        )
+        return torch.optim.SparseAdam(groups, lr=self.learning_rate, betas=(self.beta1, self.beta2), eps=self.epsilon)

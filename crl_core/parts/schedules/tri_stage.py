@@ -28,7 +28,9 @@ class TriStage:
 
     def __attrs_post_init__(self) -> None:
         if self.rise + self.hold > 1:
-            raise ValueError(f"rise and hold are shares of one run: {self.rise} and {self.hold} are more than all of it")
+            raise ValueError(
+                f"rise and hold are shares of one run: {self.rise} and {self.hold} are more than all of it"
+            )
 
     def __call__(self, progress: Progress) -> float:
         done = progress.fraction

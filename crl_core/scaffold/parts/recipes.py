@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from crl_core import MLP, Cosine, InfoNCE, Pipeline, Recipe, Source, Training, same
+from crl_core import MLP, AdamW, Cosine, CosineDecay, InfoNCE, Pipeline, Recipe, Source, Training, same
 
 from .encoders import Convolutions
 from .samplers import Jittered
@@ -26,4 +26,5 @@ def series_simclr(source: Source | None = None, temperature: float = 0.2) -> Rec
         loss=InfoNCE(),
         positive=same("instance") & ~same("row"),
     )
-    return Recipe(pipeline, source or Waves(), Training(epochs=20, batch_size=64, learning_rate=3e-3, warmup=1.0))
+    training = Training(epochs=20, batch_size=64, optimiser=AdamW(3e-3), schedule=CosineDecay(warmup=1.0))
+    return Recipe(pipeline, source or Waves(), training)

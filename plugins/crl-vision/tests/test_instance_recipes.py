@@ -389,7 +389,7 @@ def test_without_its_stop_gradient_simsiam_collapses() -> None:
     found = []
     for update in (crl.StopGradient(), crl.Shared()):
         torch.manual_seed(0)
-        made = recipe("simsiam", "epochs=4", "warmup=0")
+        made = recipe("simsiam", "epochs=4", "schedule.warmup=0")
         branches = dict(made.pipeline.branches.items())
         branches["target"] = Branch(tap="projection", update=update)
         pipeline = Pipeline(made.pipeline.sampler, branches=branches, contrasts=list(made.pipeline.contrasts))

@@ -12,7 +12,6 @@ from crl_vision.encoders.resnet import ResNet
 from crl_vision.samplers.augmented import Augmented
 from crl_vision.samplers.settings import SETTINGS
 from crl_vision.sources.digits import Digits
-from crl_vision.sources.in_memory import Images
 from torch import nn
 
 import crl_core as crl
@@ -50,11 +49,11 @@ class Pictures:
     def __init__(self, channels: int = 3, size: int = 32, count: int = 8) -> None:
         self.channels, self.size, self.count = channels, size, count
 
-    def items(self, split: str) -> Images:
+    def items(self, split: str) -> crl.InMemory:
         generator = torch.Generator().manual_seed(0)
         data = torch.randint(0, 256, (1, self.channels, self.size, self.size), dtype=torch.uint8, generator=generator)
         data = data.expand(self.count, -1, -1, -1)  # a million of them in the memory of one
-        return Images(data, {"label": torch.zeros(1, dtype=torch.int64).expand(self.count)})
+        return crl.InMemory(data, {"label": torch.zeros(1, dtype=torch.int64).expand(self.count)})
 
 
 def recipe(name: str, *settings: str) -> Recipe:
@@ -115,7 +114,7 @@ def test_every_recipe_fills_all_columns_of_the_papers_tables() -> None:
             "byol",
             dict(
                 query="a, b by", positive='a, b: same("instance") & ~same("view")', negative="none",
-                encoder="ConvNet(channels=1); target: Momentum(momentum=0.99, final=1.0) of projection",
+                encoder="ConvNet(channels=1); target: Momentum(momentum=Scheduled(start=0.99, final=1.0)) of projection",
                 heads="MLP(size=256, hidden=1024); Prediction(hidden=1024)", loss="Regression",
             ),
         ),
@@ -291,7 +290,7 @@ def test_what_gives_no_images_is_refused() -> None:
         splits = ("train",)
 
         def items(self, split: str) -> Any:
-            return Images(torch.zeros(4, 7), {})
+            return crl.InMemory(torch.zeros(4, 7), {})
 
     for name in NAMES:
         with pytest.raises(CrlError, match=r"Words gives no images \[N, C, H, W\]"):
@@ -324,7 +323,7 @@ def test_recipes_come_back_from_their_spec(name: str) -> None:
 
 def test_settings_reach_any_place() -> None:
     assert recipe("simclr", "pipeline.contrasts.0.score.temperature=0.1").pipeline.contrasts[0].score.temperature == 0.1  # type: ignore[attr-defined]
-    assert recipe("simclr", "epochs=7", "learning_rate=0.5").training.epochs == 7
+    assert recipe("simclr", "epochs=7", "optimiser.learning_rate=0.5").training.epochs == 7
     sampler = recipe("simclr", "pipeline.sampler.settings=byol", "size=24").pipeline.sampler
     assert isinstance(sampler, Augmented)
     assert (sampler.settings, sampler.size) == ("byol", 24)
@@ -334,10 +333,10 @@ def test_settings_reach_any_place() -> None:
     own = recipe("simclr", "pipeline.sampler.settings=[{flip=0.5, area=[0.3, 1]}]").pipeline.sampler
     assert isinstance(own, Augmented)
     assert (own.augmentations[1].flip, own.augmentations[1].area) == (0.5, (0.3, 1.0))
-    other = recipe("moco-v2", "queue=100", "momentum=0.0", "training.momentum=0.8")
+    other = recipe("moco-v2", "queue=100", "momentum=0.0", "training.optimiser.beta1=0.8")
     assert describe_method(other.pipeline)["negative"].endswith("from Queue(size=100)")
     assert other.pipeline.branches["key"].update.momentum == 0.0  # type: ignore[attr-defined]
-    assert other.training.momentum == 0.8
+    assert other.training.optimiser == crl.AdamW(3e-3, weight_decay=1e-4, beta1=0.8)
     assert recipe("byol", "momentum=0.0").pipeline.branches["target"].update.momentum == 0.0  # type: ignore[attr-defined]
 
 
@@ -405,7 +404,8 @@ def test_some_epochs_on_digits_teach_what_moving_does_not_change(name: str) -> N
 
 def test_a_few_steps_lower_the_loss_and_change_what_is_encoded() -> None:
     for name in NAMES:
-        found = recipe(name, "epochs=1", "batch_size=64", "warmup=0", "log_every=1", "pipeline.sampler.size=8")
+        at_once = "warmup=0" if name in ("pcl", "local-aggregation") else "schedule.warmup=0"
+        found = recipe(name, "epochs=1", "batch_size=64", at_once, "log_every=1", "pipeline.sampler.size=8")
         pipeline = found.pipeline.build(digits())
         before = pipeline.encode(digits())
         fitted = crl.fit(pipeline, found.source, found.training, accelerator="cpu", devices=1, show=False)

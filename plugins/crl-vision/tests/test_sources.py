@@ -23,7 +23,6 @@ from crl_vision.sources.arrays import Arrays
 from crl_vision.sources.digits import Digits
 from crl_vision.sources.downloaded import CIFAR10, CIFAR100, STL10
 from crl_vision.sources.folder import Files, Folder, read
-from crl_vision.sources.in_memory import Images
 from PIL import Image, features
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -42,7 +41,7 @@ def fit(source: Source, channels: int = 3, workers: int = 0) -> crl.Fitted:
     pipeline = crl.Pipeline(
         Augmented("simclr-small", size=8), encoder=ConvNet(4, 2, channels), score=crl.Cosine(), loss=crl.InfoNCE()
     )
-    training = crl.Training(epochs=1, batch_size=4, warmup=0.0, log_every=1, workers=workers)
+    training = crl.Training(epochs=1, batch_size=4, schedule=crl.CosineDecay(), log_every=1, workers=workers)
     return crl.fit(pipeline, source, training, accelerator="cpu", devices=1, show=False)
 
 
@@ -88,16 +87,6 @@ def test_moved_digits_are_the_clean_ones_five_times_each_the_same_every_time() -
 def test_an_unknown_split_is_told_with_the_nearest(source: Source) -> None:
     with pytest.raises(CrlError, match=r"no split 'trian'; there are train, .*Did you mean 'train'"):
         source.items("trian")
-
-
-def test_images_know_their_place_and_are_at_least_one() -> None:
-    images = Images(torch.rand(5, 1, 2, 2), {"label": torch.arange(5) * 2})
-    view = images.__getitems__([3, 0, 3])
-    assert torch.equal(view.data, images.data[[3, 0, 3]])
-    assert view.meta["instance"].tolist() == [3, 0, 3]
-    assert view.meta["label"].tolist() == [6, 0, 6]
-    with pytest.raises(CrlError, match="there are no images"):
-        Images(torch.rand(0, 1, 2, 2), {})
 
 
 # -- folders of images ---------------------------------------------------------------------------------------
@@ -586,8 +575,8 @@ IMAGES = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
         (IMAGES[0], None, r"train_images is \[N, H, W\] or \[N, H, W, 1 or 3\], not \[8, 8\]"),
         (noise(4, 3, 8, 8), None, r"not \[4, 3, 8, 8\]"),
         (noise(4, 8, 8, 4), None, r"not \[4, 8, 8, 4\]"),
-        (IMAGES[:0], None, "there are no images"),
-        (IMAGES[:0].astype(np.float32), None, "there are no images"),
+        (IMAGES[:0], None, "there are no items"),
+        (IMAGES[:0].astype(np.float32), None, "there are no items"),
         (IMAGES, np.arange(3), r"train_labels is one whole number for each of the 4 images, not \[3\] of torch\.int64"),
         (IMAGES, np.arange(8).reshape(4, 2), r"not \[4, 2\]"),
         (IMAGES, np.arange(4) / 2, r"not \[4\] of torch\.float64"),

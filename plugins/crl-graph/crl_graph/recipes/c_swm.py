@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from crl_core import L2, Branch, Contrast, CrlError, Pair, Pipeline, Recipe, Source, Training, same
+from crl_core import L2, AdamW, Branch, Contrast, CosineDecay, CrlError, Pair, PerQuery, Pipeline, Recipe, Source, Training, same
 
 from ..encoders.objects import Objects
 from ..heads.transition import NextAndOther, Transition
@@ -53,11 +53,13 @@ def c_swm(
                 loss=Pair(margin=1.0, form="squared"),
                 positive=same("truth"),
                 negative=~same("truth"),
-                per_query=True,
+                keys=PerQuery(),
                 weight=2.0,  # it is a mean over both pairs of a step, and the source's a sum
                 name="energy",
             )
         ],
     )
-    training = Training(epochs=epochs, batch_size=batch_size, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
+    training = Training(
+        epochs=epochs, batch_size=batch_size, optimiser=AdamW(1e-3, weight_decay=0.0), schedule=CosineDecay()
+    )
     return Recipe(pipeline, source or Blocks(), training)

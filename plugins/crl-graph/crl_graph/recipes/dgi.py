@@ -1,6 +1,19 @@
 from __future__ import annotations
 
-from crl_core import Bilinear, Branch, Contrast, Encoder, JensenShannon, Pipeline, Recipe, Source, Training, same
+from crl_core import (
+    AdamW,
+    Bilinear,
+    Branch,
+    Contrast,
+    CosineDecay,
+    Encoder,
+    JensenShannon,
+    Pipeline,
+    Recipe,
+    Source,
+    Training,
+    same,
+)
 
 from ..encoders.gcn import GCN
 from ..heads.readout import Readout
@@ -41,5 +54,5 @@ def dgi(source: Source | None = None, encoder: Encoder | None = None, size: int 
             )
         ],
     )
-    training = Training(epochs=epochs, learning_rate=2e-3, weight_decay=0.0, warmup=0.0, save_every=100)
+    training = Training(epochs=epochs, optimiser=AdamW(2e-3, weight_decay=0.0), schedule=CosineDecay(), save_every=100)
     return Recipe(pipeline, source or Communities(), training)

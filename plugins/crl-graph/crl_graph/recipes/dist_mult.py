@@ -25,9 +25,9 @@ def dist_mult(source: Source | None = None, size: int = 64, loss: Loss | None = 
     source = source or FamilyTree()
     graph = knowledge_graph(source)
     pipeline = of_triples(
-        Corruption(source, negatives),
-        Table(len(graph.entities), size, spread=0.5),
-        Table(len(graph.relations), size, spread=0.5),
+        Corruption(negatives),
+        Table("entities", size, bound=0.5, sparse=True),
+        Table("relations", size, bound=0.5, sparse=True),
         Diagonal(),
         Dot(),
         loss or InfoNCE(),

@@ -3,13 +3,13 @@ from __future__ import annotations
 from typing import Literal
 
 from crl_core import (
+    AdamW,
     Branch,
     Contrast,
     Cosine,
+    CosineDecay,
     CrlError,
-    InBatch,
     InfoNCE,
-    Memory,
     Momentum,
     Pipeline,
     Queue,
@@ -65,11 +65,11 @@ def gcc(
         queue = 16_384 if count >= 16_384 else max(1, count // 2)
     if momentum is None:
         momentum = 0.999 if count >= 16_384 else 0.99
-    memory: Memory = InBatch()
+    keys: list[Queue] = []
     update: Update = Shared()
     negative, batch_size = ~same("node"), 128
     if form == "moco":
-        memory, update = Queue(queue), Momentum(momentum)
+        keys, update = [Queue(queue)], Momentum(momentum)
         negative, batch_size = negative & ~same("batch"), 32
     pipeline = Pipeline(
         sampler=Subgraphs(),
@@ -85,16 +85,15 @@ def gcc(
                 loss=InfoNCE(),
                 positive=same("node") & same("batch"),
                 negative=negative,
-                memory=memory,
+                keys=keys,
             )
         ],
     )
     training = Training(
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=5e-3,
-        weight_decay=1e-5,
-        warmup=epochs / 10,
+        optimiser=AdamW(5e-3, weight_decay=1e-5),
+        schedule=CosineDecay(warmup=epochs / 10),
         clip=1.0,
     )
     return Recipe(pipeline, Seeds(nodes), training)

@@ -1,6 +1,20 @@
 from __future__ import annotations
 
-from crl_core import MLP, Branch, Contrast, Cosine, Encoder, InfoNCE, Pipeline, Recipe, Source, Training, same
+from crl_core import (
+    MLP,
+    AdamW,
+    Branch,
+    Contrast,
+    Cosine,
+    CosineDecay,
+    Encoder,
+    InfoNCE,
+    Pipeline,
+    Recipe,
+    Source,
+    Training,
+    same,
+)
 
 from ..encoders.gcn import GCN
 from ..samplers.dropped import Dropped
@@ -48,5 +62,5 @@ def grace(
             )
         ],
     )
-    training = Training(epochs=epochs, learning_rate=1e-3, weight_decay=1e-5, warmup=0.0, save_every=100)
+    training = Training(epochs=epochs, optimiser=AdamW(1e-3, weight_decay=1e-5), schedule=CosineDecay(), save_every=100)
     return Recipe(pipeline, source or Communities(), training)

@@ -1,6 +1,19 @@
 from __future__ import annotations
 
-from crl_core import MLP, Branch, Contrast, Cosine, Decoupled, Encoder, Pipeline, Recipe, Source, Training
+from crl_core import (
+    MLP,
+    AdamW,
+    Branch,
+    Contrast,
+    Cosine,
+    CosineDecay,
+    Decoupled,
+    Encoder,
+    Pipeline,
+    Recipe,
+    Source,
+    Training,
+)
 
 from ..encoders.gin import GIN
 from ..samplers.dropped import Dropped
@@ -34,5 +47,5 @@ def graph_cl(
         },
         contrasts=[Contrast("query", "key", score=Cosine(0.2), loss=Decoupled())],
     )
-    training = Training(epochs=20, batch_size=128, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
+    training = Training(epochs=20, batch_size=128, optimiser=AdamW(1e-3, weight_decay=0.0), schedule=CosineDecay())
     return Recipe(pipeline, source or Families(), training)

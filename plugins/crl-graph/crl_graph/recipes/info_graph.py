@@ -1,6 +1,19 @@
 from __future__ import annotations
 
-from crl_core import Branch, Contrast, Dot, Encoder, JensenShannon, Pipeline, Recipe, Source, Training, same
+from crl_core import (
+    AdamW,
+    Branch,
+    Contrast,
+    CosineDecay,
+    Dot,
+    Encoder,
+    JensenShannon,
+    Pipeline,
+    Recipe,
+    Source,
+    Training,
+    same,
+)
 
 from ..encoders.gin import GIN
 from ..heads.feed_forward import FeedForward
@@ -33,5 +46,5 @@ def info_graph(source: Source | None = None, encoder: Encoder | None = None, siz
         },
         contrasts=[Contrast("nodes", "summary", score=Dot(), loss=JensenShannon(), positive=same("graph"))],
     )
-    training = Training(epochs=20, batch_size=128, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
+    training = Training(epochs=20, batch_size=128, optimiser=AdamW(1e-3, weight_decay=0.0), schedule=CosineDecay())
     return Recipe(pipeline, source or Families(), training)

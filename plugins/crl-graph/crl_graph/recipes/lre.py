@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from crl_core import L2, InfoNCE, Recipe, Source, Training
+from crl_core import L2, AdamW, CosineDecay, InfoNCE, Recipe, Source, Training
 
 from ..encoders.matrices import Matrices
 from ..encoders.table import Table
@@ -28,13 +28,13 @@ def lre(source: Source | None = None, size: int = 8) -> Recipe:
     source = source or FamilyTree()
     graph = knowledge_graph(source)
     pipeline = of_triples(
-        AllTails(source),
-        Table(len(graph.entities), size, spread=1.0),
-        Matrices(len(graph.relations), size),
+        AllTails(),
+        Table("entities", size, bound=1.0),
+        Matrices("relations", size),
         MatrixProduct(),
         L2(squared=True),
         InfoNCE(),
     )
     # The decay is what makes it generalise: without it 2 of 12 are completed, with every training triple learned.
-    training = Training(epochs=1_000, batch_size=100, learning_rate=0.1, weight_decay=2.0, warmup=0.0)
+    training = Training(epochs=1_000, batch_size=100, optimiser=AdamW(0.1, weight_decay=2.0), schedule=CosineDecay())
     return Recipe(pipeline, source, training)

@@ -1,6 +1,18 @@
 from __future__ import annotations
 
-from crl_core import Bilinear, Branch, Contrast, JensenShannon, Pipeline, Recipe, Source, Training, same
+from crl_core import (
+    AdamW,
+    Bilinear,
+    Branch,
+    Contrast,
+    CosineDecay,
+    JensenShannon,
+    Pipeline,
+    Recipe,
+    Source,
+    Training,
+    same,
+)
 
 from ..encoders.gcn import GCN
 from ..encoders.two_structures import TwoStructures
@@ -50,5 +62,5 @@ def mvgrl(
             Contrast("diffusion summary", "adjacency", score=score, loss=loss, positive=positive, negative=negative),
         ],
     )
-    training = Training(epochs=epochs, learning_rate=2e-3, weight_decay=0.0, warmup=0.0, save_every=100)
+    training = Training(epochs=epochs, optimiser=AdamW(2e-3, weight_decay=0.0), schedule=CosineDecay(), save_every=100)
     return Recipe(pipeline, source or Communities(), training)

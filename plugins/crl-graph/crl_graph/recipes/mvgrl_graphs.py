@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from crl_core import Branch, Contrast, Dot, JensenShannon, Pipeline, Recipe, Source, Training, same
+from crl_core import AdamW, Branch, Contrast, CosineDecay, Dot, JensenShannon, Pipeline, Recipe, Source, Training, same
 
 from ..encoders.gcn import GCN
 from ..encoders.two_structures import TwoStructures
@@ -46,5 +46,5 @@ def mvgrl_graphs(source: Source | None = None, size: int = 128, depth: int = 3, 
             Contrast("diffusion nodes", "adjacency", score=Dot(), loss=JensenShannon(), positive=positive),
         ],
     )
-    training = Training(epochs=20, batch_size=128, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
+    training = Training(epochs=20, batch_size=128, optimiser=AdamW(1e-3, weight_decay=0.0), schedule=CosineDecay())
     return Recipe(pipeline, source or Families(), training)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from crl_core import Branch, Contrast, NegativeSampling, Pipeline, Recipe, Source, Training, same
+from crl_core import AdamW, Branch, Contrast, CosineDecay, NegativeSampling, PerQuery, Pipeline, Recipe, Source, Training, same
 
 from ..encoders.table import Table
 from ..items import Nodes
@@ -34,16 +34,16 @@ def node2vec(
     if size is None:
         size = 16 if few else 128
     pipeline = Pipeline(
-        Walks(source, window=window, p=p, q=q),
+        Walks(window=window, p=p, q=q),
         branches={
-            "centre": Branch("centre", encoder=Table(nodes, size, spread=0.5 / size)),
-            "context": Branch("context", encoder=Table(nodes, size, spread=0.0)),
+            "centre": Branch("centre", encoder=Table("nodes", size, bound=0.5 / size, sparse=True)),
+            "context": Branch("context", encoder=Table("nodes", size, bound=0.0, sparse=True)),
         },
         contrasts=[
             Contrast(
                 "centre",
                 "context",
-                per_query=True,
+                keys=PerQuery(),
                 loss=NegativeSampling(),
                 positive=same("pair"),
                 negative=~same("pair"),
@@ -53,8 +53,7 @@ def node2vec(
     training = Training(
         epochs=10,
         batch_size=4 if few else 32,
-        learning_rate=0.05 if few else 0.02,
-        weight_decay=0.0,
-        warmup=0.0,
+        optimiser=AdamW(0.05 if few else 0.02, weight_decay=0.0),
+        schedule=CosineDecay(),
     )
     return Recipe(pipeline, source, training)

@@ -25,9 +25,9 @@ def rescal(source: Source | None = None, size: int = 32, loss: Loss | None = Non
     source = source or FamilyTree()
     graph = knowledge_graph(source)
     pipeline = of_triples(
-        Corruption(source, negatives),
-        Table(len(graph.entities), size, spread=0.5),
-        Matrices(len(graph.relations), size),
+        Corruption(negatives),
+        Table("entities", size, bound=0.5, sparse=True),
+        Matrices("relations", size, sparse=True),
         MatrixProduct(),
         Dot(),
         loss or InfoNCE(),

@@ -45,9 +45,9 @@ def trans_e(
     if distance not in ("l1", "l2"):
         raise CrlError(f'distance is "l1" or "l2", not {distance!r}')
     pipeline = of_triples(
-        Corruption(source, negatives, side, filtered),
-        Table(len(graph.entities), size, unit="kept"),
-        Table(len(graph.relations), size, unit="start"),
+        Corruption(negatives, side, filtered),
+        Table("entities", size, normalise="always", sparse=True),
+        Table("relations", size, normalise="start", sparse=True),
         Translation(),
         L1() if distance == "l1" else L2(),
         loss or MarginRanking(),

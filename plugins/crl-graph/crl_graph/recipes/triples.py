@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crl_core import Branch, Contrast, Encoder, Head, Loss, Pipeline, Sampler, Score, Training, same
+from crl_core import AdamW, Branch, Contrast, CosineDecay, Encoder, Head, Loss, PerQuery, Pipeline, Sampler, Score, Training, same
 
 from ..knowledge import KnowledgeGraph
 
@@ -21,7 +21,7 @@ def of_triples(
             Contrast(
                 "query",
                 "tail",
-                per_query=True,
+                keys=PerQuery(),
                 score=score,
                 loss=loss,
                 positive=same("triple"),
@@ -41,7 +41,6 @@ def training_for(graph: KnowledgeGraph) -> Training:
     return Training(
         epochs=200 if few(graph) else 100,
         batch_size=32 if few(graph) else 256,
-        learning_rate=5e-3,
-        weight_decay=0.0,
-        warmup=0.0,
+        optimiser=AdamW(5e-3, weight_decay=0.0),
+        schedule=CosineDecay(),
     )

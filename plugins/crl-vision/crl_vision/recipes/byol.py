@@ -2,7 +2,20 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core import MLP, Branch, Contrast, Encoder, Momentum, Pipeline, Prediction, Recipe, Regression, Source, same
+from crl_core import (
+    MLP,
+    Branch,
+    Contrast,
+    Encoder,
+    Momentum,
+    Pipeline,
+    Prediction,
+    Recipe,
+    Regression,
+    Scheduled,
+    Source,
+    same,
+)
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
@@ -39,7 +52,7 @@ def byol(
         branches={
             "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256, hidden=hidden)),
             "online": Branch(tap="projection", head=Prediction(hidden=hidden)),
-            "target": Branch(views, tracks="projection", update=Momentum(momentum, final=1.0)),
+            "target": Branch(views, tracks="projection", update=Momentum(Scheduled(momentum, 1.0))),
         },
         contrasts=[Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))],
     )

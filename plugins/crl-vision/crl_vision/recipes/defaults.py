@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from crl_core import CrlError, Encoder, Source, Training
+from crl_core import AdamW, CosineDecay, CrlError, Encoder, Source, Training
 
 from ..encoders.conv_net import ConvNet
 from ..encoders.multi_scale import MultiScale
@@ -67,9 +67,8 @@ def training_for(shape: Shape) -> Training:
     return Training(
         epochs=80 if shape.few else 20,
         batch_size=128 if shape.few else 256,
-        learning_rate=3e-3,
-        weight_decay=1e-4,
-        warmup=2.0,
+        optimiser=AdamW(3e-3, weight_decay=1e-4),
+        schedule=CosineDecay(warmup=2.0),
     )
 
 

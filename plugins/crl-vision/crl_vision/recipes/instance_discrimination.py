@@ -4,6 +4,7 @@ import attrs
 
 from crl_core import (
     NCE,
+    AdamW,
     Bank,
     Branch,
     Contrast,
@@ -61,7 +62,7 @@ def instance_discrimination(
     if negatives is not None:
         loss = Proximal(NCE("first-batch"), proximal, temperature)
         # With a fixed Z, embeddings that move faster than their bank are chased by it, and gather in one place.
-        training = attrs.evolve(training, learning_rate=1e-3)
+        training = attrs.evolve(training, optimiser=AdamW(1e-3, weight_decay=1e-4))
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size, count=1),
         branches={"query": Branch("a", encoder=encoder or encoder_for(shape), head=Linear(128))},

@@ -2,7 +2,20 @@ from __future__ import annotations
 
 import attrs
 
-from crl_core import Bilinear, Branch, Contrast, Encoder, Frozen, Pipeline, Recipe, Source, Triplet, same
+from crl_core import (
+    SGD,
+    Bilinear,
+    Branch,
+    Contrast,
+    CosineDecay,
+    Encoder,
+    Frozen,
+    Pipeline,
+    Recipe,
+    Source,
+    Triplet,
+    same,
+)
 
 from ..encoders.bag_of_patches import BagOfPatches
 from ..samplers.augmented import Augmented
@@ -52,5 +65,5 @@ def oasis(
     return Recipe(
         pipeline,
         source,
-        attrs.evolve(training, optimiser="sgd", learning_rate=20.0, momentum=0.0, weight_decay=0.0, warmup=0.0),
+        attrs.evolve(training, optimiser=SGD(20.0), schedule=CosineDecay()),
     )
