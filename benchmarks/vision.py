@@ -28,7 +28,6 @@ from typing import Any
 import attrs
 import torch
 from cifar10_npz import read
-from crl_vision.sources.in_memory import Images
 
 import crl_core as crl
 from crl_core import embed, get, known
@@ -57,14 +56,14 @@ class SmallCIFAR10:
 
     def __init__(self, count: int = 5_000) -> None:
         self.count = count
-        self.loaded: dict[str, Images] = {}
+        self.loaded: dict[str, crl.InMemory] = {}
 
-    def items(self, split: str) -> Images:
+    def items(self, split: str) -> crl.InMemory:
         if split not in self.loaded:
             count = self.count if split == "train" else min(self.count, TEST_IMAGES)
             images, labels = read(DATA, split, count)
             data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-            self.loaded[split] = Images(data, {"label": torch.from_numpy(labels)})
+            self.loaded[split] = crl.InMemory(data, {"label": torch.from_numpy(labels)})
         return self.loaded[split]
 
 

@@ -31,7 +31,12 @@ from .evaluation.knn import KNN as KNN
 from .evaluation.linear import LinearProbe as LinearProbe
 from .export import load as load
 from .export import save as save
+from .items.by_column import ByColumn as ByColumn
+from .items.drawn import by_cost as by_cost
+from .items.drawn import by_weight as by_weight
+from .items.in_memory import InMemory as InMemory
 from .items.order import ordered as ordered
+from .items.splits import check_split as check_split
 from .pairs import Candidates as Candidates
 from .pairs import OfKeys as OfKeys
 from .pairs import Pairs as Pairs

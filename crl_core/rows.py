@@ -224,8 +224,8 @@ def _stretches(data: Tensor) -> tuple[Tensor, Tensor]:
     """Where in a nested tensor's values every row begins, and how long it is."""
     if data.layout is not torch.jagged or getattr(data, "_ragged_idx", 1) != 1:
         raise CrlError("a nested tensor has to have the layout torch.jagged, with rows of different lengths [N, *, …]")
-    offsets: Tensor = data.offsets()  # type: ignore[operator]
-    lengths: Tensor | None = data.lengths()  # type: ignore[operator]
+    offsets: Tensor = data.offsets()  # type: ignore[attr-defined]
+    lengths: Tensor | None = data.lengths()  # type: ignore[attr-defined]
     return offsets[:-1], offsets.diff() if lengths is None else lengths
 
 

@@ -178,7 +178,7 @@ def test_an_encoder_that_makes_other_rows_brings_their_columns() -> None:
 
 def test_a_training_can_ask_for_chunks() -> None:
     pipeline = simclr()
-    fitted = crl.fit(pipeline, Points(), crl.Training(epochs=1, batch_size=16, chunk=8, warmup=0.0), show=False)
+    fitted = crl.fit(pipeline, Points(), crl.Training(epochs=1, batch_size=16, chunk=8), show=False)
     assert fitted.finished
     with pytest.raises(ValueError, match="chunk"):
         crl.Training(chunk=0)

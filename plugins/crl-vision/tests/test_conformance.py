@@ -92,7 +92,7 @@ test_conformance = conformance(
     options={
         "vision/arrays": arrays,
         "vision/folder": folder,
-        "vision/by-class": lambda: {"source": Digits(), "classes": 4},
+        "vision/by-class": lambda: {"source": Digits(), "groups": 4},
         "vision/vit": {"depth": 2, "width": 12},
         "vision/w-mse": {"width": 8},  # a slice of 2 · width pairs, of 16 items
         "vision/patchwise": lambda: {"encoder": ConvNet(4, 2)},

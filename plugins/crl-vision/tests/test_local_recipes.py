@@ -17,7 +17,6 @@ from crl_vision.encoders.patchwise import Patchwise
 from crl_vision.heads.below import Below
 from crl_vision.losses.clipped_nce import ClippedNCE
 from crl_vision.sources.digits import Digits
-from crl_vision.sources.in_memory import Images
 from torch import Tensor, nn
 
 import crl_core as crl
@@ -134,8 +133,8 @@ def test_swavs_crops_and_prototypes_are_the_papers_for_a_million_large_images() 
     class Million:
         splits = ("train",)
 
-        def items(self, split: str) -> Images:
-            return Images(torch.zeros(1, 3, 128, 128, dtype=torch.uint8).expand(1_000_000, -1, -1, -1), {})
+        def items(self, split: str) -> crl.InMemory:
+            return crl.InMemory(torch.zeros(1, 3, 128, 128, dtype=torch.uint8).expand(1_000_000, -1, -1, -1), {})
 
     made = get("recipe", "swav")(Million(), size=224)
     sampler, loss = made.pipeline.sampler, made.pipeline.contrasts[0].loss
@@ -461,9 +460,10 @@ class SmallCIFAR10:
 
     splits = ("train", "test")
 
-    def items(self, split: str) -> Images:
+    def items(self, split: str) -> crl.InMemory:
         images, labels = runpy.run_path(str(PACK))["read"](CIFAR, split, 5_000 if split == "train" else 2_000)
-        return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), {"label": torch.from_numpy(labels)})
+        data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        return crl.InMemory(data, {"label": torch.from_numpy(labels)})
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -19,13 +18,9 @@ from crl_vision.samplers.parameters import Drawn
 from crl_vision.samplers.patches import Patches, mosaic
 from crl_vision.samplers.rotated import Rotated
 from crl_vision.samplers.settings import SETTINGS, Augmentation
-from crl_vision.sources.by_class import ByClass
-from crl_vision.sources.digits import Digits
-from crl_vision.sources.in_memory import Images
-from torch import Tensor
 
 import crl_core as crl
-from crl_core import CrlError, PipelineSpec, View, assemble, batches_of, convert, describe, plain, to_toml
+from crl_core import CrlError, PipelineSpec, View, assemble, convert, describe, plain, to_toml
 
 
 def items(count: int = 6, channels: int = 3, height: int = 16, width: int = 16) -> View:
@@ -331,60 +326,6 @@ def test_a_mosaic_has_its_patches_line_by_line() -> None:
 
 
 # -- batches by class --------------------------------------------------------------------------------------
-
-
-class Labelled:
-    splits = ("train", "test")
-
-    def __init__(self, label: Tensor) -> None:
-        self.label = label
-
-    def items(self, split: str) -> Images:
-        return Images(torch.zeros(len(self.label), 1, 2, 2), {"label": self.label})
-
-
-def batches(source: ByClass, size: int, epoch: int = 0) -> list[list[int]]:
-    return batches_of(source.items("train"), crl.Training(batch_size=size), epoch)
-
-
-def test_batches_hold_so_many_of_each_of_some_classes() -> None:
-    source = ByClass(Digits(), classes=4)
-    label = Digits().items("train").columns["label"]
-    found = batches(source, 32)
-    assert len(found) == len(label) // 32
-    for batch in found:
-        assert len(set(batch)) == 32
-        assert sorted(Counter(label[batch].tolist()).values()) == [8, 8, 8, 8]
-    seen = {int(label[i]) for batch in found for i in batch}
-    assert seen == set(range(10))
-    assert found == batches(source, 32), "settled by seed and epoch"
-    assert found != batches(source, 32, epoch=1)
-
-
-def test_rare_classes_repeat_and_items_without_a_label_are_in_no_batch() -> None:
-    label = torch.tensor([0] * 20 + [1] * 3 + [-1] * 5)
-    for batch in batches(ByClass(Labelled(label), classes=2), 8):
-        assert sorted(Counter(label[batch].tolist()).items()) == [(0, 4), (1, 4)]
-
-
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        (lambda: batches(ByClass(Labelled(torch.tensor([0, 1] * 9)), 3), 9), "3 classes can't be drawn from the 2"),
-        (lambda: batches(ByClass(Labelled(torch.arange(9) % 3), 3), 8), "a batch of 8 can't be 3 classes"),
-        (lambda: ByClass(Bare()).items("train"), "the column 'label', which this source doesn't have"),
-    ],
-)
-def test_classes_that_can_not_be_drawn_are_told(call: Any, said: str) -> None:
-    with pytest.raises(CrlError, match=said):
-        call()
-
-
-class Bare:
-    splits = ("train",)
-
-    def items(self, split: str) -> Images:
-        return Images(torch.zeros(4, 1, 2, 2), {})
 
 
 def test_a_recipe_trains_on_batches_by_class() -> None:

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crl_core import CrlError, did_you_mean
-
-from .in_memory import Images, split_of
+from crl_core import CrlError, InMemory, check_split, did_you_mean
 
 _SPLITS = ("train", "val", "test")
 
@@ -32,13 +30,13 @@ class Arrays:
                 hint = did_you_mean("train_images", file.files)
                 raise CrlError(f"{path} has no train_images; it has {', '.join(file.files) or 'nothing'}.{hint}")
 
-    def items(self, split: str) -> Images:
-        split_of(split, self.splits)
+    def items(self, split: str) -> InMemory:
+        check_split(split, self.splits)
         with self._open() as file:
             images = self._images(file, f"{split}_images")
             name = f"{split}_labels"
             columns = {"label": self._labels(file, name, len(images))} if name in file else {}
-        return Images(images, columns)
+        return InMemory(images, columns)
 
     def _open(self) -> np.lib.npyio.NpzFile:
         if not Path(self.path).is_file():

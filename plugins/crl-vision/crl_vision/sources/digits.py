@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crl_core import InMemory, check_split
+
 from ..augmentation import move
-from .in_memory import Images, split_of
 
 _MOVES = 5
 
@@ -24,8 +25,8 @@ class Digits:
     channels: ClassVar[int] = 1
     size: ClassVar[int] = 16
 
-    def items(self, split: str) -> Images:
-        split_of(split, self.splits)
+    def items(self, split: str) -> InMemory:
+        check_split(split, self.splits)
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
@@ -36,7 +37,7 @@ class Digits:
         label = torch.tensor(labels[chosen])
         if split == "moved":
             data, label = _moved(data.repeat(_MOVES, 1, 1, 1)), label.repeat(_MOVES)
-        return Images((data * 255).round().to(torch.uint8), {"label": label})
+        return InMemory((data * 255).round().to(torch.uint8), {"label": label})
 
 
 def _moved(images: Tensor) -> Tensor:

@@ -7,9 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from crl_core import CrlError
-
-from .in_memory import Images, split_of
+from crl_core import CrlError, InMemory, check_split
 
 
 class CIFAR10:
@@ -24,8 +22,8 @@ class CIFAR10:
     def __init__(self, root: str = "data") -> None:
         self.root = root
 
-    def items(self, split: str) -> Images:
-        return _cifar(10, self.root, split_of(split, self.splits))
+    def items(self, split: str) -> InMemory:
+        return _cifar(10, self.root, check_split(split, self.splits))
 
 
 class CIFAR100:
@@ -40,8 +38,8 @@ class CIFAR100:
     def __init__(self, root: str = "data") -> None:
         self.root = root
 
-    def items(self, split: str) -> Images:
-        return _cifar(100, self.root, split_of(split, self.splits))
+    def items(self, split: str) -> InMemory:
+        return _cifar(100, self.root, check_split(split, self.splits))
 
 
 class STL10:
@@ -59,21 +57,21 @@ class STL10:
     def __init__(self, root: str = "data") -> None:
         self.root = root
 
-    def items(self, split: str) -> Images:
-        which = "test" if split_of(split, self.splits) == "test" else "train+unlabeled"
+    def items(self, split: str) -> InMemory:
+        which = "test" if check_split(split, self.splits) == "test" else "train+unlabeled"
         from torchvision import datasets
 
         found = _found("STL-10", self.root, lambda: datasets.STL10(self.root, split=which, download=True))
-        return Images(torch.from_numpy(found.data), {"label": torch.as_tensor(found.labels).long()})
+        return InMemory(torch.from_numpy(found.data), {"label": torch.as_tensor(found.labels).long()})
 
 
-def _cifar(classes: int, root: str, split: str) -> Images:
+def _cifar(classes: int, root: str, split: str) -> InMemory:
     from torchvision import datasets
 
     load = getattr(datasets, f"CIFAR{classes}")
     found = _found(f"CIFAR-{classes}", root, lambda: load(root, train=split == "train", download=True))
     images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-    return Images(images, {"label": torch.tensor(found.targets)})
+    return InMemory(images, {"label": torch.tensor(found.targets)})
 
 
 def _found(name: str, root: str, load: Callable[[], Any]) -> Any:

@@ -13,9 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from crl_core import CrlError, View
-
-from .in_memory import split_of
+from crl_core import CrlError, View, check_split
 
 log = logging.getLogger("crl")
 
@@ -54,7 +52,7 @@ class Folder:
         self.root, self.size, self.channels, self.test = root, size, channels, test
 
     def items(self, split: str) -> Files:
-        split_of(split, self.splits)
+        check_split(split, self.splits)
         if not Path(self.root).is_dir():
             raise CrlError(f"there is no folder {self.root}")
         root, test = self._folders()
