@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import attrs
 from attrs.converters import optional as maybe
-from attrs.validators import ge, gt, in_, instance_of, optional
+from attrs.validators import deep_iterable, ge, gt, in_, instance_of, optional
 
 from ..errors import CrlError
 from ..parts.optimisers.adamw import AdamW
@@ -84,7 +84,7 @@ class Training:
     accumulate: int = attrs.field(default=1, validator=[_whole, gt(0)])
     optimiser: Optimiser = attrs.field(default=AdamW(1e-3, weight_decay=1e-4), converter=_optimiser)
     schedule: Schedule = attrs.field(default=CosineDecay(warmup=5.0), converter=_schedule)
-    groups: list[Group] = attrs.field(factory=list, converter=list)
+    groups: list[Group] = attrs.field(factory=list, validator=deep_iterable(instance_of(Group)))
     chunk: int | None = attrs.field(default=None, validator=optional(gt(0)))
     clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
     precision: Precision = attrs.field(default="32-true", validator=in_(get_args(Precision)))
@@ -93,7 +93,7 @@ class Training:
     log_every: int = attrs.field(default=10, validator=[_whole, gt(0)])
     save_every: int = attrs.field(default=10, validator=[_whole, gt(0)])
     terms: list[str] | None = attrs.field(default=None)
-    freeze: list[str] = attrs.field(factory=list, converter=list)
+    freeze: list[str] = attrs.field(factory=list)
 
 
 def stages_of(training: Training | Sequence[Training]) -> list[Training]:
