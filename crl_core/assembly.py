@@ -143,7 +143,7 @@ def signature(cls: Any) -> dict[str, Any]:
     who = f"{cls.__module__}.{cls.__qualname__}" if hasattr(cls, "__qualname__") else repr(cls)
     try:
         parameters = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
-        hints = get_type_hints(function)
+        hints = get_type_hints(cls if isinstance(cls, type) and attrs.has(cls) else function)
     except Exception as error:  # annotations are code, and can fail in any way
         raise SpecError(f"{who}: can't read its annotations: {type(error).__name__}: {error}") from None
     for parameter in parameters:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError
@@ -15,8 +16,8 @@ from . import spec, upgrade
 from .assembly import assemble, describe, refuse_local, requirements
 from .engine import checkpoint, folder
 from .errors import CrlError, did_you_mean
-from .pipeline import Pipeline, averaged
-from .protocols import View
+from .pipeline import Pipeline
+from .protocols import View, Views
 
 WEIGHTS = "model.safetensors"
 GRAPH = "encoder.onnx"
@@ -78,54 +79,95 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 
 class _Represent(nn.Module):
-    """The way from data to representations, as a module of its own."""
+    """The way from data to representations, as a module of tensors, whose names are those of `inputs`."""
 
-    def __init__(self, pipeline: Pipeline, branch: str | None) -> None:
+    def __init__(self, pipeline: Pipeline, branch: str, views: Mapping[str, View], inputs: Mapping[str, Place]) -> None:
         super().__init__()
-        self.pipeline, self.branch = pipeline, branch or next(iter(pipeline.branches))
+        self.pipeline, self.branch, self.views, self.inputs = pipeline, branch, views, inputs
 
-    def forward(self, data: Tensor) -> Tensor:
-        return averaged(self.pipeline.branches[self.branch].representation(data, self.pipeline.branches))
+    def forward(self, *tensors: Tensor) -> Tensor:
+        given = dict(zip(self.inputs.values(), tensors, strict=True))
+        count = len(tensors[0])
+        made = {}
+        for name, view in self.views.items():
+            data = given[name, None] if (name, None) in given else {k: given[name, k] for k in view.data}
+            rows = torch.arange(count)
+            made[name] = View(data, {"instance": rows})
+        first = next(iter(made.values()))
+        if len(made) == 1:  # it stands for all
+            made = dict.fromkeys(self.pipeline.views, first)
+        return self.pipeline.representation(made, self.branch)
 
 
-def to_onnx(pipeline: Pipeline, example: View, path: Path | str, branch: str | None = None) -> float:
-    """Writes a branch's encoder, with any number of items, and runs it once.
+Place: TypeAlias = tuple[str, str | None]  # a view, and the name of a tensor in its data where that is a mapping
+
+
+def _inputs(views: Mapping[str, View]) -> dict[str, Place]:
+    """The tensors that a graph of these views takes, by name: `data`, or those of the views or of their mappings.
+
+    Raises:
+        CrlError: the data are no tensors.
+    """
+    places: list[Place] = []
+    for name, view in views.items():
+        if isinstance(view.data, Tensor):
+            places.append((name, None))
+        elif isinstance(view.data, Mapping) and all(isinstance(value, Tensor) for value in view.data.values()):
+            places += [(name, key) for key in view.data]
+        else:
+            raise CrlError(f"an encoder of {type(view.data).__name__} can't be written as ONNX")
+    if len(places) == 1:
+        return {"data": places[0]}
+    return {(key or name) if len(views) == 1 else f"{name}.{key}" if key else name: (name, key) for name, key in places}
+
+
+def to_onnx(pipeline: Pipeline, example: View | Views, path: Path | str, branch: str | None = None) -> float:
+    """Writes a branch's way to representations, with any number of items, and runs it once.
 
     Args:
-        example: a clean view of a few items, to trace with.
+        example: a clean view of a few items to trace with, or several by name, as `pipeline.clean` gives them.
 
     Returns:
         The largest difference between what ONNX Runtime and torch make of the example.
 
     Raises:
-        CrlError: the encoder's data are no tensor, there is no such branch, or the packages for ONNX are missing.
+        CrlError: the encoder's data are no tensors, there is no such branch, or the packages for ONNX are missing.
     """
     try:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise CrlError(f"{error.name} is missing. Run: pip install 'crl-core[onnx]'") from None
-    if not isinstance(example.data, Tensor):
-        raise CrlError(f"an encoder of {type(example.data).__name__} can't be written as ONNX")
     if branch is not None and branch not in pipeline.branches:
         raise CrlError(f"there is no branch {branch!r}.{did_you_mean(branch, pipeline.branches)}")
-    module = _Represent(copy.deepcopy(pipeline), branch).eval().cpu()  # the pipeline itself stays where it is
-    data = example.data.cpu()
-    if len(data) == 1:
-        data = data.expand(2, *data.shape[1:])  # of a single item, the number of items would become a constant
+    name = branch or next(iter(pipeline.branches))
+    every = dict.fromkeys(pipeline.views, example) if isinstance(example, View) else example
+    read = {view: _two(every[view].to("cpu")) for view in pipeline.views_of(name)}
+    if all(every[view].data is every[pipeline.views_of(name)[0]].data for view in read):
+        read = dict(list(read.items())[:1])
+    inputs = _inputs(read)
+    module = _Represent(copy.deepcopy(pipeline), name, read, inputs).eval().cpu()  # the pipeline stays where it is
+    tensors = tuple(read[view].data if key is None else read[view].data[key] for view, key in inputs.values())
+    items = torch.export.Dim("items", min=1)
     with torch.no_grad():
-        expected = module(data)
+        expected = module(*tensors)
         program = torch.onnx.export(
             module,
-            (data,),
-            input_names=["data"],
+            tensors,
+            input_names=list(inputs),
             output_names=["representation"],
-            dynamic_shapes={"data": {0: torch.export.Dim("items", min=1)}},
+            dynamic_shapes=(tuple({0: items} for _ in tensors),),
             dynamo=True,
             verbose=False,
         )
     assert program is not None
     program.save(str(path), external_data=False)
     session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = torch.from_numpy(session.run(None, {"data": data.numpy()})[0])
+    fed = {one: tensor.numpy() for one, tensor in zip(inputs, tensors, strict=True)}
+    found = torch.from_numpy(session.run(None, fed)[0])
     return float((found - expected).abs().max())
+
+
+def _two(view: View) -> View:
+    """The view with two items at least: of a single one, the number of items would become a constant."""
+    return View.join([view, view]) if len(view) == 1 else view

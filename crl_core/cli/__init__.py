@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run", metavar="RUN")
     command.add_argument("--only", metavar="EVALUATOR", action="append", help="an evaluator's name; may be repeated")
     command.add_argument("--source", metavar="NAME", help="other data, with splits of their own to learn and test on")
+    _branch(command)
     _settings(command, " of that source")
     command = add(
         "embed", "work", "the representations of a split, or of another source, as .npz or .safetensors", json=False
@@ -99,10 +100,12 @@ def _parser() -> argparse.ArgumentParser:
         "data", metavar="DATA", help="a split of the run's source, or a source; NAME:SPLIT for one of its splits"
     )
     command.add_argument("--out", metavar="FILE", default="embeddings.npz")
+    _branch(command)
     _settings(command)
     command = add("export", "work", "write a run's pipeline for crl.load, and its encoder as ONNX", json=False)
     command.add_argument("run", metavar="RUN")
     command.add_argument("--out", metavar="DIR", help="by default `export` in the run's folder")
+    _branch(command)
     return parser
 
 
@@ -120,6 +123,10 @@ def _for_authors(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--examples", metavar="FILE", help="the file of tests with examples and options for conformance(…)"
     )
+
+
+def _branch(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--branch", metavar="NAME", help="whose representations; the first branch's by default")
 
 
 def _settings(command: argparse.ArgumentParser, whose: str = "") -> None:

@@ -53,7 +53,9 @@ def recipe_of(what: str, texts: list[str]) -> Recipe:
 def from_seed(recipe: Recipe) -> Pipeline:
     """The pipeline with the fresh weights that the run's seed gives."""
     torch.manual_seed(stages_of(recipe.training)[0].seed)
-    return assemble(describe(recipe.pipeline))
+    made = assemble(describe(recipe.pipeline))
+    made.meet(recipe.source)
+    return made
 
 
 def no_run(path: str) -> CrlError:

@@ -44,7 +44,7 @@ def run_train(options: argparse.Namespace) -> int:
         return 130
     if rank() == 0 and not options.no_report:
         trained = time.perf_counter()
-        evaluation = _evaluate(fitted.pipeline, recipe, recipe.source, None)
+        evaluation = _evaluate(fitted.pipeline, recipe, recipe.source, None, None)
         (path / EVALUATION).write_text(json.dumps(evaluation.figures, indent=1) + "\n")
         print(evaluation)
         page = write_report(path, fitted.pipeline, from_seed(recipe), recipe.source, evaluation)
@@ -62,8 +62,10 @@ def _next_folder(what: str) -> str:
     return f"runs/{name}-{number}"
 
 
-def _evaluate(pipeline: Pipeline, recipe: Recipe, source: Source, evaluators: list[str] | None) -> Evaluation:
-    return evaluate(pipeline, source, evaluators=evaluators, untrained=from_seed(recipe))
+def _evaluate(
+    pipeline: Pipeline, recipe: Recipe, source: Source, evaluators: list[str] | None, branch: str | None
+) -> Evaluation:
+    return evaluate(pipeline, source, evaluators=evaluators, untrained=from_seed(recipe), branch=branch)
 
 
 def _check_run(path: str) -> None:
@@ -84,7 +86,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         source = part_from("source", Part(options.source, settings), "source")
     elif settings:
         raise CrlError("--set is for another source: name it with --source")
-    evaluation = _evaluate(pipeline, recipe, source, options.only)
+    evaluation = _evaluate(pipeline, recipe, source, options.only, options.branch)
     print(json.dumps(evaluation.figures, indent=1) if options.json else evaluation)
 
 
@@ -92,7 +94,7 @@ def run_embed(options: argparse.Namespace) -> None:
     check_path(Path(options.out))  # before the work
     pipeline, recipe = _run(options.run)
     source, split = _data(options.data, recipe.source, parse_settings(options.settings))
-    table = embed(pipeline, source.items(split))
+    table = embed(pipeline, source.items(split), options.branch)
     write(table, Path(options.out))
     print(f"{len(table)} representations of {table.z.shape[1]} numbers, with {', '.join(table.meta)}: {options.out}")
 
@@ -124,6 +126,6 @@ def run_export(options: argparse.Namespace) -> None:
     export.save(pipeline, path)
     print(f"{path}: {folder.SPEC} and {export.WEIGHTS}, for crl_core.load({str(path)!r})")
     items = recipe.source.items(recipe.source.splits[-1])
-    example = pipeline.sampler.clean(next(batches(items, 4, device_of(pipeline))))
-    difference = export.to_onnx(pipeline, example, path / export.GRAPH)
+    example = pipeline.clean(next(batches(items, 4, device_of(pipeline))))
+    difference = export.to_onnx(pipeline, example, path / export.GRAPH, options.branch)
     print(f"{path / export.GRAPH}: the encoder, within {difference:.1g} of torch's numbers")

@@ -43,6 +43,6 @@ class AugmentedLinearProbe:
     def __call__(self, pipeline: Pipeline, source: Source, split: str) -> dict[str, float]:
         right = accuracy(
             pipeline, source, split, trains=False, fraction=1.0, epochs=self.epochs, batch_size=self.batch_size,
-            rate=self.learning_rate, view=self.view or pipeline.sampler.views[0], branch=self.branch,
+            rate=self.learning_rate, view=self.view or pipeline.views[0], branch=self.branch,
         )  # fmt: skip
         return {"augmented_linear": right}

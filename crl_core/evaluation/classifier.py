@@ -26,7 +26,7 @@ class Classifier(nn.Module):
 
     def __init__(self, pipeline: Pipeline, classes: int, branch: str | None, view: str | None, trains: bool) -> None:
         super().__init__()
-        views = pipeline.sampler.views
+        views = pipeline.views
         if view is not None and view not in views:
             raise CrlError(
                 f"the sampler draws no view {view!r}; it draws {', '.join(views)}.{did_you_mean(view, views)}"
@@ -38,9 +38,8 @@ class Classifier(nn.Module):
 
     def forward(self, batch: View) -> Tensor:
         """Logits `[N, classes]`: in training of the chosen view, else of the items as they are."""
-        sampler = self.pipeline.sampler
         drawn = self.view is not None and self.training
-        view = sampler(batch)[str(self.view)] if drawn else sampler.clean(batch)
+        view = self.pipeline.draw(batch)[str(self.view)] if drawn else self.pipeline.clean(batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains):
             z = self.pipeline.representation(view, self.branch).float()
         if self.layer is None:

@@ -13,7 +13,7 @@ from ..assembly import assemble, describe
 from ..engine.loading import without_broken
 from ..errors import CrlError
 from ..pipeline import Pipeline
-from ..protocols import Embeddings, Evaluator, Items, Source, View
+from ..protocols import Embeddings, Evaluator, Items, Source, View, Views
 from ..registry import make
 
 EVALUATORS = ("core/knn", "core/linear", "core/alignment-uniformity", "core/effective-rank")
@@ -65,7 +65,7 @@ def evaluate(
     notes: list[str] = []
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        pipelines = {"untrained": untrained or fresh(pipeline, notes), "trained": pipeline}
+        pipelines = {"untrained": untrained or fresh(pipeline, data, notes), "trained": pipeline}
     if len(data.splits) == 1:
         return Evaluation({}, [f"the source has one split, {data.splits[0]!r}, and nothing to test on"])
     figures: dict[str, dict[str, dict[str, float]]] = {}
@@ -167,25 +167,48 @@ class _Look:
     def at(self, items: Items, views: bool) -> tuple[Embeddings, tuple[Tensor, Tensor] | None]:
         """The table of all items, and two random views of each, if the sampler draws two."""
         tables, pairs = [], []
-        two = self.pipeline.sampler.views[:2]
+        two = self._two()
         device = device_of(self.pipeline)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)  # the same views for raw, untrained and trained
             for batch in batches(items, self.batch_size, device):
-                clean = self.pipeline.sampler.clean(batch)
-                tables.append(Embeddings(self._see(clean), clean.meta))
+                clean = self.pipeline.clean(batch)
+                tables.append(Embeddings(self._see(clean), clean[self._read[0]].meta))
                 if views and len(two) == 2:
-                    drawn = self.pipeline.sampler(batch)
+                    drawn = self.pipeline.draw(batch)
                     # With other rows than the items they are not two views of each.
                     if all(len(drawn[name]) == len(batch) for name in two):
-                        pairs.append([self._see(drawn[name]) for name in two])
+                        pairs.append([self._see({view: drawn[name] for view in self._read}) for name in two])
         together = (torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])) if pairs else None
         return Embeddings.concat(tables), together
 
-    def _see(self, view: View) -> Tensor:
+    @property
+    def _read(self) -> tuple[str, ...]:
+        """The views that the branch reads."""
+        return self.pipeline.views_of(self.branch or next(iter(self.pipeline.branches)))
+
+    def _two(self) -> tuple[str, ...]:
+        """Two views that the branch's encoder can read as they are: its own, or the sampler's for one encoder."""
+        if len(self._read) > 1 or self.pipeline.branches[self._first].represents(self.pipeline.branches) is None:
+            return self._read[:2]
+        others = [view for other in self._sharing for view in self.pipeline.views_of(other)]
+        return tuple(dict.fromkeys([*self._read, *others]))[:2]
+
+    @property
+    def _first(self) -> str:
+        return self.branch or next(iter(self.pipeline.branches))
+
+    @property
+    def _sharing(self) -> list[str]:
+        """The branches with this branch's encoder, or one that follows it."""
+        branches = self.pipeline.branches
+        own = branches[self._first].tracks or self._first
+        return [name for name, each in branches.items() if own in (name, each.tracks)]
+
+    def _see(self, views: Views) -> Tensor:
         if self.encoder is None:
-            return raw(view)
-        return self.encoder.represent(view, self.branch)
+            return raw(views[self._read[0]])
+        return self.encoder.represent(views, self.branch)
 
 
 def batches(items: Items, size: int, device: torch.device) -> Iterator[View]:
@@ -221,10 +244,12 @@ def device_of(module: nn.Module) -> torch.device:
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
-def fresh(pipeline: Pipeline, notes: list[str]) -> Pipeline | None:
+def fresh(pipeline: Pipeline, source: Source, notes: list[str]) -> Pipeline | None:
     """The same pipeline with untrained weights; None, and a note, if there is no way to make one."""
     try:
-        return assemble(describe(pipeline)).to(device_of(pipeline))
+        made = assemble(describe(pipeline)).to(device_of(pipeline))
+        made.meet(source)
+        return made
     except CrlError:
         # A part without an address: its copy, with every layer set back.
         copied = copy.deepcopy(pipeline)

@@ -55,10 +55,6 @@ def embedded(pipeline: Pipeline, source: Source, split: str, branch: str) -> Emb
     """The items with a label through one branch, with its head; nothing random."""
     tables = []
     for batch in labelled(source.items(split)):
-        clean = pipeline.sampler.clean(batch.to(device_of(pipeline)))
-        views = dict.fromkeys(pipeline.sampler.views, clean)
-        table = pipeline.embed(views, branch)[branch]
-        # A branch of several views has the same rows for each.
-        once = {name: column[: len(clean)] for name, column in table.meta.items()}
-        tables.append(Embeddings(table.z[: len(clean)], once).rows())
+        views = pipeline.clean(batch.to(device_of(pipeline)))
+        tables.append(pipeline.embed(views, branch)[branch].rows())
     return Embeddings.concat(tables)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from string import Template
@@ -18,7 +18,6 @@ from .. import spec
 from ..engine import folder
 from ..engine.loading import without_broken
 from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, raw
-from ..named import Named
 from ..pipeline import Pipeline
 from ..protocols import Depicts, Source, View
 from . import figures
@@ -64,8 +63,6 @@ def _pictures(
         shares, text = list(evaluation.figures)[:1], "By raw input where it says something, untrained, and trained."
     for name in shares:
         yield name, text, figures.bars(evaluation.figures[name], name)
-    if isinstance(next(iter(pipeline.branches.values())).encoder, Named):
-        return  # several encoders make a query together: items have no representation of their own
     split, mapped = _mapped(source)
     mapped = mapped.to(device_of(pipeline))
     seen = {}
@@ -78,7 +75,7 @@ def _pictures(
         f"{len(mapped)} items of the split {split!r}, laid out in the plane by t-SNE.",
         figures.maps(seen, label),
     )
-    if isinstance(pipeline.sampler, Depicts):
+    if isinstance(pipeline.sampler_of(mapped), Depicts):
         test = mapped
         if split != source.splits[-1]:
             test = _sample(source, source.splits[-1], _MAPPED).to(device_of(pipeline))
@@ -107,7 +104,7 @@ def _sample(source: Source, split: str, count: int) -> View:
 @torch.no_grad()
 def _representations(of: str, pipeline: Pipeline, untrained: Pipeline, batch: View) -> Tensor:
     if of == "raw":
-        return raw(pipeline.sampler.clean(batch)).cpu()
+        return raw(pipeline.clean(batch)[pipeline.views_of(next(iter(pipeline.branches)))[0]]).cpu()
     return (pipeline if of == "trained" else untrained).encode(batch).cpu()
 
 
@@ -117,8 +114,8 @@ def _few(batch: View, count: int) -> View:
 
 def _views(pipeline: Pipeline, test: View) -> Figure:
     batch = _few(test, _SHOWN)
-    depict = pipeline.sampler.depict  # type: ignore[attr-defined]
-    rows = {"item": pipeline.sampler.clean(batch), **pipeline.sampler(batch)}
+    depict = _depicted(pipeline, batch)
+    rows = {"item": _item(pipeline, batch), **pipeline.draw(batch)}
     return figures.grid(
         [depict(view).cpu() for view in rows.values()], [name if name == "item" else f"view {name}" for name in rows]
     )
@@ -127,7 +124,7 @@ def _views(pipeline: Pipeline, test: View) -> Figure:
 def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
     train = _sample(source, source.splits[0], 5_000).to(device_of(pipeline))
     query = _few(test, _SHOWN // 2)
-    depict = pipeline.sampler.depict  # type: ignore[attr-defined]
+    depict = _depicted(pipeline, test)
     rows: list[Tensor] = []
     titles: list[str] = []
     marks: list[list[bool | None]] = []
@@ -136,7 +133,7 @@ def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
         seen, bank = (_representations(of, pipeline, pipeline, batch) for batch in (query, train))
         found[of] = figures.nearest(seen, bank, _NEIGHBOURS)
     pictures = {
-        name: depict(pipeline.sampler.clean(batch)).cpu() for name, batch in (("query", query), ("train", train))
+        name: depict(_item(pipeline, batch)).cpu() for name, batch in (("query", query), ("train", train))
     }
     for i in range(len(query)):
         for of, index in found.items():
@@ -144,6 +141,18 @@ def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
             titles.append(of)
             marks.append([None, *_same_label(query, i, train, index[i])])
     return figures.grid(rows, titles, marks)
+
+
+def _depicted(pipeline: Pipeline, batch: View) -> Callable[[View], Tensor]:
+    """What makes pictures of views."""
+    sampler = pipeline.sampler_of(batch)
+    assert isinstance(sampler, Depicts)
+    return sampler.depict
+
+
+def _item(pipeline: Pipeline, batch: View) -> View:
+    """The items without anything random, as the first branch reads them."""
+    return pipeline.clean(batch)[pipeline.views_of(next(iter(pipeline.branches)))[0]]
 
 
 def _same_label(query: View, i: int, train: View, chosen: Tensor) -> list[bool | None]:
