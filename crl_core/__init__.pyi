@@ -188,3 +188,5 @@ from .protocols import OnAbandon as OnAbandon
 from .protocols import Counts as Counts
 from .protocols import KeepsFiles as KeepsFiles
 from .protocols import Reader as Reader
+from .items.mixed import Mixed as Mixed
+from .export import to_onnx as to_onnx

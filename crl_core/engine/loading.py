@@ -75,10 +75,11 @@ def in_order(items: Items | Stream, size: int) -> Iterator[View]:
     """
     if isinstance(items, Stream):
         raise CrlError("a stream has no table of all its items: clusters and prototypes need items with a length")
-    for start in range(0, len(items), size):
-        found = without_broken(items.__getitems__(list(range(start, min(start + size, len(items))))))
-        if len(found):
-            yield found
+    for part in items.apart() if hasattr(items, "apart") else [items]:
+        for start in range(0, len(part), size):
+            found = without_broken(part.__getitems__(list(range(start, min(start + size, len(part))))))
+            if len(found):
+                yield found
 
 
 def first_of(items: Items | Stream, training: Training) -> View:

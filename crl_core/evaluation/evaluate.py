@@ -57,7 +57,7 @@ def evaluate(
         untrained: the same pipeline with fresh weights; by default it is made from the spec.
         branch: whose encoder, for evaluators of tables; the first branch's by default.
     """
-    data: Source = make("source", source)
+    data = of_branch(make("source", source), pipeline, branch)
     names = suitable(data) if evaluators is None else evaluators
     chosen: list[Evaluator] = [make("evaluator", evaluator) for evaluator in names]
     of_pipelines = [evaluator for evaluator in chosen if takes_pipeline(evaluator)]
@@ -80,6 +80,22 @@ def evaluate(
         ):
             figures.setdefault(name, {}).setdefault(split, {})[of] = value
     return Evaluation(figures, list(dict.fromkeys(notes)))
+
+
+def of_branch(source: Source, pipeline: Pipeline, branch: str | None = None) -> Source:
+    """The source; of a mixture, the one that the branch reads, the first branch by default.
+
+    Raises:
+        CrlError: there is none.
+    """
+    if not hasattr(source, "sources"):
+        return source
+    name = branch or next(iter(pipeline.branches))
+    for part in source.sources:
+        if part in pipeline.samplers and set(pipeline.views_of(name)) <= set(pipeline.samplers[part].views):
+            only: Source = source.only(part)
+            return only
+    raise CrlError(f"the branch {name!r} reads none of the sources {', '.join(source.sources)}")
 
 
 def suitable(source: Source) -> Sequence[str]:

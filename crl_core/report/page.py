@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import spec
 from ..engine import folder
 from ..engine.loading import without_broken
-from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, raw
+from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, of_branch, raw
 from ..pipeline import Pipeline
 from ..protocols import Depicts, Source, View
 from . import figures
@@ -30,6 +30,7 @@ _MAPPED, _FEW, _SHOWN, _NEIGHBOURS = 600, 50, 8, 6
 def write_report(path: Path, pipeline: Pipeline, untrained: Pipeline, source: Source, evaluation: Evaluation) -> Path:
     """Writes `report.html`, and its pictures as PNG files, into a run's folder; returns the page's path."""
     (path / PICTURES).mkdir(exist_ok=True)
+    source = of_branch(source, pipeline)
     untrained.to(device_of(pipeline))
     sections = []
     for name, text, figure in _pictures(path, pipeline, untrained, source, evaluation):

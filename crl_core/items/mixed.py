@@ -1,0 +1,185 @@
+"""Several sources in one run, a batch from one of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor
+
+from ..errors import CrlError, did_you_mean
+from ..protocols import Items, OrdersItself, Source, Stream, View
+from .order import ordered
+
+_Law = Literal["turn", "size"]
+
+
+class Mixed:
+    """Several sources by name, each batch from one of them; `View.source` says which.
+
+    A pipeline has a sampler for each (`sampler={"pairs": …, "masked": …}`), and a contrast with `source="pairs"` runs
+    on the batches of that source alone.
+
+    Args:
+        sources: by name. The splits for testing are those of the first.
+        by: "turn" takes a batch of each in turn, until one is used up; "size" takes all batches of all, in a random
+            order; weights by name draw each batch's source, as many as there are in all, and begin a source that is
+            used up anew.
+
+    Raises:
+        CrlError: there are no two sources, or a weight is of none.
+    """
+
+    def __init__(self, sources: dict[str, Source], by: _Law | dict[str, float] = "turn") -> None:
+        if len(sources) < 2:
+            raise CrlError(f"a mixture is of two sources or more, not {', '.join(sources) or 'none'}")
+        if isinstance(by, str) and by not in ("turn", "size"):
+            raise CrlError(f'by is "turn", "size" or a weight for each source, not {by!r}')
+        if isinstance(by, Mapping):
+            for name, weight in by.items():
+                if name not in sources or not weight > 0:
+                    raise CrlError(f"{name!r} with weight {weight!r} is no source.{did_you_mean(name, sources)}")
+            if set(by) != set(sources):
+                raise CrlError(f"each source has a weight: {', '.join(sorted(set(sources) - set(by)))} has none")
+        self.sources, self.by = sources, by
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        first = next(iter(self.sources.values()))
+        return ("train", *first.splits[1:])
+
+    @property
+    def evaluators(self) -> Sequence[str]:
+        from ..evaluation.evaluate import suitable
+
+        return suitable(next(iter(self.sources.values())))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Of all sources; of two that count the same, the larger number."""
+        found: dict[str, int] = {}
+        for source in self.sources.values():
+            for name, count in getattr(source, "counts", {}).items():
+                found[name] = max(count, found.get(name, 0))
+        return found
+
+    def items(self, split: str) -> Items:
+        if split not in self.splits:
+            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
+        if split != "train":
+            name, first = next(iter(self.sources.items()))
+            return MixedItems({name: first.items(split)}, "size")
+        parts = {name: source.items(source.splits[0]) for name, source in self.sources.items()}
+        for name, items in parts.items():
+            if isinstance(items, Stream):
+                raise CrlError(f"the source {name!r} is a stream, which can't be mixed with others")
+        return MixedItems(parts, self.by)
+
+
+    def only(self, name: str) -> Only:
+        """One of the sources, whose batches say so: to evaluate what reads it."""
+        return Only(name, self.sources[name])
+
+
+@attrs.frozen(eq=False)
+class Only:
+    """One source of a mixture."""
+
+    name: str
+    source: Source
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.source.splits
+
+    def items(self, split: str) -> Items:
+        return MixedItems({self.name: self.source.items(split)}, "size")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("evaluators", "counts"):
+            return getattr(self.source, name)
+        raise AttributeError(name)
+
+
+@attrs.frozen(eq=False)
+class MixedItems:
+    """The items of several sources, numbered one after the other."""
+
+    parts: dict[str, Items]
+    by: _Law | dict[str, float]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts.values()))
+
+    def __getitems__(self, indices: list[int]) -> View:
+        """Items of one source: those of a batch."""
+        first = 0
+        for name, items in self.parts.items():
+            if first <= min(indices) and max(indices) < first + len(items):
+                found = items.__getitems__([index - first for index in indices])
+                return View(found.data, found.meta, name)
+            first += len(items)
+        raise CrlError(f"items {min(indices)} to {max(indices)} are of several sources, or of none")
+
+    def apart(self) -> list[Items]:
+        """The items of each source by themselves."""
+        return [MixedItems({name: items}, "size") for name, items in self.parts.items()]
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Sequence[Sequence[int] | Tensor]:
+        """The batches of all sources in the order of the law."""
+        own, first = [], 0
+        for items in self.parts.values():
+            own.append(_Shifted(_batches(items, batch_size, generator), first))
+            first += len(items)
+        return _Picked(own, self._turns([len(each) for each in own], generator))
+
+    def _turns(self, lengths: list[int], generator: torch.Generator) -> Tensor:
+        """Of every batch of the epoch the number of its source."""
+        if self.by == "turn":
+            return torch.arange(len(lengths)).repeat(min(lengths))
+        if self.by == "size":
+            every = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+            return every[torch.randperm(len(every), generator=generator)]
+        assert isinstance(self.by, Mapping)
+        weights = torch.tensor([float(self.by[name]) for name in self.parts])
+        return torch.multinomial(weights, sum(lengths), replacement=True, generator=generator)
+
+
+def _batches(items: Items, size: int, generator: torch.Generator) -> Sequence[Sequence[int] | Tensor]:
+    if isinstance(items, OrdersItself):
+        return items.batches(size, generator)
+    return ordered(torch.randperm(len(items), generator=generator), min(size, len(items)))
+
+
+@attrs.frozen(eq=False)
+class _Shifted:
+    """Batches whose indices begin at another number."""
+
+    batches: Any
+    first: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, place: int) -> list[int]:
+        return [int(index) + self.first for index in self.batches[place]]
+
+
+class _Picked(Sequence[Any]):
+    """Batch number i is the next one of source `turns[i]`, over and over where they are used up."""
+
+    def __init__(self, own: list[_Shifted], turns: Tensor) -> None:
+        self.own, self.turns = own, turns
+        one_hot = torch.nn.functional.one_hot(turns, len(own))
+        self.place = (one_hot.cumsum(0) - one_hot).gather(1, turns.unsqueeze(1)).squeeze(1)
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        which = self.own[int(self.turns[index])]
+        return which[int(self.place[index]) % len(which)]
