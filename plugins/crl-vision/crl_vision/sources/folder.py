@@ -6,7 +6,7 @@ import warnings
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ class Files:
         return image
 
 
-def read(path: Path, size: int, channels: int) -> Tensor:
+def read(file: Path | BinaryIO, size: int, channels: int) -> Tensor:
     """The middle square of an image, as bytes `[channels, size, size]`.
 
     Raises:
@@ -136,7 +136,7 @@ def read(path: Path, size: int, channels: int) -> Tensor:
     with warnings.catch_warnings():
         # More pixels than Pillow thinks wise: a bomb, until somebody raises Image.MAX_IMAGE_PIXELS.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(file, formats=_formats()) as image:
             image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded no larger than needed
             upright = _opaque(ImageOps.exif_transpose(image)).convert("RGB" if channels == 3 else "L")
             square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
@@ -166,13 +166,18 @@ def _images(root: Path) -> list[Path]:
     Raises:
         CrlError: there are none.
     """
-    formats = _formats()
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in formats}
+    known = endings()
     everything = sorted(_files(root))
-    found = [path for path in everything if path.suffix.lower() in endings]
+    found = [path for path in everything if path.suffix.lower() in known]
     if not found:
         raise CrlError(f"no images in {root}, only {len(everything)} other files" if everything else f"{root} is empty")
     return found
+
+
+def endings() -> set[str]:
+    """Of the names of image files, with the dot."""
+    known = _formats()
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in known}
 
 
 def _formats() -> list[str]:
