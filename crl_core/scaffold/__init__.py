@@ -47,6 +47,8 @@ _BEGINNINGS = {
         Began("evaluator", "evaluators", "nearest-mean", "NearestMean", "how many lie nearest to their class's mean"),
         Began("recipe", "recipes", "series-simclr", "series_simclr", "SimCLR for series"),
         Began("kernel", "kernels", "by-query", "ByQuery", "one query at a time"),
+        Began("optimiser", "optimisers", "signs", "Signs", "steps of one size along every coordinate"),
+        Began("schedule", "schedules", "steps", "Steps", "a rate that falls twice"),
     )
 }
 _NEEDS = {"recipe": ("source", "sampler", "encoder")}  # a recipe is made of parts that a spec can name

@@ -14,9 +14,11 @@ from . import (
     memories,
     modules,
     numbers,
+    optimisers,
     options,
     recipes,
     samplers,
+    schedules,
     scores,
     sources,
     updates,
@@ -158,11 +160,26 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         kernels.scales_with_what_follows,
         kernels.leaves_the_generators_alone,
     ),
+    "optimiser": (
+        *_OF_CLASSES,
+        optimisers.says_what_it_takes,
+        optimisers.moves_every_weight,
+        optimisers.lowers_a_loss,
+        optimisers.moves_nothing_without_a_rate,
+        optimisers.goes_on_from_its_state,
+    ),
+    "schedule": (
+        *_OF_CLASSES,
+        schedules.gives_numbers,
+        schedules.depends_on_the_moment_alone,
+        schedules.is_a_number_where_nobody_knows_the_end,
+        schedules.short_runs,
+    ),
 }
 """What a part of each kind promises."""
 
 MINIMUM: dict[str, int] = {
     "sampler": 18, "encoder": 20, "head": 20, "score": 18, "loss": 20, "memory": 11, "update": 15, "source": 14,
-    "evaluator": 13, "recipe": 14, "kernel": 11,
+    "evaluator": 13, "recipe": 14, "kernel": 11, "optimiser": 14, "schedule": 13,
 }  # fmt: skip
 """How many checks have to run, skipped ones not among them: green means that a part was tried."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import tomllib
 import types
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -12,13 +13,15 @@ import attrs
 from torch import nn
 
 from ...assembly import KIND_OF, part_from, part_of, signature
+from ...parts.schedules.scheduled import Scheduled
+from ...parts.schedules.scheduled import Scheduled
 from ...registry import make
 from ...relation import Relation
 from ...spec import plain, to_toml
 from ..outcome import Fails, expect
 from ..plugin import Case
 
-_MODULES = ("encoder", "head", "score", "loss", "memory")
+_MODULES = ("encoder", "head", "score", "loss", "keys")
 
 
 def options_are_named_and_annotated(case: Case) -> None:
@@ -37,9 +40,44 @@ def options_are_data(case: Case) -> None:
         )
 
 
+def takes_no_source(case: Case) -> None:
+    """No part but a source, or a recipe, takes a source as an option: it is handed the run's, by `on_source`."""
+    if case.part.kind in ("source", "recipe"):
+        raise Skips("a source may be made of others, and a recipe names its own")
+    taken = [name for name, hint in signature(case.cls).items() if _names_a_source(hint)]
+    expect(not taken, f"its option {', '.join(taken)} is a source: the run's is handed over, on_source(items, source)")
+
+
+def _names_a_source(hint: Any) -> bool:
+    return KIND_OF.get(hint) == "source" if isinstance(hint, type) else any(map(_names_a_source, get_args(hint)))
+
+
+def reads_old_specs(case: Case) -> None:
+    """Specs in words that it had earlier (`renamed`, `upgrade`, `formerly`) give it as it is today, and say so."""
+    renamed: Mapping[str, str] = getattr(case.cls, "renamed", {})
+    formerly: tuple[str, ...] = getattr(case.cls, "formerly", ())
+    if not renamed and not formerly:
+        raise Skips("it has had its names from the beginning")
+    today = signature(case.cls)
+    for old, new in renamed.items():
+        expect(old not in today, f"renamed says that {old!r} is called {new!r} now, and it still has {old!r}")
+        expect(new in today, f"renamed says that {old!r} is called {new!r} now, and it has no option {new!r}")
+    kind = case.part.kind
+    wanted = plain(part_of(kind, case.make(), "part"))
+    old_words = {new: old for old, new in renamed.items()}
+    for address in (case.part.address, *formerly):
+        data = {"use": address, **{old_words.get(name, name): x for name, x in wanted.items() if name != "use"}}
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = plain(part_of(kind, part_from(kind, data, "part"), "part"))
+        expect(found == wanted, f"the spec {data} of an earlier version gives {found}, and not {wanted}")
+        told = any(issubclass(each.category, DeprecationWarning) for each in said)
+        expect(told or data == wanted, f"it reads the spec {data} of an earlier version without a DeprecationWarning")
+
+
 def _is_data(hint: Any) -> bool:
     origin, inner = get_origin(hint), [argument for argument in get_args(hint) if argument is not Ellipsis]
-    if origin is Literal or hint in (bool, int, float, str, type(None), Relation) or hint in KIND_OF:
+    if origin is Literal or hint in (bool, int, float, str, type(None), Relation, Scheduled) or hint in KIND_OF:
         return True
     if origin in (Union, types.UnionType, list, tuple, Sequence, dict, Mapping):
         return bool(inner) and all(map(_is_data, inner))

@@ -1,0 +1,39 @@
+"""How numbers go over the training."""
+
+from __future__ import annotations
+
+import math
+
+from ...protocols import Progress
+from ..outcome import expect
+from ..plugin import Case
+
+_MOMENTS = [Progress(step, 40, step // 10, 4) for step in (0, 1, 4, 5, 9, 10, 20, 30, 39, 40)]
+
+
+def gives_numbers(case: Case) -> None:
+    """At every moment it is a finite number."""
+    schedule = case.make()
+    for progress in _MOMENTS:
+        found = schedule(progress)
+        expect(isinstance(found, float) and math.isfinite(found), f"after {progress.step} of 40 steps it is {found!r}")
+
+
+def depends_on_the_moment_alone(case: Case) -> None:
+    """Asked again, in another order, it gives the same: a run goes on as if it had never been interrupted."""
+    schedule = case.make()
+    first = [schedule(progress) for progress in _MOMENTS]
+    again = [schedule(progress) for progress in reversed(_MOMENTS)][::-1]
+    expect(first == again, f"it gave {first}, and asked in another order {again}")
+
+
+def is_a_number_where_nobody_knows_the_end(case: Case) -> None:
+    """A training loop that doesn't know its length says 0 steps and epochs, and gets a number too."""
+    found = case.make()(Progress(7, 0, 0, 0))
+    expect(isinstance(found, float) and math.isfinite(found), f"it is {found!r}")
+
+
+def short_runs(case: Case) -> None:
+    """A run of one step gets a number."""
+    found = case.make()(Progress(0, 1, 0, 1))
+    expect(isinstance(found, float) and math.isfinite(found), f"it is {found!r}")
