@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from ..errors import CrlError
 from ..items.order import ordered, share_of
@@ -37,16 +37,20 @@ def batches_of(items: Items, training: Training, epoch: int) -> Batches:
 
 
 def steps_in_epoch(items: Items | Stream, training: Training) -> int:
-    """How many steps an epoch has: as many as the items fill, or of a stream as the training says.
+    """How many steps an epoch has: as many as the items fill, or fewer if the training says so; of a stream, it has to.
 
     Raises:
         CrlError: the items are a stream, and the training doesn't say.
     """
-    if not isinstance(items, Stream):
-        return len(batches_of(items, training, 0)) if training.steps is None else training.steps
-    if training.steps is None:
-        raise CrlError("these items are a stream, whose epochs have no end: set `steps`, those of an epoch")
-    return training.steps
+    if isinstance(items, Stream):
+        if training.steps is None:
+            raise CrlError("these items are a stream, whose epochs have no end: set `steps`, those of an epoch")
+        return training.steps
+    if isinstance(items, OrdersItself):
+        there = len(batches_of(items, training, 0))
+    else:
+        there = len(items) // max(1, min(training.batch_size, len(items)))
+    return there if training.steps is None else min(there, training.steps)
 
 
 def loaded(
@@ -55,16 +59,56 @@ def loaded(
     """The batches of this process that are left of an epoch, each with the place in the stream after it.
 
     None stands for a batch of which nothing can be used; ordinary items have the place None.
+
+    Of a stream, each of w workers reads a share of its own, as if it were one of w times as many processes; their
+    batches come in turn. So files are read once, and the place says where every worker is and whose turn it is: no
+    matter how many batches are loaded ahead, a run goes on with the one that follows the last that was trained on.
     """
     if not isinstance(items, Stream):
         batches = share_of(batches_of(items, training, epoch)[begun : training.steps], rank, world)
         yield from ((batch, None) for batch in load(items, batches, training))
         return
     left = steps_in_epoch(items, training) - begun
-    found = items.batches_from(training.batch_size // world, place, training.seed, rank, world)
-    for batch, after in itertools.islice(found, left):
+    for batch, after in itertools.islice(_streamed(items, training, place, rank, world), left):
         kept = without_broken(batch)
         yield (kept if len(kept) else None), after
+
+
+def _streamed(stream: Stream, training: Training, place: Any, rank: int, world: int) -> Iterator[tuple[View, Any]]:
+    size, workers = training.batch_size // world, training.workers
+    if not workers:
+        yield from stream.batches_from(size, place, training.seed, rank, world)
+        return
+    place = place or {"workers": [None] * workers, "turn": 0}
+    loader: DataLoader[Any] = DataLoader(
+        _Share(stream, size, place, training.seed, rank, world),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_they_are,
+        generator=torch.Generator().manual_seed(training.seed),
+    )
+    for batch, worker, after in loader:
+        places = list(place["workers"])
+        places[worker] = after
+        place = {"workers": places, "turn": (worker + 1) % workers}
+        yield batch, place
+
+
+class _Share(IterableDataset[Any]):
+    """What one worker reads of a stream: batches, whose they are, and the places after them."""
+
+    def __init__(self, stream: Stream, size: int, place: Any, seed: int, rank: int, world: int) -> None:
+        self.stream, self.size, self.place, self.seed, self.rank, self.world = stream, size, place, seed, rank, world
+
+    def __iter__(self) -> Iterator[tuple[View, int, Any]]:
+        info = get_worker_info()
+        assert info is not None
+        workers = info.num_workers
+        # The loader begins with its first worker, which takes the turn.
+        mine = (self.place["turn"] + info.id) % workers
+        place, rank = self.place["workers"][mine], self.rank * workers + mine
+        for batch, after in self.stream.batches_from(self.size, place, self.seed, rank, self.world * workers):
+            yield batch, mine, after
 
 
 def in_order(items: Items | Stream, size: int) -> Iterator[View]:
