@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,22 @@ import torch.nn.functional as F
 from small import Noisy, Perceptron, PointItems, Points
 from torch import Tensor, nn
 
-from crl_core import MLP, Cosine, CrlError, Embeddings, InfoNCE, Momentum, Progress, Queue, Scores, View
+from crl_core import (
+    MLP,
+    Cosine,
+    CrlError,
+    Drawn,
+    Embeddings,
+    InfoNCE,
+    Items,
+    Momentum,
+    Pairs,
+    Progress,
+    Queue,
+    Scores,
+    Source,
+    View,
+)
 from crl_core.parts.kernels.dense import Dense
 from crl_core.protocols import Outcome, Problem
 
@@ -313,6 +329,181 @@ class KeepsTheGraph(nn.Module):
         self.held = keys
 
 
+class MakesUpKeys(Drawn):
+    """Chooses halves of keys."""
+
+    def __init__(self, count: int = 4) -> None:
+        super().__init__(count)
+
+    def choose(self, pairs: Pairs) -> Pairs:
+        found = super().choose(pairs)
+        (key,) = found.keys
+        return dataclasses.replace(found, keys=(Embeddings(key.z / 2, key.meta),))
+
+
+class LosesThePositive(Drawn):
+    """Takes the first few keys of the batch, whatever they are."""
+
+    def __init__(self, count: int = 4) -> None:
+        super().__init__(count)
+
+    def choose(self, pairs: Pairs) -> Pairs:
+        negative = pairs.masks()[1].int().topk(self.count, dim=1).indices
+        key = Embeddings(pairs.key[negative], {name: column[negative] for name, column in pairs.key_meta.items()})
+        return dataclasses.replace(pairs, keys=(key,))
+
+
+class IsNoNumber(Queue):
+    """Divides its keys by their number less one."""
+
+    def keys(self) -> Embeddings | None:
+        held = super().keys()
+        return None if held is None else Embeddings(held.z * torch.nan, held.meta)
+
+
+# -- optimisers, schedules, readers, sources as options, names of earlier versions -------------------------------
+
+
+class DecaysAll:
+    """SGD that decays whatever the groups say."""
+
+    sparse = "no"
+
+    def __init__(self, learning_rate: float = 0.1) -> None:
+        self.learning_rate = learning_rate
+
+    def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD([{**group, "weight_decay": 0.01} for group in groups], lr=self.learning_rate)
+
+
+class MovesWholeTables:
+    """Says that it takes sparse gradients, and decays every row of a table."""
+
+    sparse = "yes"
+
+    def __init__(self, learning_rate: float = 0.1) -> None:
+        self.learning_rate = learning_rate
+
+    def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return _Decaying(groups, {"lr": self.learning_rate})
+
+
+class _Decaying(torch.optim.Optimizer):
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.dim() > 1:
+                    parameter.mul_(1 - 0.01 * group["lr"])
+                parameter.add_(parameter.grad, alpha=-group["lr"])
+
+
+class StandsStill:
+    """Has a learning rate, and takes no step."""
+
+    sparse = "no"
+
+    def __init__(self, learning_rate: float = 0.1) -> None:
+        self.learning_rate = learning_rate
+
+    def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return _Still(groups, {"lr": self.learning_rate})
+
+
+class _Still(torch.optim.Optimizer):
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        pass
+
+
+class FallsBelowZero:
+    """A straight fall that goes on."""
+
+    def __call__(self, progress: Progress) -> float:
+        return 1.0 - 1.5 * progress.fraction
+
+
+class NumbersByLength:
+    """Numbers its texts by their length."""
+
+    def __call__(self, items: Sequence[str]) -> View:
+        length = torch.tensor([len(text) for text in items])
+        return View(length.float().unsqueeze(1), {"instance": length})
+
+
+class PadsToTheLongest:
+    """Makes texts shares of the longest one's length."""
+
+    def __call__(self, items: Sequence[str]) -> View:
+        length = torch.tensor([float(len(text)) for text in items])
+        return View((length / length.max()).unsqueeze(1), {"instance": torch.arange(len(items))})
+
+
+class LeavesOutTheShort:
+    """Leaves out what it can't read."""
+
+    def __call__(self, items: Sequence[str]) -> View:
+        length = torch.tensor([float(len(text)) for text in items if " " in text])
+        return View(length.unsqueeze(1), {"instance": torch.arange(len(length))})
+
+
+class ReadsPoints:
+    """A reader of lists of numbers."""
+
+    def __call__(self, items: Sequence[Sequence[float]]) -> View:
+        return View(torch.tensor([[x / 2 for x in item] for item in items]), {"instance": torch.arange(len(items))})
+
+
+class TakesASource(MLP):
+    """A head that wants a source of its own."""
+
+    def __init__(self, size: int = 4, source: Source | None = None) -> None:
+        super().__init__(size)
+        self.source = source
+
+
+class ForgetsItsOldWords(Cosine):
+    """Says that an option was called otherwise, and means one that it doesn't have."""
+
+    renamed: ClassVar[dict[str, str]] = {"tau": "temperatur"}
+
+
+class CountsItems(Perceptron):
+    """An encoder with a number for every training item, whose number its source tells."""
+
+    def __init__(self, width: int = 8, norm: bool = True) -> None:
+        super().__init__(width, norm)
+        self.items = 0
+
+    def on_source(self, items: Items, source: Source) -> None:
+        self.items = len(items)
+
+    def forward(self, data: Tensor) -> Tensor:
+        if not self.items:
+            raise CrlError("it has met no source: call pipeline.build(batch, source) or fit")
+        return super().forward(data) + 1 / self.items
+
+
+class CleansBothViews(Noisy):
+    """Gives both views with nothing random."""
+
+    def clean(self, batch: View) -> dict[str, View]:  # type: ignore[override]
+        return {"a": batch, "b": View(-batch.data, batch.meta)}
+
+
+class CleansUnknownViews(Noisy):
+    """Gives a view that it doesn't name."""
+
+    def clean(self, batch: View) -> dict[str, View]:  # type: ignore[override]
+        return {"a": batch, "c": batch}
+
+
+class CleansAtRandom(Noisy):
+    """Gives two views, one of them random."""
+
+    def clean(self, batch: View) -> dict[str, View]:  # type: ignore[override]
+        return {"a": batch, "b": self(batch)["b"]}
+
+
 # -- updates, sources, kernels ----------------------------------------------------------------------------------
 
 
@@ -363,6 +554,48 @@ class TakesAnySplit(Points):
     """Gives the test items for whatever name."""
 
 
+class Spring:
+    """A stream of points that goes on from its place, and that processes share."""
+
+    def batches_from(
+        self, batch_size: int, place: Mapping[str, Any] | None, seed: int, rank: int, world: int
+    ) -> Iterator[tuple[View, Mapping[str, Any]]]:
+        for start in itertools.count(place["next"] if place else 0, batch_size):
+            index = torch.arange(start, start + batch_size) * world + rank
+            yield View(torch.stack([index.sin(), index.cos()], 1), {"instance": index}), {"next": start + batch_size}
+
+
+class GoodStream(GoodPoints):
+    """A stream to train on, and items to test on."""
+
+    def items(self, split: str) -> Any:
+        return Spring() if split == "train" else super().items(split)
+
+
+class LosesItsPlace(GoodStream):
+    """Begins anew wherever it was."""
+
+    def items(self, split: str) -> Any:
+        return _Forgetful() if split == "train" else super().items(split)
+
+
+class _Forgetful(Spring):
+    def batches_from(self, batch_size: int, place: Any, seed: int, rank: int, world: int) -> Any:
+        return super().batches_from(batch_size, None, seed, rank, world)
+
+
+class SharesNothing(GoodStream):
+    """Gives every process the same."""
+
+    def items(self, split: str) -> Any:
+        return _Alike() if split == "train" else super().items(split)
+
+
+class _Alike(Spring):
+    def batches_from(self, batch_size: int, place: Any, seed: int, rank: int, world: int) -> Any:
+        return super().batches_from(batch_size, place, seed, 0, 1)
+
+
 class TwiceTheGradient:
     """The plain body, whose total leads twice as far as it should."""
 
@@ -375,6 +608,39 @@ class TwiceTheGradient:
     def __call__(self, problem: Problem) -> Outcome:
         found = Dense()(problem)
         return found._replace(total=2 * found.total - found.total.detach())
+
+
+class KeepsItsAverageElsewhere:
+    """SGD with momentum that no state has."""
+
+    sparse = "no"
+
+    def __init__(self, learning_rate: float = 0.1) -> None:
+        self.learning_rate = learning_rate
+
+    def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return _Hidden(groups, {"lr": self.learning_rate})
+
+
+class _Hidden(torch.optim.Optimizer):
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.held: dict[Tensor, Tensor] = getattr(self, "held", {})
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.held[parameter] = 0.9 * self.held.get(parameter, torch.zeros_like(parameter)) + parameter.grad
+                parameter.sub_(group["lr"] * self.held[parameter])
+
+
+class CountsItsCalls:
+    """A schedule that goes by how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, progress: Progress) -> float:
+        self.calls += 1
+        return 1 / self.calls
 
 
 class Good(InfoNCE):
