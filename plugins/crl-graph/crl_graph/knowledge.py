@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import torch
 from torch import Tensor
 
-from crl_core import CrlError, Source, View, did_you_mean
+from crl_core import CrlError, Items, Source, View, did_you_mean
 
 
 class Triples:
@@ -47,6 +47,10 @@ class KnowledgeGraph:
     def splits(self) -> tuple[str, ...]:
         return tuple(self.triples)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"entities": len(self.entities), "relations": len(self.relations)}
+
     def items(self, split: str) -> Triples:
         if split not in self.triples:
             raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
@@ -65,6 +69,42 @@ def knowledge_graph(source: Source) -> KnowledgeGraph:
             f"graph/family-tree and graph/pykeen-triples have some"
         )
     return source
+
+
+def facts_of(items: Items, source: Source) -> Facts:
+    """What is known to be true: the items, if they are triples.
+
+    Raises:
+        CrlError: they are something else.
+    """
+    counts = getattr(source, "counts", {})
+    if not isinstance(items, Triples) or not {"entities", "relations"} <= set(counts):
+        counts = knowledge_graph(source).counts
+    assert isinstance(items, Triples)
+    return Facts.of(items.data, counts["entities"], counts["relations"])
+
+
+def of_triples(batch: View) -> dict[str, View]:
+    """The heads, relations and tails of triples `[N, 3]`, each by itself."""
+    return {name: View(batch.data[:, place], batch.meta) for place, name in enumerate(("head", "relation", "tail"))}
+
+
+def without_source(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a sampler that once had the source among them."""
+    return {name: value for name, value in options.items() if name != "source"}
+
+
+def met(facts: Facts | None, part: object) -> Facts:
+    """The facts that a sampler was told.
+
+    Raises:
+        CrlError: it was told none.
+    """
+    if facts is None:
+        raise CrlError(
+            f"{type(part).__name__} doesn't know its source yet: call pipeline.build(batch, source), or fit"
+        )
+    return facts
 
 
 def _once(triples: Tensor) -> Tensor:

@@ -63,6 +63,10 @@ class Network:
     def splits(self) -> tuple[str, ...]:
         return ("train", "nodes") if self.label is None else ("train", "test")
 
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"nodes": len(self.adjacency)}
+
     def items(self, split: str) -> NodeNumbers:
         if split not in self.splits:
             raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")

@@ -1,31 +1,33 @@
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from crl_core import CrlError
-
-from .table import looked_up
+from .numbered import Numbered
 
 
-class Matrices(nn.Module):
+class Matrices(Numbered):
     """A square matrix for each of `count` relations (Paccanaro and Hinton 2001; RESCAL, Nickel et al. 2011).
 
     They begin normal, of variance 1/size, so that a vector keeps about its length.
+
+    >>> Matrices(12, 8)(torch.tensor([0, 11])).shape
+    torch.Size([2, 8, 8])
+
+    Args:
+        count: how many there are, or the word by which the source counts them: "relations".
+        size: rows and columns of a matrix.
+        sparse: gradients hold the matrices of the batch alone; for optimisers that take such gradients.
     """
 
-    def __init__(self, count: int, size: int = 64) -> None:
-        super().__init__()
-        if count < 1 or size < 1:
-            raise CrlError(f"at least 1 matrix of at least 1 row, not {count} of {size}")
-        self.count, self.size = count, size
-        self.weight = nn.Parameter(torch.empty(count, size * size))
-        self.reset_parameters()
+    def __init__(self, count: int | str, size: int = 64, sparse: bool = False) -> None:
+        super().__init__(count, size * size, sparse)
+        self.size = size
+        if isinstance(count, int):
+            self.make(count)
 
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        self.weight.normal_(std=self.size**-0.5)
+    def start(self, weight: Tensor) -> None:
+        weight.normal_(std=self.size**-0.5)
 
     def forward(self, which: Tensor) -> Tensor:
         """The matrices `[…, size, size]` of these numbers `[…]`."""
-        return looked_up(self.weight, which).view(*which.shape, self.size, self.size)
+        return self.rows(which).view(*which.shape, self.size, self.size)

@@ -1,69 +1,89 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from crl_core import CrlError, Progress
 
+from .numbered import Numbered
 
-class Table(nn.Module):
+_NORMALISE = (None, "always", "start")
+
+
+class Table(Numbered):
     """A vector for each of `count` nodes, entities or relations.
 
+    >>> Table("entities", 64, normalise="always")  # as many as the source has
+    >>> Table(24, 64, sparse=True)(torch.tensor([0, 23])).shape
+    torch.Size([2, 64])
+
     Args:
-        count: how many there are; whole numbers from 0 to `count` - 1 name them.
+        count: how many there are, or the word by which the source counts them: "entities", "relations", "nodes".
+            Whole numbers from 0 to that number - 1 name them.
         size: numbers in a vector.
-        spread: vectors begin uniform from -spread to spread; by default 6/√size (Bordes et al. 2013).
-        unit: "kept" sets every vector to length 1, at the start and again after every step; "start" at
+        bound: vectors begin uniform from -bound to bound; by default 6/√size (Bordes et al. 2013).
+        normalise: "always" sets every vector to length 1, at the start and again after every step; "start" at
             the start alone.
+        sparse: gradients hold the rows of the batch alone, and a step costs nothing for all others; for optimisers
+            that take such gradients.
     """
 
-    def __init__(
-        self, count: int, size: int = 64, spread: float | None = None, unit: Literal["kept", "start"] | None = None
-    ) -> None:
-        super().__init__()
-        if count < 1 or size < 1:
-            raise CrlError(f"a table has at least 1 row of at least 1 number, not {count} of {size}")
-        self.count, self.size, self.spread, self.unit = count, size, spread, unit
-        self.weight = nn.Parameter(torch.empty(count, size))
-        self.reset_parameters()
+    renamed: ClassVar[dict[str, str]] = {"spread": "bound", "unit": "normalise"}
 
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        spread = 6 / math.sqrt(self.size) if self.spread is None else self.spread
-        self.weight.uniform_(-spread, spread)
-        if self.unit is not None:
-            self._to_unit()
+    def __init__(
+        self,
+        count: int | str,
+        size: int = 64,
+        bound: float | None = None,
+        normalise: Literal["always", "start"] | None = None,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(count, size, sparse)
+        if normalise not in _NORMALISE:
+            raise CrlError(f'normalise is "always", "start" or None, not {normalise!r}')
+        self.size, self.bound, self.normalise = size, bound, normalise
+        self._moving: list[Tensor] = []  # rows that were looked up since the last step
+        if isinstance(count, int):
+            self.make(count)
+
+    @staticmethod
+    def upgrade(options: dict[str, Any]) -> dict[str, Any]:
+        """`normalise="always"` was once `unit="kept"`."""
+        return {**options, "normalise": "always"} if options.get("normalise") == "kept" else options
+
+    def start(self, weight: Tensor) -> None:
+        bound = 6 / math.sqrt(self.size) if self.bound is None else self.bound
+        weight.uniform_(-bound, bound)
+        if self.normalise is not None:
+            F.normalize(weight, dim=1, out=weight)
 
     def forward(self, which: Tensor) -> Tensor:
         """The vectors `[…, size]` of these numbers `[…]`."""
-        return looked_up(self.weight, which)
-
-    def on_step(self, progress: Progress) -> None:
-        if self.unit == "kept":
-            self._to_unit()
+        found = self.rows(which)
+        if self.normalise == "always" and self.sparse and self.training and torch.is_grad_enabled():
+            self._moving.append(which.detach().flatten())
+        return found
 
     @torch.no_grad()
-    def _to_unit(self) -> None:
-        F.normalize(self.weight, dim=1, out=self.weight)
+    def on_step(self, progress: Progress) -> None:
+        if self.normalise != "always" or not self.made:
+            return
+        if not self.sparse or _several_processes():
+            F.normalize(self.weight, dim=1, out=self.weight)
+        elif self._moving:
+            rows = torch.cat(self._moving).unique()  # no others have moved
+            self.weight[rows] = F.normalize(self.weight[rows], dim=1)
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._moving.clear()
 
 
-def looked_up(weight: Tensor, which: Tensor) -> Tensor:
-    """Rows of a table by their numbers.
-
-    Raises:
-        CrlError: a number is not from 0 to the last row's; on a GPU torch itself stops the process.
-    """
-    if which.is_floating_point():
-        raise CrlError(f"a table is asked for whole numbers, not for numbers of type {which.dtype}")
-    try:
-        # Its gradient takes half as long as that of F.embedding.
-        return weight.index_select(0, which.flatten()).view(*which.shape, weight.shape[1])
-    except IndexError:
-        raise CrlError(
-            f"a table of {len(weight)} rows was asked for number {int(which.max())} and {int(which.min())}: "
-            f"made for another source, or a node or entity that is unknown?"
-        ) from None
+def _several_processes() -> bool:
+    """Whether other processes' rows have moved too."""
+    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return spread and torch.distributed.get_world_size() > 1

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
-from crl_core import Source, View, Views
+from crl_core import Items, Source, View, Views
 
-from ..knowledge import Facts, knowledge_graph
+from ..knowledge import Facts, facts_of, met, of_triples, without_source
 
 
 class AllTails:
@@ -15,20 +15,23 @@ class AllTails:
     The view `tail` is `[N, entities]`, so this is for graphs of some thousands of entities; for larger ones there is
     `graph/corruption`. Its column `triple` is the triple's number at its own tail and -1 elsewhere; another tail that
     training knows to be true of this head and relation is no candidate (column `valid`).
-
-    Args:
-        source: of the triples.
     """
 
     views: ClassVar[tuple[str, ...]] = ("head", "relation", "tail")
 
-    def __init__(self, source: Source) -> None:
-        graph = knowledge_graph(source)
-        self.source = source
-        self._facts = Facts.of(graph.triples[graph.splits[0]], len(graph.entities), len(graph.relations))
+    def __init__(self) -> None:
+        self._facts: Facts | None = None
+
+    @staticmethod
+    def upgrade(options: dict[str, Any]) -> dict[str, Any]:
+        """The source was once an option; now it is the run's."""
+        return without_source(options)
+
+    def on_source(self, items: Items, source: Source) -> None:
+        self._facts = facts_of(items, source)
 
     def __call__(self, batch: View) -> Views:
-        self._facts = facts = self._facts.to(batch.data.device)
+        self._facts = facts = met(self._facts, self).to(batch.data.device)
         head, relation, tail = batch.data.T.unsqueeze(-1)
         every = torch.arange(facts.entities, device=head.device).expand(len(head), -1)
         instance = batch.meta["instance"].unsqueeze(-1)
@@ -40,6 +43,5 @@ class AllTails:
             "tail": View(every, {**batch.meta, **columns}),
         }
 
-    def clean(self, batch: View) -> View:
-        """The tails."""
-        return View(batch.data[:, 2], batch.meta)
+    def clean(self, batch: View) -> Views:
+        return of_triples(batch)

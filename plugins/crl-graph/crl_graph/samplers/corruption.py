@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from crl_core import CrlError, Source, View, Views, did_you_mean
+from crl_core import CrlError, Items, Source, View, Views, did_you_mean
 
-from ..knowledge import Facts, knowledge_graph
+from ..knowledge import Facts, facts_of, met, of_triples, without_source
 
 _SHARE = {"either": 0.5, "head": 1.0, "tail": 0.0}
 
@@ -18,8 +18,9 @@ class Corruption:
     The views `head` and `tail` are `[N, 1 + negatives]`, the triple itself first; `relation` is `[N]`. The column
     `triple` of both is the triple's number where it is this triple; the tails of others have -1.
 
+    The source's entities are drawn, and what it has for training is known to be true.
+
     Args:
-        source: of the triples: its entities are drawn, and what it has for training is known to be true.
         negatives: false triples for each true one.
         side: what is replaced: the head or the tail, by a coin for each true triple, or always the same.
         filtered: a false triple is never one that is known to be true: it is then drawn anew once, and if that is
@@ -30,22 +31,30 @@ class Corruption:
 
     def __init__(
         self,
-        source: Source,
         negatives: int = 1,
         side: Literal["either", "head", "tail"] = "either",
         filtered: bool = True,
     ) -> None:
-        graph = knowledge_graph(source)
         if side not in _SHARE:
             raise CrlError(f"side is {', '.join(map(repr, _SHARE))}, not {side!r}.{did_you_mean(side, _SHARE)}")
         if negatives < 1:
             raise CrlError(f"at least 1 negative for each triple, not {negatives}")
-        if len(graph.entities) < 2:
+        self.negatives, self.side, self.filtered = negatives, side, filtered
+        self._facts: Facts | None = None
+
+    @staticmethod
+    def upgrade(options: dict[str, Any]) -> dict[str, Any]:
+        """The source was once an option; now it is the run's."""
+        return without_source(options)
+
+    def on_source(self, items: Items, source: Source) -> None:
+        facts = facts_of(items, source)
+        if facts.entities < 2:
             raise CrlError("a triple with the only entity there is can't be corrupted")
-        self.source, self.negatives, self.side, self.filtered = source, negatives, side, filtered
-        self._facts = Facts.of(graph.triples[graph.splits[0]], len(graph.entities), len(graph.relations))
+        self._facts = facts
 
     def __call__(self, batch: View) -> Views:
+        self._facts = met(self._facts, self).to(batch.data.device)
         head, relation, tail = batch.data.T.unsqueeze(-1)
         false_head, false_tail, valid = self._corrupted(head, relation, tail)
         instance = batch.meta["instance"].unsqueeze(-1)
@@ -57,9 +66,8 @@ class Corruption:
             "tail": View(torch.cat([tail, false_tail], dim=1), {**batch.meta, "triple": triple, **known}),
         }
 
-    def clean(self, batch: View) -> View:
-        """The tails."""
-        return View(batch.data[:, 2], batch.meta)
+    def clean(self, batch: View) -> Views:
+        return of_triples(batch)
 
     def _corrupted(self, head: Tensor, relation: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """False heads and tails `[N, K]` for those `[N, 1]`, and which of these triples are not known to be true."""
@@ -69,18 +77,18 @@ class Corruption:
         def with_other(other: Tensor) -> tuple[Tensor, Tensor]:
             return torch.where(at_head, other, head), torch.where(at_head, tail, other)
 
-        other = self._other_than(replaced)
+        facts = met(self._facts, self)
+        other = self._other_than(replaced, facts.entities)
         if not self.filtered:
             return *with_other(other), None
-        self._facts = facts = self._facts.to(head.device)
         # Once more for every batch: a look at whether any is left would make the host wait for a GPU.
         heads, tails = with_other(other)
-        other = torch.where(facts.have(heads, relation, tails), self._other_than(replaced), other)
+        other = torch.where(facts.have(heads, relation, tails), self._other_than(replaced, facts.entities), other)
         heads, tails = with_other(other)
         return heads, tails, ~facts.have(heads, relation, tails)
 
-    def _other_than(self, entity: Tensor) -> Tensor:
+    def _other_than(self, entity: Tensor, entities: int) -> Tensor:
         """Entities `[N, K]`, each another than that of its row `[N, 1]`."""
         shape = (len(entity), self.negatives)
-        drawn = torch.randint(self._facts.entities - 1, shape, device=entity.device)
+        drawn = torch.randint(entities - 1, shape, device=entity.device)
         return drawn + (drawn >= entity)

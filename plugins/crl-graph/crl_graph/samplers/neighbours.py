@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from crl_core import Sampler, View, Views
+from crl_core import Items, Sampler, Source, View, Views
 
 from ..adjacency import Adjacency
 from ..sparse import Kept
@@ -31,6 +31,10 @@ class Neighbours:
     def views(self) -> tuple[str, ...]:
         return self.sampler.views
 
+    def on_source(self, items: Items, source: Source) -> None:
+        if (on_source := getattr(self.sampler, "on_source", None)) is not None:
+            on_source(items, source)
+
     def __call__(self, batch: View) -> Views:
         graph: Data = batch.data
         asked = getattr(graph, "asked", None)
@@ -42,7 +46,7 @@ class Neighbours:
         part = Data(x=graph.x[node], edge_index=edges, node=node, asked=torch.searchsorted(node, asked))
         return self.sampler(View(part, batch.meta))
 
-    def clean(self, batch: View) -> View:
+    def clean(self, batch: View) -> View | Views:
         return self.sampler.clean(batch)
 
 

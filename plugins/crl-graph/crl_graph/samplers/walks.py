@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from crl_core import CrlError, Source, View, Views
+from crl_core import CrlError, Items, Source, View, Views
 
+from ..adjacency import Adjacency
+from ..knowledge import without_source
 from ..network import network
 from ..walk import walk
 
@@ -21,7 +23,6 @@ class Walks:
     the walk.
 
     Args:
-        source: of the graph.
         length: nodes in a walk.
         p: the higher, the less often a walk steps back at once.
         q: above 1 walks stay near where they began, and nodes of like position are alike; below 1 they go away,
@@ -32,23 +33,33 @@ class Walks:
     views: ClassVar[tuple[str, ...]] = ("centre", "context")
 
     def __init__(
-        self, source: Source, length: int = 80, window: int = 10, p: float = 1.0, q: float = 1.0, noise: int = 5
+        self, length: int = 80, window: int = 10, p: float = 1.0, q: float = 1.0, noise: int = 5
     ) -> None:
         if length < 2 or window < 1 or noise < 1:
             raise CrlError(f"a walk has 2 nodes or more, and 1 of window and noise, not {length}, {window} and {noise}")
         if not (p > 0 and q > 0):
             raise CrlError(f"p and q are above 0, not {p} and {q}")
-        self.source, self.length, self.window, self.p, self.q, self.noise = source, length, window, p, q, noise
-        self._graph = network(source).adjacency
-        self._height: Tensor | None = None
+        self.length, self.window, self.p, self.q, self.noise = length, window, p, q, noise
+        self._graph: Adjacency | None = None
+        self._height: Tensor | None = None  # of the noise: counted when it is first drawn
+
+    @staticmethod
+    def upgrade(options: dict[str, Any]) -> dict[str, Any]:
+        """The source was once an option; now it is the run's."""
+        return without_source(options)
+
+    def on_source(self, items: Items, source: Source) -> None:
+        self._graph, self._height = network(source).adjacency, None
 
     def __call__(self, batch: View) -> Views:
+        if self._graph is None:
+            raise CrlError("Walks doesn't know its source yet: call pipeline.build(batch, source), or fit")
         self._graph = graph = self._graph.to(batch.data.device)
         walks = walk(graph, batch.data, self.length, self.p, self.q)
         row, centre, context = window_pairs(walks, self.window)
         if not len(row):
             raise CrlError(f"none of these {len(batch)} nodes has an edge to walk along: {batch.data[:10].tolist()}")
-        noise = self._noise(len(row))
+        noise = self._noise(graph, len(row))
         columns = {name: column[row] for name, column in batch.meta.items()}
         pair, context = torch.arange(len(row), device=row.device).unsqueeze(1), context.unsqueeze(1)
         meta = {
@@ -63,17 +74,17 @@ class Walks:
     def clean(self, batch: View) -> View:
         return batch
 
-    def _noise(self, count: int) -> Tensor:
+    def _noise(self, graph: Adjacency, count: int) -> Tensor:
         """`[count, noise]` nodes."""
-        device = self._graph.start.device
-        if self._height is None or self._height.device != device:
-            self._height = self._counted().to(device)
+        device = graph.start.device
+        if self._height is None:
+            self._height = self._counted(graph.to(torch.device("cpu")))
+        self._height = self._height.to(device)
         chance = torch.rand(count, self.noise, dtype=torch.float64, device=device) * self._height[-1]
         return torch.searchsorted(self._height, chance, right=True).clamp_(max=len(self._height) - 1)
 
-    def _counted(self) -> Tensor:
+    def _counted(self, graph: Adjacency) -> Tensor:
         """Sums `[N]` of the ¾ powers of how often each node is on walks, of which every node begins one."""
-        graph = self._graph.to(torch.device("cpu"))
         generator = torch.Generator().manual_seed(0)  # the same noise for every run, and after it was interrupted
         count = torch.zeros(len(graph), dtype=torch.float64, device=graph.start.device)
         for first in range(0, len(graph), 1 << 16):
