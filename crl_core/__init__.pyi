@@ -112,8 +112,8 @@ from .parts.updates.momentum import Momentum as Momentum
 from .parts.updates.past import Past as Past
 from .parts.updates.shared import Shared as Shared
 from .parts.updates.stop_gradient import StopGradient as StopGradient
-from .pipeline import Losses as Losses
-from .pipeline import Penalty as Penalty
+from .objective import Losses as Losses
+from .objective import Penalty as Penalty
 from .pipeline import Pipeline as Pipeline
 from .protocols import Annotates as Annotates
 from .protocols import Depicts as Depicts

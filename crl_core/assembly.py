@@ -20,8 +20,9 @@ from .branch import Branch
 from .contrast import Contrast
 from .errors import CrlError, did_you_mean
 from .named import Named
+from .objective import Penalty
 from .parts.schedules.scheduled import Scheduled
-from .pipeline import Penalty, Pipeline
+from .pipeline import Pipeline
 from .protocols import (
     Encoder,
     Head,
@@ -254,12 +255,16 @@ def _today(cls: Any, spec: Part, place: str) -> dict[str, Any]:
     if list(found) != list(spec.options):
         gone = ", ".join(name for name in spec.options if name not in found)
         now = ", ".join(name for name in found if name not in spec.options)
-        warnings.warn(f"{place}: {spec.use} now says {now} for {gone or 'these options'}", DeprecationWarning, stacklevel=3)
+        warnings.warn(
+            f"{place}: {spec.use} now says {now} for {gone or 'these options'}", DeprecationWarning, stacklevel=3
+        )
     return found
 
 
 def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
-    is_part = isinstance(value, (Part, SameAs)) or (isinstance(value, Mapping) and bool({"use", "same_as"} & set(value)))
+    is_part = isinstance(value, (Part, SameAs)) or (
+        isinstance(value, Mapping) and bool({"use", "same_as"} & set(value))
+    )
     kind = _kind(hint) or ("schedule" if float in _choices(hint) else None)
     if kind and is_part:
         return part_from(kind, value, place, made)

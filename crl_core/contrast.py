@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -102,11 +102,11 @@ class Contrast(nn.Module):
         self.score: Score = make("score", score or default_score(self.loss))
         self.positive = _relation(positive)
         self.negative = _others(self.positive) if negative is None else _relation(negative)
-        several = isinstance(keys, Sequence) and not isinstance(keys, str)
-        self.keys = nn.ModuleList(make("keys", one) for one in (keys if several else (keys,)))
+        chosen = keys if isinstance(keys, Sequence) and not isinstance(keys, str) else (keys,)
+        self.keys = nn.ModuleList([make("keys", one) for one in chosen])
         self.symmetric, self.weight, self.kernel, self.source = symmetric, weight, kernel, source
         self.name = name or "-".join(dict.fromkeys(_names(query) + _names(key)))
-        self.back = nn.ModuleList(copy.deepcopy(one) for one in self.keys) if symmetric else None
+        self.back = nn.ModuleList([copy.deepcopy(one) for one in self.keys]) if symmetric else None
         self._term = term_of(self.loss.takes, type(self.loss).__name__)
         self._sides = [_side(self.keys), *([] if self.back is None else [_side(self.back)])]
         self._check()
@@ -173,8 +173,10 @@ class Contrast(nn.Module):
         noise = _noise(sides.keys) if self.per_query else None
         if sides.plain or not len(self.keys):
             return self._pairs(sides.query, blocks, noise)
-        left, added, drawn = blocks, [], []
-        for choice in self.back if sides.back and self.back is not None else self.keys:
+        left, added = blocks, list[Embeddings]()
+        drawn: list[Pairs] = []
+        choices: Iterable[Any] = self.back if sides.back and self.back is not None else self.keys
+        for choice in choices:
             if hasattr(choice, "choose"):
                 pool = blocks + _held(choice.of)
                 drawn += [choice.choose(self._pairs(sides.query, pool))] if pool else []
@@ -269,7 +271,7 @@ def default_score(loss: Loss) -> Score:
     return L2() if getattr(loss, "wants", None) == "distance" else Dot()
 
 
-def _side(keys: Sequence[Any]) -> Side:
+def _side(keys: Iterable[Any]) -> Side:
     """The memories among these choices, or that one of them draws from."""
     found = [one.of if hasattr(one, "choose") else one for one in keys]
     memories = [one for one in found if hasattr(one, "update")]

@@ -148,8 +148,10 @@ class Pairs:
             return None
         if self.mixed:
             widths = [part.shape[1] for part in self.parts]
-            some = zip(self.parts, positive.split(widths, 1), strict=True)
-            return torch.cat([torch.where(mask, part.positive.weights(*part._columns(rows)), 0.0) for part, mask in some], 1)
+            some = zip(self.parts, torch.split(positive, widths, 1), strict=True)
+            return torch.cat(
+                [torch.where(mask, part.positive.weights(*part._columns(rows)), 0.0) for part, mask in some], 1
+            )
         return torch.where(positive, self.positive.weights(*self._columns(rows)), 0.0)
 
     @cached_property

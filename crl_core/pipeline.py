@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from .branch import Branch
 from .contrast import Contrast
 from .errors import CrlError, did_you_mean
 from .named import Named
+from .objective import Losses, Penalty, Term, components, not_finite, reached_by, weighted_sum
+from .passing import Pass, numbered
 from .protocols import (
     Embed,
     Embeddings,
@@ -38,50 +40,6 @@ if TYPE_CHECKING:
 
 OTHER_VIEWS = same("instance") & ~same("row")
 _PATIENCE = 100  # training losses without a call of on_step before saying so
-
-
-class Losses(NamedTuple):
-    """The objective on one batch.
-
-    Attributes:
-        total: the weighted sum, to differentiate.
-        terms: every term that ran by name, unweighted, without gradient.
-        ignored: for every contrast, how many queries had no positive and so counted for nothing.
-        embeddings: of every branch, to look at or to build on.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    ignored: dict[str, Tensor]
-    embeddings: dict[str, Embeddings]
-
-
-class Penalty(nn.Module):
-    """A term on one branch's embeddings alone, such as the codebook diversity of wav2vec 2.0."""
-
-    def __init__(
-        self,
-        branch: str,
-        loss: Loss | type[Loss] | str,
-        *,
-        weight: float = 1.0,
-        name: str | None = None,
-        source: str | None = None,
-    ) -> None:
-        super().__init__()
-        self.branch, self.weight, self.source = branch, weight, source
-        self.loss: Loss = make("loss", loss)
-        self.name = name or f"{branch}-{type(self.loss).__name__.lower()}"
-        if self.loss.takes != "embeddings":
-            raise CrlError(f"a penalty's loss takes embeddings; {type(self.loss).__name__} takes {self.loss.takes}")
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """The branch that it reads."""
-        return (self.branch,)
-
-    def forward(self, table: Mapping[str, Embeddings]) -> Tensor:
-        return self.loss(table[self.branch])
 
 
 class Pipeline(nn.Module):
@@ -133,13 +91,15 @@ class Pipeline(nn.Module):
         keys: Keys | type[Keys] | str | Sequence[Keys | type[Keys] | str] | None = None,
     ) -> None:
         super().__init__()
-        several = isinstance(sampler, Mapping)
-        self.samplers: dict[str | None, Sampler] = {
-            name: make("sampler", one) for name, one in (sampler.items() if several else ((None, sampler),))
-        }
-        self.sampler: Any = self.samplers if several else self.samplers[None]
+        self.sampler: Any = (
+            {name: make("sampler", one) for name, one in sampler.items()}
+            if isinstance(sampler, Mapping)
+            else make("sampler", sampler)
+        )
         self.reader: Reader | None = None if reader is None else make("reader", reader)
-        self._samplers = Named({str(n): s for n, s in self.samplers.items() if several and isinstance(s, nn.Module)})
+        self._samplers = Named(
+            {name: one for name, one in self.samplers.items() if name and isinstance(one, nn.Module)}
+        )
         if branches is None:
             if encoder is None or loss is None:
                 raise CrlError("a pipeline has either branches and contrasts, or in short an encoder and a loss")
@@ -173,6 +133,11 @@ class Pipeline(nn.Module):
     @steps.setter
     def steps(self, count: int) -> None:
         self._steps.fill_(count)
+
+    @property
+    def samplers(self) -> Mapping[str | None, Sampler]:
+        """The samplers by the names of their sources; one that serves all stands under None."""
+        return self.sampler if isinstance(self.sampler, dict) else {None: self.sampler}
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -211,7 +176,8 @@ class Pipeline(nn.Module):
         if self.reader is None:
             what = type(batch.data if isinstance(batch, View) else batch).__name__
             raise CrlError(
-                f"a batch is a View, View(data, {{'instance': …}}), not a {what}; raw items need a `reader` in the pipeline"
+                f"a batch is a View, View(data, {{'instance': …}}), not a {what}; raw items need a `reader` in the "
+                f"pipeline"
             )
         if not isinstance(batch, View):
             return self.reader(list(batch))
@@ -243,7 +209,8 @@ class Pipeline(nn.Module):
         training = self.training
         self.eval()
         with torch.no_grad():
-            table = self._embed(self.draw(batch), follow=True)
+            views = self.draw(batch)
+            table = self._pass(views).through(self._there(views), follow=True)
             for contrast in self.contrasts:
                 if set(contrast.branches) <= set(table):
                     contrast.build(table)
@@ -262,7 +229,7 @@ class Pipeline(nn.Module):
 
     def embed(self, views: Views, branch: str | None = None, chunk: int | None = None) -> dict[str, Embeddings]:
         """The embeddings of every branch whose views are there; or of one alone, with what it depends on."""
-        return self._embed(views, follow=False, only=branch, chunk=chunk)
+        return self._pass(views, chunk).through(self._there(views) if branch is None else self._path_to(branch))
 
     def loss(self, batch: View | Sequence[Any], chunk: int | None = None) -> Losses:
         """The objective on a batch of the source's items, for any training loop.
@@ -275,21 +242,52 @@ class Pipeline(nn.Module):
             CrlError: the batch can't be contrasted (no negatives, a loss that is not finite). What it left to be
                 settled is dropped, with that of all batches since the last step.
         """
+        batch, views = self._begun(batch)
+        table = self.embed(views, chunk=chunk)
+        with _full_precision(batch):
+            return self._checked(self._running(table, batch.source), table)
+
+    forward = loss
+
+    def backward(self, batch: View | Sequence[Any], chunk: int | None = None) -> Losses:
+        """`loss` and its gradient in one, term by term: what terms with no gradient in common keep is freed in between.
+
+        For methods that train one stage of a network at a time (Greedy InfoMax, LoCo): the memory of one stage, and
+        the gradient of the sum.
+        """
+        batch, views = self._begun(batch)
+        passing = self._pass(views, chunk)
+        parts = []
+        for terms in self.components(batch.source, views):
+            own = dict.fromkeys(name for term in terms for name in term.branches)
+            table = passing.through([before for name in own for before in self._path_to(name)])
+            with _full_precision(batch):
+                parts.append(self._checked(terms, table))
+            parts[-1].total.backward()  # type: ignore[no-untyped-call]
+            passing.let_go(name for name in self._apart(terms) if name in passing.table)
+        total = torch.stack([part.total.detach() for part in parts]).sum()
+        values = {name: value for part in parts for name, value in part.terms.items()}
+        ignored = {name: count for part in parts for name, count in part.ignored.items()}
+        return Losses(total, values, ignored, passing.table)
+
+    def components(self, source: str | None, views: Views) -> list[list[Term]]:
+        """The running terms in groups with no gradient in common."""
+        return components(self._running(dict.fromkeys(self._there(views)), source), self.branches)
+
+    def _apart(self, terms: Sequence[Term]) -> list[str]:
+        """The branches whose gradient is that of these terms."""
+        own = [name for term in terms for name in term.branches]
+        reached = {each for name in own for each in reached_by(name, self.branches)}
+        return [name for name in self.branches if reached & set(reached_by(name, self.branches))]
+
+    def _begun(self, batch: View | Sequence[Any]) -> tuple[View, Views]:
+        """The batch as it was read, and its views."""
         batch = self.read(batch)
         if self.training and not torch.compiler.is_compiling():
             self._notice_missing_steps()
         # Views, scores and losses keep full precision under autocast; only encoders and heads use it.
         with _full_precision(batch):
-            views = self.sampler_of(batch)(batch)
-        table = self.embed(views, chunk=chunk)
-        try:
-            with _full_precision(batch):
-                return self._objective(table, batch.source)
-        except CrlError:
-            self.abandon()
-            raise
-
-    forward = loss
+            return batch, self.sampler_of(batch)(batch)
 
     def on_step(self, progress: Progress | None = None) -> None:
         """To be called after every step of the optimiser: moves momentum encoders, schedules, memories."""
@@ -324,8 +322,7 @@ class Pipeline(nn.Module):
         for name in terms or ():
             if name not in _names(self):
                 raise CrlError(
-                    f"there is no term {name!r}; there are {', '.join(_names(self))}."
-                    f"{did_you_mean(name, _names(self))}"
+                    f"there is no term {name!r}; there are {', '.join(_names(self))}.{did_you_mean(name, _names(self))}"
                 )
         self.terms = None if terms is None else frozenset(terms)
 
@@ -448,24 +445,9 @@ class Pipeline(nn.Module):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _embed(
-        self, views: Views, follow: bool, only: str | None = None, chunk: int | None = None
-    ) -> dict[str, Embeddings]:
-        table: dict[str, Embeddings] = {}
-        cache: dict[Any, Any] = {}
-        row = distributed.rank() << 40  # rows of different processes never meet
-        numbered = {name: _with_columns(view, self._position(name), self._steps + 1) for name, view in views.items()}
-        wanted = self._path_to(only) if only is not None else self._there(views)
-        for name in wanted:
-            branch = self.branches[name]
-            if follow and branch.tracks:
-                branch.follow(self.branches[branch.tracks])
-            found = branch(numbered, self.branches, table, cache, chunk)
-            shape = found.z.shape[:-1]
-            rows = torch.arange(row, row + shape.numel(), device=found.z.device).view(shape)
-            row += shape.numel()
-            table[name] = Embeddings(found.z, {**found.meta, "row": rows}, found.features)
-        return table
+    def _pass(self, views: Views, chunk: int | None = None) -> Pass:
+        positions = {name: i for i, name in enumerate(self.views)}
+        return Pass(self.branches, numbered(views, positions, self._steps + 1), chunk)
 
     def _there(self, views: Views) -> list[str]:
         """The branches whose views are all there."""
@@ -478,39 +460,37 @@ class Pipeline(nn.Module):
         tap = self.branches[name].tap
         return [*(self._path_to(tap.partition(".")[0]) if tap else ()), name]
 
-    def _position(self, view: str) -> int:
-        return self.views.index(view) if view in self.views else -1
-
-    def runs(self, term: Contrast | Penalty, source: str | None) -> bool:
+    def runs(self, term: Term, source: str | None) -> bool:
         """Whether a term runs now, on a batch of this source."""
         asked = self.terms is None or term.name in self.terms
         return asked and (term.source is None or source is None or term.source == source)
 
-    def _objective(self, table: dict[str, Embeddings], source: str | None) -> Losses:
-        total: Tensor | float = 0.0
-        terms: dict[str, Tensor] = {}
-        ignored: dict[str, Tensor] = {}
-        running = [term for term in (*self.contrasts, *self.penalties) if self.runs(term, source)]
-        running = [term for term in running if set(term.branches) <= set(table) or source is None]
-        if not running:
+    def _running(self, table: Mapping[str, Any], source: str | None) -> list[Term]:
+        """The terms that run on these branches of a batch of this source."""
+        terms: list[Term] = [*self.contrasts, *self.penalties]
+        found = [term for term in terms if self.runs(term, source)]
+        found = [term for term in found if source is None or set(term.branches) <= set(table)]
+        if not found:
             raise CrlError(f"none of the terms {', '.join(_names(self))} runs on a batch of the source {source!r}")
-        for contrast in (term for term in running if isinstance(term, Contrast)):
-            # Of several processes, one alone may have few rows, and checking is collective.
-            few = distributed.world_size() == 1 and len(table[contrast.branches[0]]) <= 16
-            if not torch.compiler.is_compiling() and (few or self.steps == 0):
-                contrast.check(table)
-            term = contrast(table)
-            total = total + number(contrast.weight) * term.value
-            terms[contrast.name], ignored[contrast.name] = term.value.detach(), term.ignored
-        for penalty in (term for term in running if isinstance(term, Penalty)):
-            value = penalty(table)
-            total = total + number(penalty.weight) * value
-            terms[penalty.name] = value.detach()
-        assert isinstance(total, Tensor)
-        # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
-        if total.device.type == "cpu" and not torch.compiler.is_compiling() and not total.isfinite():
-            raise CrlError(not_finite(terms, table))
-        return Losses(total, terms, ignored, table)
+        return found
+
+    def _checked(self, terms: Sequence[Term], table: Mapping[str, Embeddings]) -> Losses:
+        """The sum of the terms; what can't be contrasted is told, and leaves nothing to be settled."""
+        compiling = torch.compiler.is_compiling()
+        try:
+            for term in terms:
+                # Of several processes, one alone may have few rows, and checking is collective.
+                few = distributed.world_size() == 1 and len(table[term.branches[0]]) <= 16
+                if isinstance(term, Contrast) and not compiling and (few or self.steps == 0):
+                    term.check(table)
+            losses = weighted_sum(terms, table)
+            # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
+            if losses.total.device.type == "cpu" and not compiling and not losses.total.isfinite():
+                raise CrlError(not_finite(losses.terms, table))
+        except CrlError:
+            self.abandon()
+            raise
+        return losses
 
     def _notice_missing_steps(self) -> None:
         self._since_step += 1
@@ -542,43 +522,8 @@ class Pipeline(nn.Module):
         self.steps = int(state)
 
 
-def number(value: Any) -> Any:
-    """An option that may follow a schedule, as it is now."""
-    return getattr(value, "now", value)
-
-
 def _names(pipeline: Pipeline) -> list[str]:
-    return [term.name for term in (*pipeline.contrasts, *pipeline.penalties)]
-
-
-def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> str:
-    """Which term, which branch and which instances a loss that is not finite comes from."""
-    bad = ", ".join(f"{name} = {value.item()}" for name, value in terms.items() if not value.isfinite())
-    text = f"the loss is not finite: {bad or 'the sum of all terms'}."
-    for name, rows in table.items():
-        broken = ~rows.z.detach().isfinite().flatten(1).all(1)
-        if broken.any():
-            which = rows.meta["instance"][broken].flatten()[:5].tolist() if "instance" in rows.meta else []
-            text += f" Branch {name!r} has {int(broken.sum())} embeddings with NaN or infinity"
-            text += f" (instances {', '.join(map(str, which))}, …)." if which else "."
-    return text + " Bad data, or a learning rate that is too high; bfloat16 or float32 instead of float16 may help."
-
-
-def _with_columns(view: View, position: int, step: Tensor) -> View:
-    """The view with the columns that every row has.
-
-    Raises:
-        CrlError: it has no columns at all.
-    """
-    if not view.meta:
-        raise CrlError("a view has at least the column `instance`: View(data, {'instance': torch.arange(len(data))})")
-    device = next(iter(view.meta.values())).device
-    # Added, a number on the CPU goes along with the step, where moved to a GPU it would be waited for.
-    columns = {
-        "view": torch.full((len(view),), position, device=device),
-        "batch": torch.zeros(len(view), dtype=torch.int64, device=device) + step,
-    }
-    return View(view.data, {**columns, **view.meta}, view.source)
+    return [*(contrast.name for contrast in pipeline.contrasts), *(penalty.name for penalty in pipeline.penalties)]
 
 
 def _full_precision(batch: View) -> torch.autocast:
@@ -614,7 +559,12 @@ def _check(pipeline: Pipeline) -> None:
             raise CrlError(
                 f"the penalty {penalty.name!r} names no branch {penalty.branch!r}.{did_you_mean(penalty.branch, seen)}"
             )
-    terms: list[Contrast | Penalty] = [*pipeline.contrasts, *pipeline.penalties]
+    _check_terms(pipeline)
+
+
+def _check_terms(pipeline: Pipeline) -> None:
+    """Names of sources that there are, and of terms that differ."""
+    terms: list[Term] = [*pipeline.contrasts, *pipeline.penalties]
     for term in terms:
         if term.source is not None and term.source not in pipeline.samplers and None not in pipeline.samplers:
             there = [str(name) for name in pipeline.samplers]

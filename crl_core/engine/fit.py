@@ -20,8 +20,8 @@ from torch import Tensor
 from .. import distributed, spec, upgrade
 from ..diagnosis import health, information
 from ..errors import CrlError
-from ..items.order import share_of
-from ..pipeline import Losses, Pipeline, not_finite
+from ..objective import Losses, components, not_finite
+from ..pipeline import Pipeline
 from ..protocols import Embeddings, Items, Progress, Source, Stream, View
 from ..registry import make
 from ..registry.hooks import announce
@@ -126,6 +126,10 @@ class _Loop:
         self.pipeline.freeze(self.training.freeze)
         self.optimisers = make_optimisers(self.pipeline, self.training)
         self.module, *self.steppers = self.fabric.setup(self.pipeline, *self.optimisers)
+        terms = [one for one in (*self.pipeline.contrasts, *self.pipeline.penalties) if self.pipeline.runs(one, None)]
+        # Where terms have no gradient in common, the memory of one will do; by one process, without scaled gradients.
+        alone = self.fabric.world_size == self.training.accumulate == 1 and self.training.precision == "32-true"
+        self.apart = alone and len(components(terms, self.pipeline.branches)) > 1
         self.before = sum(self._length(earlier) for earlier in self.stages[:stage])
         self.progress = Progress(0, self._length(self.training), 0, self.training.epochs)
         self.begun = 0  # steps done in the epoch that is under way
@@ -221,7 +225,8 @@ class _Loop:
             waits = self.fabric.world_size > 1 and i + 1 < len(micro)
             with self.fabric.no_backward_sync(self.module, enabled=waits) if waits else nullcontext():
                 losses = self._losses(part)
-                self.fabric.backward(losses.total * share if share < 1 else losses.total)
+                if losses.total.requires_grad:  # else each term has been given back by itself
+                    self.fabric.backward(losses.total * share if share < 1 else losses.total)
             found.append((share, losses))
         if self.training.clip is not None:
             for optimiser in self.optimisers:
@@ -239,7 +244,8 @@ class _Loop:
 
     def _losses(self, batch: View) -> Losses:
         try:
-            losses: Losses = self.module(batch, self.training.chunk)
+            take = self.pipeline.backward if self.apart else self.module
+            losses: Losses = take(batch, self.training.chunk)
         except ValueError as error:
             if len(batch) > 1:
                 raise

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..engine.loading import as_items
 from ..errors import CrlError, did_you_mean
 from ..parts.schedules.cosine_decay import CosineDecay
 from ..pipeline import Pipeline
@@ -71,7 +72,7 @@ def accuracy(
     It is trained on a fraction of the training items of every label, at least one of each, by AdamW; the learning
     rate falls along half a cosine.
     """
-    items, device = source.items(source.splits[0]), device_of(pipeline)
+    items, device = as_items(source.items(source.splits[0])), device_of(pipeline)
     index, label = labels(items)
     index = index[_some(label, fraction)]
     model = Classifier(pipeline, int(label.max()) + 1, branch, view, trains).train()

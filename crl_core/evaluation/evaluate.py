@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import torch
 from torch import Tensor, nn
 
 from ..assembly import assemble, describe
-from ..engine.loading import without_broken
+from ..engine.loading import some_of
 from ..errors import CrlError
 from ..pipeline import Pipeline
-from ..protocols import Embeddings, Evaluator, Items, Source, View, Views
+from ..protocols import Embeddings, Evaluator, Items, Source, Stream, View, Views
 from ..registry import make
+
+if TYPE_CHECKING:
+    from ..items.mixed import Mixed
 
 EVALUATORS = ("core/knn", "core/linear", "core/alignment-uniformity", "core/effective-rank")
 OF = ("raw", "untrained", "trained")
@@ -93,8 +97,7 @@ def of_branch(source: Source, pipeline: Pipeline, branch: str | None = None) -> 
     name = branch or next(iter(pipeline.branches))
     for part in source.sources:
         if part in pipeline.samplers and set(pipeline.views_of(name)) <= set(pipeline.samplers[part].views):
-            only: Source = source.only(part)
-            return only
+            return cast("Mixed", source).only(part)
     raise CrlError(f"the branch {name!r} reads none of the sources {', '.join(source.sources)}")
 
 
@@ -194,7 +197,7 @@ class _Look:
                     drawn = self.pipeline.draw(batch)
                     # With other rows than the items they are not two views of each.
                     if all(len(drawn[name]) == len(batch) for name in two):
-                        pairs.append([self._see({view: drawn[name] for view in self._read}) for name in two])
+                        pairs.append([self._see(dict.fromkeys(self._read, drawn[name])) for name in two])
         together = (torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])) if pairs else None
         return Embeddings.concat(tables), together
 
@@ -227,20 +230,18 @@ class _Look:
         return self.encoder.represent(views, self.branch)
 
 
-def batches(items: Items, size: int, device: torch.device) -> Iterator[View]:
-    """All items that can be used, in order.
+def batches(items: Items | Stream, size: int, device: torch.device) -> Iterator[View]:
+    """All items that can be used, in order; of a stream, the first of them.
 
     Raises:
         CrlError: there are none.
     """
     found = 0
-    for start in range(0, len(items), size):
-        batch = without_broken(items.__getitems__(list(range(start, min(start + size, len(items))))))
+    for batch in some_of(items, size):
         found += len(batch)
-        if len(batch):
-            yield batch.to(device)
+        yield batch.to(device)
     if not found:
-        raise CrlError(f"not one of {len(items)} items can be used; the log says what is wrong with them")
+        raise CrlError("not one of the items can be used; the log says what is wrong with them")
 
 
 def raw(view: View) -> Tensor:

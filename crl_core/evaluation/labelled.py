@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..engine.loading import without_broken
+from ..engine.loading import in_order, without_broken
 from ..errors import CrlError
 from ..protocols import Items, View
 
@@ -18,8 +18,7 @@ def labelled(items: Items, size: int = 512) -> Iterator[View]:
         CrlError: the items have no column `label`, or it is known of none.
     """
     found = 0
-    for start in range(0, len(items), size):
-        batch = without_broken(items.__getitems__(list(range(start, min(start + size, len(items))))))
+    for batch in in_order(items, size):
         if "label" not in batch.meta:
             raise CrlError(f"this asks for labels, and the items have only {', '.join(batch.meta) or 'no columns'}")
         known = batch.meta["label"] >= 0
@@ -27,7 +26,8 @@ def labelled(items: Items, size: int = 512) -> Iterator[View]:
         if known.all():
             yield batch
         elif known.any():
-            yield batch_of(items, (known.nonzero().squeeze(1) + start).tolist())
+            # Asked for again: what is a row of it, not all data know.
+            yield batch_of(items, batch.meta["instance"][known].tolist())
     if not found:
         raise CrlError(f"not one of {len(items)} items has a label")
 

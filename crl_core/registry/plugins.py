@@ -307,7 +307,9 @@ def get(kind: str, name: str) -> Any:
         return family
     found = load(part).part
     if part.address in getattr(found, "formerly", ()):
-        warnings.warn(f"{kind} {part.address!r} is now {address_of_class(kind, found)!r}", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            f"{kind} {part.address!r} is now {address_of_class(kind, found)!r}", DeprecationWarning, stacklevel=2
+        )
     return found
 
 

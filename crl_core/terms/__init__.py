@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import CrlError, did_you_mean
 from . import of_batch, of_pairs, of_scores
-from .term import Term
+from .term import Term as Term
 
 TERMS: Mapping[str, Callable[[Any, Any], Term]] = {
     "scores": of_scores.term,
