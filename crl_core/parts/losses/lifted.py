@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...pairs import Scores
+from ..schedules.scheduled import Scheduled
 
 
 class Lifted(nn.Module):
@@ -18,7 +19,7 @@ class Lifted(nn.Module):
     takes: ClassVar[Literal["scores"]] = "scores"
     wants: ClassVar[str] = "distance"
 
-    def __init__(self, margin: float = 1.0) -> None:
+    def __init__(self, margin: float | Scheduled = 1.0) -> None:
         super().__init__()
         self.margin = margin
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...pairs import Scores, Summed
+from ..schedules.scheduled import Scheduled
 
 
 class LiftedStructure(nn.Module):
@@ -21,7 +22,7 @@ class LiftedStructure(nn.Module):
     wants: ClassVar[str] = "distance"
     sees_all_queries: ClassVar[bool] = True
 
-    def __init__(self, margin: float = 1.0) -> None:
+    def __init__(self, margin: float | Scheduled = 1.0) -> None:
         super().__init__()
         self.margin = margin
 

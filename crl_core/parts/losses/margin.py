@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...pairs import Scores, Summed
+from ..schedules.scheduled import Scheduled
 
 
 class Margin(nn.Module):
@@ -18,7 +19,7 @@ class Margin(nn.Module):
     takes: ClassVar[Literal["scores"]] = "scores"
     wants: ClassVar[str] = "distance"
 
-    def __init__(self, margin: float = 0.2, boundary: float = 1.2) -> None:
+    def __init__(self, margin: float | Scheduled = 0.2, boundary: float = 1.2) -> None:
         super().__init__()
         self.margin, self.boundary = margin, boundary
 

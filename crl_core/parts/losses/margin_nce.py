@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...pairs import Scores, Summed
+from ..schedules.scheduled import Scheduled
 from .hardest import reaching, threshold
 
 
@@ -24,7 +25,7 @@ class MarginNCE(nn.Module):
 
     takes: ClassVar[Literal["scores"]] = "scores"
 
-    def __init__(self, margin: float = 0.0, pool: float = 0.1) -> None:
+    def __init__(self, margin: float | Scheduled = 0.0, pool: float = 0.1) -> None:
         super().__init__()
         if not 0 < pool <= 1:
             raise ValueError(f"pool is a share, above 0 and up to 1, not {pool!r}")

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...pairs import Scores, Summed
+from ..schedules.scheduled import Scheduled
 
 
 class Pair(nn.Module):
@@ -19,7 +20,7 @@ class Pair(nn.Module):
     takes: ClassVar[Literal["scores"]] = "scores"
     wants: ClassVar[str] = "distance"
 
-    def __init__(self, margin: float = 1.0, form: Literal["hadsell", "squared"] = "hadsell") -> None:
+    def __init__(self, margin: float | Scheduled = 1.0, form: Literal["hadsell", "squared"] = "hadsell") -> None:
         super().__init__()
         self.margin, self.form = margin, form
 

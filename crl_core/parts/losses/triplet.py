@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...pairs import Scores, Summed
+from ..schedules.scheduled import Scheduled
 
 
 class Triplet(nn.Module):
@@ -27,7 +28,7 @@ class Triplet(nn.Module):
 
     def __init__(
         self,
-        margin: float = 0.2,
+        margin: float | Scheduled = 0.2,
         form: Literal["hinge", "soft", "ratio"] = "hinge",
         mining: Literal["all", "hard", "easy-positive", "semi-hard"] = "all",
     ) -> None:
@@ -37,12 +38,13 @@ class Triplet(nn.Module):
         self.margin, self.form, self.mining = margin, form, mining
 
     def forward(self, scores: Scores) -> Tensor | Summed:
+        margin: Any = self.margin
         if self.mining == "all":
-            return scores.hinges(self.margin)
+            return scores.hinges(margin)
         if self.mining == "semi-hard":
-            return scores.semi_hard_hinges(self.margin)
+            return scores.semi_hard_hinges(margin)
         positive = scores.positive.min() if self.mining == "hard" else scores.positive.max()
         gap = scores.negative.max() - positive
         if self.form == "hinge":
-            return F.relu(self.margin + gap)
+            return F.relu(margin + gap)
         return F.softplus(gap) if self.form == "soft" else gap.sigmoid().square()
