@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import points
+from small import Points, points
 from synthetic import LOSS, distribution, forget, fresh_registry, write_module
 from test_evaluators_of_pipelines import Blobs, pipeline
 
@@ -30,6 +30,7 @@ pytest_plugins = ["pytester"]
 
 OPTIONS = {
     "core/bank": {"size": 400},
+    "core/by-column": lambda: {"source": Points(), "groups": 2},
     "core/clustered-bank": {"size": 400},
     "core/prototypes": {"clusters": 3},
     "core/proximal": lambda: {"loss": crl.InfoNCE()},

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from ..errors import CrlError
+from ..items.in_memory import InMemory
 from ..items.order import ordered, share_of
 from ..protocols import Items, OrdersItself, Stream, View
 from ..rows import finite_rows
@@ -124,6 +125,29 @@ def in_order(items: Items | Stream, size: int) -> Iterator[View]:
             found = without_broken(part.__getitems__(list(range(start, min(start + size, len(part))))))
             if len(found):
                 yield found
+
+
+OF_STREAM = 10_000  # items of a stream that are looked at where a table is made of all items
+
+
+def some_of(items: Items | Stream, size: int) -> Iterator[View]:
+    """All items that can be used, in batches, in order; of a stream, its first ten thousand."""
+    if not isinstance(items, Stream):
+        yield from in_order(items, size)
+        return
+    size = min(size, OF_STREAM)
+    for batch, _ in itertools.islice(items.batches_from(size, None, 0, 0, 1), OF_STREAM // size):
+        kept = without_broken(batch)
+        if len(kept):
+            yield kept
+
+
+def as_items(items: Items | Stream) -> Items:
+    """The items; of a stream, its first ten thousand in memory, with their places among these as `instance`."""
+    if not isinstance(items, Stream):
+        return items
+    found = View.join(list(some_of(items, 500)))
+    return InMemory(found.data, {name: column for name, column in found.meta.items() if name != "instance"})
 
 
 def first_of(items: Items | Stream, training: Training) -> View:

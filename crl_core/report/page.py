@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import spec
 from ..engine import folder
-from ..engine.loading import without_broken
+from ..engine.loading import as_items, without_broken
 from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, of_branch, raw
 from ..pipeline import Pipeline
 from ..protocols import Depicts, Source, View
@@ -91,13 +91,13 @@ def _pictures(
 def _mapped(source: Source) -> tuple[str, View]:
     """The last split, or if that has too few items to see anything, the one that has the most."""
     split = source.splits[-1]
-    if len(source.items(split)) < _FEW:
-        split = max(source.splits, key=lambda name: len(source.items(name)))
+    if len(as_items(source.items(split))) < _FEW:
+        split = max(source.splits, key=lambda name: len(as_items(source.items(name))))
     return split, _sample(source, split, _MAPPED)
 
 
 def _sample(source: Source, split: str, count: int) -> View:
-    items = source.items(split)
+    items = as_items(source.items(split))
     chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:count].tolist()
     return without_broken(items.__getitems__(chosen))
 
@@ -110,7 +110,7 @@ def _representations(of: str, pipeline: Pipeline, untrained: Pipeline, batch: Vi
 
 
 def _few(batch: View, count: int) -> View:
-    return View(batch.data[:count], {name: column[:count] for name, column in batch.meta.items()})
+    return batch.take(slice(count))
 
 
 def _views(pipeline: Pipeline, test: View) -> Figure:
@@ -133,9 +133,7 @@ def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
     for of in ("raw", "trained"):
         seen, bank = (_representations(of, pipeline, pipeline, batch) for batch in (query, train))
         found[of] = figures.nearest(seen, bank, _NEIGHBOURS)
-    pictures = {
-        name: depict(_item(pipeline, batch)).cpu() for name, batch in (("query", query), ("train", train))
-    }
+    pictures = {name: depict(_item(pipeline, batch)).cpu() for name, batch in (("query", query), ("train", train))}
     for i in range(len(query)):
         for of, index in found.items():
             rows.append(torch.cat([pictures["query"][i : i + 1], pictures["train"][index[i]]]))

@@ -131,6 +131,8 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         sources.same_items_every_time,
         sources.any_order,
         sources.orders_itself_by_a_seed,
+        sources.a_stream_goes_on_from_any_place,
+        sources.processes_share_a_stream,
     ),
     "evaluator": (
         *_OF_CLASSES,

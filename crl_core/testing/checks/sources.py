@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ...protocols import Items, OrdersItself, View
+from ...protocols import Items, OrdersItself, Stream, View
 from ..outcome import Skips, all_same, expect
 from ..plugin import Case
 from ..trees import cut, tensors_in
 
 
 def names_its_splits(case: Case) -> None:
-    """`splits` is a tuple of different names, the first for training, and each has items."""
+    """`splits` is a tuple of different names, the first for training, and each has items, or is a stream."""
     source = case.make()
     names = source.splits
     expect(
@@ -23,6 +26,8 @@ def names_its_splits(case: Case) -> None:
     expect(len(set(names)) == len(names), f"splits names one twice: {', '.join(names)}")
     for name in names:
         items = source.items(name)
+        if isinstance(items, Stream):
+            continue
         expect(isinstance(items, Items), f"items({name!r}) has no __len__ and __getitems__")
         expect(len(items) > 0, f"the split {name!r} is empty")
 
@@ -85,10 +90,68 @@ def orders_itself_by_a_seed(case: Case) -> None:
     expect(all(0 <= index < count for index in every), f"a batch has an index that is not from 0 to {count - 1}")
 
 
-def _items(case: Case) -> Items:
+def a_stream_goes_on_from_any_place(case: Case) -> None:
+    """A stream gives the same again, and after the place of any batch, kept as JSON, the batches that followed it."""
+    stream = _stream(case)
+    every = _taken(stream, None, 4)
+    expect(len(every) == 4, f"a stream has no end, and this one has {len(every)} batches")
+    for view, _ in every:
+        expect("instance" in view.meta, "its items have no column 'instance'")
+        expect(len(view) == _BATCH, f"a batch of {_BATCH} has {len(view)} items")
+    everything = [list(tensors_in(view)) for view, _ in every]
+    all_same(_numbers(_taken(_stream(case), None, 4)), _flat(everything), "the stream again", rtol=0, atol=0)
+    for done in range(3):
+        place = json.loads(json.dumps(every[done][1]))
+        left = _taken(_stream(case), place, 3 - done)
+        all_same(_numbers(left), _flat(everything[done + 1 :]), f"what follows batch {done}", rtol=0, atol=0)
+
+
+def processes_share_a_stream(case: Case) -> None:
+    """Two processes that read the same stream see different items."""
+    stream = _stream(case)
+    seen = [
+        {int(number) for view, _ in _taken(stream, None, 1, rank, 2) for number in view.meta["instance"]}
+        for rank in range(2)
+    ]
+    both = seen[0] & seen[1]
+    expect(not both, f"both processes see the items {sorted(both)[:5]}")
+
+
+_BATCH = 2
+
+
+def _taken(stream: Stream, place: Any, count: int, rank: int = 0, world: int = 1) -> list[tuple[View, Any]]:
+    return list(itertools.islice(stream.batches_from(_BATCH, place, 1, rank, world), count))
+
+
+def _numbers(batches: list[tuple[View, Any]]) -> list[Tensor]:
+    return _flat([list(tensors_in(view)) for view, _ in batches])
+
+
+def _flat(tensors: list[list[Tensor]]) -> list[Tensor]:
+    return list(itertools.chain.from_iterable(tensors))
+
+
+def _stream(case: Case) -> Stream:
     source = case.make()
-    found: Items = source.items(source.splits[0])
+    found = source.items(source.splits[0])
+    if not isinstance(found, Stream):
+        raise Skips("its items are no stream")
     return found
+
+
+def _items(case: Case) -> Items:
+    """Those of the first split that is no stream.
+
+    Raises:
+        Skips: all are.
+    """
+    source = case.make()
+    for name in source.splits:
+        found = source.items(name)
+        if isinstance(found, Items):
+            return found
+    raise Skips("its items are a stream")
 
 
 def _some(items: Items) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,24 @@ def folder() -> dict[str, Any]:
                 pixels = noise.integers(0, 255, (20, 24, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(place / f"{number}.png")
     return {"root": str(FILES / "photos"), "size": 16}
+
+
+def shards() -> dict[str, Any]:
+    """Tar files of small images with their classes."""
+    noise = np.random.default_rng(0)
+    for split in ("train", "test"):
+        (FILES / "shards" / split).mkdir(parents=True, exist_ok=True)
+        for part in range(2):
+            with tarfile.open(FILES / "shards" / split / f"{part}.tar", "w") as tar:
+                for number in range(8):
+                    buffer = io.BytesIO()
+                    Image.fromarray(noise.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(buffer, "PNG")
+                    for ending, data in (("png", buffer.getvalue()), ("cls", str(number % 2).encode())):
+                        member = tarfile.TarInfo(f"{part}-{number}.{ending}")
+                        member.size = len(data)
+                        tar.addfile(member, io.BytesIO(data))
+    root = FILES / "shards"
+    return {"train": str(root / "train"), "test": str(root / "test"), "size": 16, "block": 5}
 
 
 def images() -> View:
@@ -92,6 +112,7 @@ test_conformance = conformance(
     options={
         "vision/arrays": arrays,
         "vision/folder": folder,
+        "vision/shards": shards,
         "vision/by-class": lambda: {"source": Digits(), "groups": 4},
         "vision/vit": {"depth": 2, "width": 12},
         "vision/w-mse": {"width": 8},  # a slice of 2 · width pairs, of 16 items
