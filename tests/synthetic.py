@@ -78,7 +78,7 @@ def many(folder: Path, distributions: int, parts: int) -> None:
         points: dict[str, dict[str, str]] = {}
         for j in range(parts):
             points.setdefault(groups[j % len(groups)], {})[f"part-{i}-{j}"] = f"crl_many_{i}.part_{j}:Part"
-        distribution(folder, f"crl-many-{i}", points, requires=("crl-core>=0.1,<0.2", "numpy>=1.20"))
+        distribution(folder, f"crl-many-{i}", points, requires=("crl-core>=0.2,<0.3", "numpy>=1.20"))
 
 
 def forget() -> None:

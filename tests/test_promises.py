@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tomllib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from synthetic import distribution
 
 import crl_core as crl
 from crl_core import CrlError, spec
@@ -84,3 +89,40 @@ def test_a_schema_of_the_future_is_named(tmp_path: Path) -> None:
     spec.write(data, tmp_path / "spec.toml")
     with pytest.raises(CrlError, match="schema 9"):
         folder.open_spec(tmp_path)
+
+
+PLUGIN = """
+import torch, crl_core as crl
+from crl_core import Contrast, View
+parts = {part.address: part.kind for part in crl.known() if part.namespace == "old"}
+assert parts == {"old/jittered": "sampler", "old/weighted": "loss", "old/previous": "keys"}, parts
+encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32, 8))
+pipeline = crl.Pipeline(
+    "old/jittered",
+    branches={"a": crl.Branch("a", encoder=encoder), "b": crl.Branch("b", tracks="a")},
+    contrasts=[Contrast("a", "b", score=crl.Cosine(0.2), loss="old/weighted", keys="old/previous")],
+)
+batch = View(torch.randn(8, 2, 16), {"instance": torch.arange(8)})
+for _ in range(2):
+    pipeline.loss(batch).total.backward()
+    pipeline.on_step()
+assert len(pipeline.contrasts[0].memories[0].keys()) == 8
+print("as it was")
+"""
+
+
+def test_a_plugin_of_then_works(tmp_path: Path) -> None:
+    """Made by `crl new plugin` of 0.1.0: parts of three kinds, one of which is called otherwise today."""
+    plugin = OLD / "crl-old"
+    project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
+    shutil.copytree(plugin / "crl_old", tmp_path / "crl_old")
+    distribution(tmp_path, project["name"], project["entry-points"], requires=project["dependencies"])
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CRL_DISABLE": ""}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PLUGIN],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "as it was", done.stderr

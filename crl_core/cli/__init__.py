@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--devices", default="auto", help="how many")
     command.add_argument("--no-report", action="store_true", help="neither evaluate nor report at the end")
     _settings(command)
+    _for_runs(add)
+    return parser
+
+
+def _for_runs(add: Callable[..., argparse.ArgumentParser]) -> None:
     command = add("evaluate", "work", "measure a run's encoder beside the untrained one and the raw input")
     command.add_argument("run", metavar="RUN")
     command.add_argument("--only", metavar="EVALUATOR", action="append", help="an evaluator's name; may be repeated")
@@ -97,7 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("run", metavar="RUN")
     command.add_argument(
-        "data", metavar="DATA", help="a split of the run's source, or a source; NAME:SPLIT for one of its splits"
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="a split of the run's source, or a source; NAME:SPLIT for one of its splits",
+    )
+    command.add_argument(
+        "--items", metavar="ITEM", nargs="+", help="instead of DATA, what the run's reader reads: paths, texts"
     )
     command.add_argument("--out", metavar="FILE", default="embeddings.npz")
     _branch(command)
@@ -106,7 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run", metavar="RUN")
     command.add_argument("--out", metavar="DIR", help="by default `export` in the run's folder")
     _branch(command)
-    return parser
 
 
 def _for_authors(add: Callable[..., argparse.ArgumentParser]) -> None:

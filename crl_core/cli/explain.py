@@ -15,8 +15,8 @@ from .. import export
 from ..assembly import assemble, describe
 from ..comparison import diff
 from ..engine import folder
-from ..engine.training import stages_of
 from ..engine.loading import first_of
+from ..engine.training import stages_of
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Problem

@@ -14,9 +14,9 @@ from ..engine import folder
 from ..engine.fit import fit
 from ..errors import CrlError, did_you_mean
 from ..evaluation.embed import check_path, embed, write
-from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate
+from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate, of_branch
 from ..pipeline import Pipeline
-from ..protocols import Source
+from ..protocols import Embeddings, Source
 from ..recipe import Recipe, parse_settings
 from ..report.page import write_report
 from ..spec import Part
@@ -92,11 +92,27 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 def run_embed(options: argparse.Namespace) -> None:
     check_path(Path(options.out))  # before the work
-    pipeline, recipe = _run(options.run)
-    source, split = _data(options.data, recipe.source, parse_settings(options.settings))
-    table = embed(pipeline, source.items(split), options.branch)
+    if options.items:
+        _check_run(options.run)
+        table = _read(export.load(options.run), options.items, options.branch)
+    else:
+        if options.data is None:
+            raise CrlError("crl embed takes a split or a source, or with --items what the run's reader reads")
+        pipeline, recipe = _run(options.run)
+        source, split = _data(options.data, recipe.source, parse_settings(options.settings))
+        table = embed(pipeline, source.items(split), options.branch)
     write(table, Path(options.out))
     print(f"{len(table)} representations of {table.z.shape[1]} numbers, with {', '.join(table.meta)}: {options.out}")
+
+
+def _read(pipeline: Pipeline, items: list[str], branch: str | None, size: int = 256) -> Embeddings:
+    """What the pipeline's reader and encoder make of texts or paths, without the run's data."""
+    found = []
+    for start in range(0, len(items), size):
+        batch = pipeline.read(items[start : start + size])
+        columns = {**batch.meta, "instance": batch.meta["instance"] + start}
+        found.append(Embeddings(pipeline.encode(batch.to(device_of(pipeline)), branch).cpu(), columns))
+    return Embeddings.concat(found)
 
 
 def _data(what: str, own: Source, settings: dict[str, object]) -> tuple[Source, str]:
@@ -121,11 +137,17 @@ def _data(what: str, own: Source, settings: dict[str, object]) -> tuple[Source, 
 
 
 def run_export(options: argparse.Namespace) -> None:
-    pipeline, recipe = _run(options.run)
+    _check_run(options.run)
+    pipeline = export.load(options.run)  # which needs no data
     path = Path(options.out or Path(options.run) / "export")
     export.save(pipeline, path)
     print(f"{path}: {folder.SPEC} and {export.WEIGHTS}, for crl_core.load({str(path)!r})")
-    items = recipe.source.items(recipe.source.splits[-1])
+    try:
+        source = of_branch(recipe_of(options.run, []).source, pipeline, options.branch)
+        items = source.items(source.splits[-1])
+    except CrlError as error:
+        print(f"no {export.GRAPH}, which is traced on items of the run's source: {error}")
+        return
     example = pipeline.clean(next(batches(items, 4, device_of(pipeline))))
     difference = export.to_onnx(pipeline, example, path / export.GRAPH, options.branch)
     print(f"{path / export.GRAPH}: the encoder, within {difference:.1g} of torch's numbers")

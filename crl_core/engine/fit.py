@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import distributed, spec, upgrade
 from ..diagnosis import health, information
 from ..errors import CrlError
-from ..objective import Losses, components, not_finite
+from ..objective import Losses, Term, components, not_finite
 from ..pipeline import Pipeline
 from ..protocols import Embeddings, Items, Progress, Source, Stream, View
 from ..registry import make
@@ -126,7 +126,8 @@ class _Loop:
         self.pipeline.freeze(self.training.freeze)
         self.optimisers = make_optimisers(self.pipeline, self.training)
         self.module, *self.steppers = self.fabric.setup(self.pipeline, *self.optimisers)
-        terms = [one for one in (*self.pipeline.contrasts, *self.pipeline.penalties) if self.pipeline.runs(one, None)]
+        every: list[Term] = [*self.pipeline.contrasts, *self.pipeline.penalties]
+        terms = [term for term in every if self.pipeline.runs(term, None)]
         # Where terms have no gradient in common, the memory of one will do; by one process, without scaled gradients.
         alone = self.fabric.world_size == self.training.accumulate == 1 and self.training.precision == "32-true"
         self.apart = alone and len(components(terms, self.pipeline.branches)) > 1
