@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 import crl_core as crl
 from crl_core import CrlError, Group, Pipeline, Progress, Scheduled, Training
-from crl_core.assembly import signature
+from crl_core.assembly import holder_from, options_of, part_from, part_of, signature
 from crl_core.engine import checkpoint
 from crl_core.engine.optimisers import load_optimiser_state, make_optimisers, optimiser_state, set_rates
 
@@ -333,6 +334,37 @@ def test_a_state_of_other_parameters_is_refused() -> None:
         load_optimiser_state(optimisers, {"state": {"a.wieght": {}}})
     with pytest.raises(CrlError, match=r"exp_avg of a\.weight has the shape \[2\]"):
         load_optimiser_state(optimisers, {"state": {"a.weight": {"exp_avg": torch.ones(2)}}})
+
+
+# -- in a spec ---------------------------------------------------------------------------------------------------
+
+
+def test_a_training_is_read_back_as_it_was_written() -> None:
+    training = Training(
+        optimiser=crl.SGD(0.1, momentum=0.9),
+        schedule=crl.TriStage(),
+        groups=[
+            Group("a", rate=2.0),
+            Group("b", schedule=crl.Constant(), optimiser=crl.SparseAdam(), weight_decay=0.0),
+        ],
+    )
+    data = crl.plain(options_of(training, "training", {}))
+    assert data["optimiser"] == {
+        "use": "core/sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0, "nesterov": False,
+    }  # fmt: skip
+    assert holder_from(Training, tomllib.loads(crl.to_toml(data)), "training") == training
+
+
+def test_a_scheduled_option_is_read_back_as_it_was_written() -> None:
+    for kind, part, option in [
+        ("score", crl.Cosine(Scheduled(0.5, 0.1)), "temperature"),
+        ("update", crl.Momentum(Scheduled(0.5, 0.1, crl.LinearDecay(final=0.5))), "momentum"),
+        ("loss", crl.Triplet(Scheduled(0.5, 0.1)), "margin"),
+    ]:
+        data = crl.plain(part_of(kind, part, kind))
+        found = getattr(part_from(kind, tomllib.loads(crl.to_toml(data)), kind), option)
+        assert isinstance(found, Scheduled)
+        assert (found.start, found.final, found.shape) == (0.5, 0.1, getattr(part, option).shape)
 
 
 # -- schedules for any option ------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ def rich() -> Pipeline:
             "shared": Branch(("a", "b"), encoder=encoder, head=head),
             "each": Branch(("a", "b"), encoder={"a": Perceptron(), "b": encoder}),
             "frozen": Branch("b", encoder=Perceptron(6), head=crl.MLP(4, depth=3, norm=False), update=crl.Frozen()),
-            "key": Branch("b", tracks="query", update=crl.Momentum(0.9, final=1.0)),
+            "key": Branch("b", tracks="query", update=crl.Momentum(crl.Scheduled(0.9, 1.0))),
             "local": Branch(tap="query.representation", head=crl.Prediction(), update=crl.StopGradient()),
         },
         contrasts=[

@@ -16,7 +16,8 @@ class Scheduled(nn.Module):
     >>> Cosine(Scheduled(0.5, 0.1)), Momentum(Scheduled(0.996, 1.0)), Triplet(margin=Scheduled(0.1, 0.5))
 
     It computes like a number: `self.margin - scores` takes what it is at this step, a tensor without dimensions, and
-    `float(self.margin)` a number. It is saved with the part that has it, and moved by `Pipeline.on_step`.
+    `float(self.margin)` a number. It is saved with the part that has it, an `nn.Module`, and moved on by
+    `Pipeline.on_step`. A part that is none asks for `at(progress)`, as `Momentum` does.
 
     Args:
         start: before the first step.
