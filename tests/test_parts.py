@@ -16,7 +16,6 @@ from crl_core import (
     CrlError,
     Embeddings,
     Frozen,
-    InBatch,
     Linear,
     Momentum,
     Prediction,
@@ -86,10 +85,10 @@ def test_momentum_rises_along_half_a_cosine() -> None:
         assert update.at(Progress(step, 100, 0, 1)) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("wrong", [{"momentum": 1.5}, {"momentum": -0.1}, {"final": 2.0}])
-def test_momentum_is_a_share(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize("wrong", [1.5, -0.1, Scheduled(0.9, 2.0)])
+def test_momentum_is_a_share(wrong: float | Scheduled) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
-        Momentum(**wrong)
+        Momentum(wrong)
 
 
 def test_what_follows_is_the_module_itself_or_a_copy() -> None:
@@ -143,9 +142,3 @@ def test_the_queue_refuses_keys_with_other_columns() -> None:
     queue.update(Embeddings(torch.zeros(2, 3), {"instance": torch.arange(2)}))
     with pytest.raises(CrlError, match="holds keys with the columns instance; these have label"):
         queue.update(Embeddings(torch.zeros(2, 3), {"label": torch.arange(2)}))
-
-
-def test_in_batch_remembers_nothing() -> None:
-    memory = InBatch()
-    memory.update(Embeddings(torch.zeros(2, 3)))
-    assert memory.keys() is None
