@@ -112,7 +112,8 @@ def spec_round_trip(case: Case) -> None:
     again = part_from(kind, tomllib.loads(to_toml({"part": data}))["part"], "part")
     found = plain(part_of(kind, again, "part"))
     expect(found == data, f"it was {data}, and came back as {found}")
-    expect(data["use"] == case.part.address, f"its spec names {data['use']}, not {case.part.address}")
+    if case.part.address not in getattr(case.cls, "formerly", ()):
+        expect(data["use"] == case.part.address, f"its spec names {data['use']}, not {case.part.address}")
 
 
 def arrives_in_a_worker(case: Case) -> None:

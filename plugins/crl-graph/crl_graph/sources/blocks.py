@@ -8,9 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from crl_core import CrlError, View
-
-from ..items import split_of
+from crl_core import CrlError, View, check_split
 
 GRID, OBJECTS, CELL = 5, 5, 10  # as in the paper: 50 pixels in all
 DIRECTIONS = torch.tensor([[-1, 0], [0, 1], [1, 0], [0, -1]])
@@ -58,7 +56,7 @@ class Blocks:
         self.test_episodes, self.seed = test_episodes, seed
 
     def items(self, split: str) -> Steps:
-        split_of(split, self.splits)
+        check_split(split, self.splits)
         return Steps(self._train if split == "train" else self._test, self.shape)
 
     @cached_property

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from crl_core import CrlError
+from crl_core import CrlError, check_split
 
-from ..items import Nodes, checked, few_labelled, split_of
+from ..items import Nodes, checked, few_labelled
 
 
 class Communities:
@@ -45,7 +45,7 @@ class Communities:
         self.words, self.signal, self.seed = words, signal, seed
 
     def items(self, split: str) -> Nodes:
-        return self._made[split_of(split, self.splits)]
+        return self._made[check_split(split, self.splits)]
 
     @cached_property
     def _made(self) -> dict[str, Nodes]:

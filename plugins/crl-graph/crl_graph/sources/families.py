@@ -9,9 +9,9 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from crl_core import CrlError
+from crl_core import CrlError, check_split
 
-from ..items import Graphs, split_of, with_features
+from ..items import Graphs, with_features
 from .pyg import FOLDS
 
 # Of n nodes with about 2n edges each, so that neither number tells a family.
@@ -44,7 +44,7 @@ class Families:
         self.count, self.nodes, self.seed = count, nodes, seed
 
     def items(self, split: str) -> Graphs:
-        split_of(split, self.splits)
+        check_split(split, self.splits)
         return self._made
 
     @cached_property

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from crl_core import CrlError, did_you_mean
+from crl_core import CrlError, check_split, did_you_mean
 
-from ..items import Graphs, Nodes, checked, split_of, with_features
+from ..items import Graphs, Nodes, checked, with_features
 
 FOLDS = "folds"
 
@@ -51,7 +51,7 @@ class PyG:
         return ("graph/node-classification",)
 
     def items(self, split: str) -> Nodes | Graphs:
-        split_of(split, self.splits)
+        check_split(split, self.splits)
         if len(self._data) > 1:
             return self._graphs
         graph, label, chosen = self._nodes

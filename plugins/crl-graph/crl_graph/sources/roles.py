@@ -8,9 +8,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from crl_core import CrlError
+from crl_core import CrlError, check_split
 
-from ..items import Nodes, checked, few_labelled, split_of, with_features
+from ..items import Nodes, checked, few_labelled, with_features
 
 # Edges among five nodes, of which the first is fastened to the ring, and what part each node plays.
 SHAPES: dict[str, tuple[list[tuple[int, int]], list[int]]] = {
@@ -44,7 +44,7 @@ class Roles:
         self.copies, self.noise, self.seed = copies, noise, seed
 
     def items(self, split: str) -> Nodes:
-        return self._made[split_of(split, self.splits)]
+        return self._made[check_split(split, self.splits)]
 
     @cached_property
     def _made(self) -> dict[str, Nodes]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from crl_core import CrlError, Items, Source, View
+from crl_core import CrlError, Items, Source, View, by_weight
 
 from ..items import Nodes
 
@@ -52,8 +54,5 @@ class Drawn:
     def __getitems__(self, indices: list[int]) -> View:
         return self.nodes.__getitems__(indices)
 
-    def batches(self, batch_size: int, generator: torch.Generator) -> list[list[int]]:
-        size = min(batch_size, len(self))
-        drawn = torch.multinomial(self.chance, len(self) // size * size, replacement=True, generator=generator)
-        batches: list[list[int]] = drawn.view(-1, size).tolist()
-        return batches
+    def batches(self, batch_size: int, generator: torch.Generator) -> Sequence[list[int]]:
+        return by_weight(self.chance, batch_size, generator)
