@@ -45,6 +45,7 @@ from .spec import Part, PipelineSpec, SameAs, SpecError, convert
 KIND_OF: dict[Any, str] = {
     Sampler: "sampler", Encoder: "encoder", Head: "head", Score: "score", Loss: "loss", Keys: "keys", Memory: "keys",
     Update: "update", Source: "source", Reader: "reader", Optimiser: "optimiser", Schedule: "schedule",
+    Scheduled: "schedule",
 }  # fmt: skip
 STRUCTURES = (Pipeline, Branch, Contrast, Penalty)
 
