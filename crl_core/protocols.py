@@ -197,7 +197,7 @@ class Stream(Protocol):
     def batches_from(
         self, batch_size: int, place: Mapping[str, Any] | None, seed: int, rank: int, world: int
     ) -> Iterator[tuple[View, Mapping[str, Any]]]:
-        """Batches of this process's share, without end, each with the place after it.
+        """Batches of so many items of this process's share, without end, each with the place after it.
 
         A place is plain data (as JSON has it) that a checkpoint keeps; None is the beginning.
         """

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import crl_core as crl
 from crl_core import CrlError, Training, View
+from crl_core.engine import loading
 from crl_core.engine.loading import loaded, steps_in_epoch
 
 TRAINING = Training(epochs=2, steps=5, batch_size=8, log_every=1, save_every=1)
@@ -134,3 +135,17 @@ def test_a_run_on_a_stream_that_was_stopped_ends_bit_for_bit_as_the_one_that_was
     assert rest.finished
     for name, value in whole.pipeline.state_dict().items():
         assert torch.equal(value, rest.pipeline.state_dict()[name]), name
+
+
+def test_the_beginning_of_a_stream_stands_for_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "OF_STREAM", 100)
+    items = loading.as_items(Endless(broken=10))
+    assert len(items) == 90
+    view = items.__getitems__([3, 0])
+    assert view.meta["instance"].tolist() == [3, 0]
+    assert view.meta["label"].tolist() == [13 % 3, 10 % 3]
+    table = crl.embed(simclr().build(view), Springs().items("train"), batch_size=20)
+    assert table.meta["instance"].tolist() == list(range(100))
+    found = crl.evaluate(simclr().build(view), Springs(), evaluators=["core/knn", "core/few-labels"])
+    assert set(found.figures["knn"]["test"]) == {"raw", "untrained", "trained"}
+    assert any("labels" in name for name in found.figures) or len(found.figures) > 1

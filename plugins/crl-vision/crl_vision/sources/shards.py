@@ -25,7 +25,7 @@ class Shards:
     """Images in tar files, as WebDataset lays them out: `000123.jpg` and `000123.cls`, one sample after the other.
 
     Training reads them as a stream: from beginning to end, shard after shard in an order settled by seed and epoch, and
-    shuffled in blocks of so many samples, which are in memory undecoded. The place in the stream is five numbers. Of
+    shuffled in blocks of so many samples, which are in memory undecoded. The place in the stream is six numbers. Of
     several processes, or workers, each has every so-manieth shard of an epoch, or sample where there are fewer shards.
     Test images are found once and fetched by index. The class is the whole number in `.cls`, -1 where there is none.
     Every image is a square of `size` pixels, cut as by `vision/folder`; samples without an image that can be read are
