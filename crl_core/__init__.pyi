@@ -143,11 +143,11 @@ from .protocols import Spanning as Spanning
 from .protocols import Update as Update
 from .protocols import View as View
 from .protocols import Views as Views
-from .recipe import COLUMNS as COLUMNS
-from .recipe import describe_method as describe_method
-from .recipe import methods_table as methods_table
-from .recipe import parse_settings as parse_settings
-from .recipe import prepare as prepare
+from .tables import COLUMNS as COLUMNS
+from .tables import describe_method as describe_method
+from .tables import methods_table as methods_table
+from .cli.settings import parse_settings as parse_settings
+from .cli.settings import prepare as prepare
 from .recipe import Recipe as Recipe
 from .registry import address_of as address_of
 from .registry import find as find

@@ -13,8 +13,8 @@ from synthetic import LOSS, distribution, forget, fresh_registry, write_module
 
 import crl_core as crl
 from crl_core.cli import main
-from crl_core.registry import probe
-from crl_core.registry.doctor import Finding, examination, examine
+from crl_core.doctor import probe
+from crl_core.doctor.examination import Finding, examination, examine
 from crl_core.registry.plugins import core_version
 
 

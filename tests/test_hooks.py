@@ -337,7 +337,7 @@ def test_info_shows_a_part_of_a_family(site: Path, capsys: pytest.CaptureFixture
 def test_what_plugins_tell_the_doctor_is_shown_with_whose_it_is(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("crl_core.registry.doctor.installed", list)  # hooks alone
+    monkeypatch.setattr("crl_core.doctor.examination.installed", list)  # hooks alone
     listening(
         site, "crl-ill", "import crl_core as crl\n@crl.hook\ndef crl_doctor(): return ['no licence', 'no data']\n"
     )

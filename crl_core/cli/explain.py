@@ -20,9 +20,11 @@ from ..engine.training import stages_of
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Problem
-from ..recipe import Recipe, methods_table, parse_settings, prepare, with_settings
+from ..recipe import Recipe
 from ..registry import Known, PluginError, get, known, load
 from ..registry.kernels import rank
+from ..tables import methods_table
+from .settings import parse_settings, prepare, with_settings
 
 
 def run_methods(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from ..errors import CrlError, did_you_mean
 from ..registry.plugins import KINDS, Loaded, advertised_hooks, known, load
 
 if TYPE_CHECKING:
-    from ..registry.probe import Imported
+    from ..doctor.probe import Imported
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -92,7 +92,7 @@ def _text(told: dict[str, Any]) -> str:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    from ..registry.doctor import examination
+    from ..doctor.examination import examination
 
     found = examination(options.distribution, imports=options.imports)
     if options.json:

@@ -17,10 +17,11 @@ from ..evaluation.embed import check_path, embed, write
 from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate, of_branch
 from ..pipeline import Pipeline
 from ..protocols import Embeddings, Source
-from ..recipe import Recipe, parse_settings
+from ..recipe import Recipe
 from ..report.page import write_report
 from ..spec import Part
 from .explain import from_seed, no_run, recipe_of
+from .settings import parse_settings
 
 EVALUATION = "evaluation.json"
 

@@ -23,7 +23,7 @@ KINDS = (
     "sampler", "encoder", "head", "score", "loss", "keys", "update", "source", "evaluator", "recipe", "kernel",
     "optimiser", "schedule", "reader",
 )  # fmt: skip
-_FORMERLY = {"keys": "memory"}  # groups under which crl 0.1 advertised a kind
+FORMERLY = {"keys": "memory"}  # groups under which crl 0.1 advertised a kind
 CORE = "core"
 LOCAL = "local"
 HOOKS = "crl.hooks"
@@ -37,6 +37,7 @@ _NEEDS = {
     "kernel": ("unsupported", "preference"),
     "optimiser": ("sparse", "__call__"),
 }
+_ONE_OF = {"keys": ("update", "choose", "per_query")}  # what an instance has one of
 
 
 class PluginError(CrlError):
@@ -78,7 +79,7 @@ def namespace_of(distribution: str) -> str:
 def installed() -> tuple[Known, ...]:
     """Every part that the installed distributions advertise, sorted."""
     found = entry_points()
-    groups = [(kind, kind) for kind in KINDS] + list(_FORMERLY.items())
+    groups = [(kind, kind) for kind in KINDS] + list(FORMERLY.items())
     parts = [known for kind, group in groups for known in _read(kind, found.select(group=f"crl.{group}"))]
     namespaces = {part.namespace for part in [*parts, *_read("hooks", found.select(group=HOOKS))]}
     for name in sorted(_disabled() - namespaces):
@@ -335,6 +336,9 @@ def make(kind: str, what: Any, **config: Any) -> Any:
         raise PluginError(f"{what!r} is made already: its options can't be set to {config}")
     part = get(kind, what)(**config) if isinstance(what, str) else what(**config) if isinstance(what, type) else what
     lacking = [attribute for attribute in _NEEDS.get(kind, ()) if not hasattr(part, attribute)]
+    choices = _ONE_OF.get(kind, ())
+    if choices and not any(hasattr(part, attribute) for attribute in choices):
+        lacking = [" or ".join(choices)]
     if lacking or not (callable(part) or kind in _NEEDS):
         shown = repr(part) if "\n" not in repr(part) else type(part).__name__  # a module shows all that is in it
         raise PluginError(f"{shown} is no {kind}: it has no {', '.join(lacking) or '__call__'}")

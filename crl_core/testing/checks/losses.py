@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ...contrast import Contrast
 from ...pairs import Candidates, Scores, Summed
+from ...parts.keys.drawn import Drawn
 from ...parts.scores.cosine import Cosine
-from ...pipeline import Penalty
+from ...objective import Penalty
 from ...protocols import Embeddings, sees_all_queries
 from ...registry import known, make
 from ...registry.plugins import CORE
@@ -77,7 +78,7 @@ def rows_depend_on_nothing_else(case: Case) -> None:
     if case.cls.takes != "scores":
         raise Skips(f"a loss that takes {case.cls.takes} may look at all rows")
     if sees_all_queries(case.cls):
-        raise Skips("it says that it sees all queries together")
+        raise Skips("it says that it sees all queries")
     loss, (values,) = in_double(case)
     whole, positive = _values(loss(scores(values))), positives()
     for rows in ([0, 1, 2], [6, 3], [5]):
@@ -153,7 +154,7 @@ def of_a_contrast(loss: nn.Module, score: nn.Module, dtype: torch.dtype) -> list
     generator = torch.Generator().manual_seed(5)
     leaves = [torch.randn(PAIRS, WIDTH, generator=generator).to(dtype).requires_grad_() for _ in range(2)]
     columns = {"instance": torch.arange(PAIRS), "row": torch.arange(PAIRS)}
-    options: Any = {"draw": 4} if _needs_noise(loss) else {}
+    options: Any = {"keys": Drawn(4)} if _needs_noise(loss) else {}
     key = "key"
     if sees_all_queries(loss):
         columns["instance"], key = torch.arange(PAIRS) // 2, "query"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import tomllib
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from ...engine import folder
-from ...engine.loading import first_of
-from ...parts.keys.in_batch import InBatch
-from ...protocols import View
-from ...recipe import Recipe, describe_method
+from ...engine.loading import without_broken
+from ...protocols import Stream, View
+from ...recipe import Recipe
 from ...spec import to_toml
-from ..outcome import all_same, expect, finite
+from ...tables import describe_method
+from ..outcome import Fails, all_same, expect, finite
 from ..plugin import Case
 
 ROWS = 16
@@ -48,13 +50,13 @@ def spec_round_trip(case: Case) -> None:
 def trains(case: Case) -> None:
     """Three steps have a finite loss, and the gradient reaches every weight that is to be trained."""
     made: Recipe = case.make()
-    batch = batch_of(made)
-    pipeline = made.pipeline.build(batch).train()
+    batches = batches_of(made)
+    pipeline = made.pipeline.build(batches[0], made.source).train()
     weights = {name: weight for name, weight in pipeline.named_parameters() if weight.requires_grad}
     expect(bool(weights), "it has no weights to train")
     optimiser = torch.optim.SGD(weights.values(), lr=1e-3)
     reached: set[str] = set()
-    for _ in range(3):
+    for batch in 3 * batches:
         optimiser.zero_grad()
         losses = pipeline.loss(batch)
         finite([losses.total.detach()], "the loss")
@@ -72,7 +74,7 @@ def deterministic_under_a_seed(case: Case) -> None:
     for _ in range(2):
         made: Recipe = case.make()
         torch.manual_seed(5)
-        pipeline = made.pipeline.build(batch_of(made))
+        pipeline = made.pipeline.build(batch_of(made), made.source)
         found.append([pipeline.loss(batch_of(made)).total.detach()])
     all_same(found[1], found[0], "the loss, the second time with the same seed", rtol=0, atol=0)
 
@@ -91,7 +93,7 @@ def stands_in_the_tables(case: Case) -> None:
 def state_through_safetensors(case: Case) -> None:
     """Its state is tensors by name, which a fresh one takes over."""
     made, fresh = case.make(), case.make(seed=1)
-    pipeline = made.pipeline.build(batch_of(made))
+    pipeline = made.pipeline.build(batch_of(made), made.source)
     pipeline.loss(batch_of(made))
     pipeline.on_step()
     state: dict[str, Tensor] = {name: x.detach().clone().contiguous() for name, x in pipeline.state_dict().items()}
@@ -102,11 +104,13 @@ def state_through_safetensors(case: Case) -> None:
 
 def relations_are_disjoint(made: Recipe) -> None:
     """Raises Fails where a pair is both positive and negative, or a contrast has no positive."""
-    batch = batch_of(made)
-    pipeline = made.pipeline.build(batch)
+    batches = batches_of(made)
+    pipeline = made.pipeline.build(batches[0], made.source)
     with torch.no_grad():
-        table = pipeline.embed(pipeline.sampler(batch))
-    for contrast in pipeline.contrasts:
+        tables = [(batch.source, pipeline.embed(pipeline.draw(batch))) for batch in batches]
+    for contrast, (source, table) in itertools.product(pipeline.contrasts, tables):
+        if not pipeline.runs(contrast, source) or not set(contrast.branches) <= set(table):
+            continue  # of another source
         pairs = contrast.pairs(table)
         if pairs is None:
             continue
@@ -117,11 +121,28 @@ def relations_are_disjoint(made: Recipe) -> None:
             f"{both} pairs of {contrast.name!r} are positive by {pairs.positive} and negative by {pairs.negative}",
         )
         expect(bool(positive.any()), f"of {contrast.name!r} no pair is positive by {pairs.positive}")
-        alone = isinstance(contrast.memory, InBatch) and contrast.loss.takes == "scores"
+        alone = not contrast.memories and contrast.loss.takes == "scores"
         expect(not alone or bool(negative.any()), f"of {contrast.name!r} no pair is negative by {pairs.negative}")
 
 
 def batch_of(made: Recipe) -> View:
-    """A few items of its source."""
+    """A few items of its source; of several, of the first."""
+    return batches_of(made)[0]
+
+
+def batches_of(made: Recipe) -> list[View]:
+    """A few items of every one of its sources."""
     items = made.source.items(made.source.splits[0])
-    return first_of(items, [list(range(min(ROWS, len(items))))])
+    apart: list[Any] = items.apart() if hasattr(items, "apart") else [items]
+    return [_batch(each) for each in apart]
+
+
+def _batch(items: Any) -> View:
+    if isinstance(items, Stream):
+        first: View = next(iter(items.batches_from(ROWS, None, 0, 0, 1)))[0]
+        return first
+    for start in range(0, len(items), ROWS):
+        found = without_broken(items.__getitems__(list(range(start, min(start + ROWS, len(items))))))
+        if len(found):
+            return found
+    raise Fails("of its source's items, none can be used")

@@ -21,10 +21,22 @@ from urllib.request import url2pathname
 from packaging.utils import canonicalize_name
 
 from ..errors import did_you_mean
-from .plugins import CORE, HOOKS, KINDS, Known, absent, advertised_hooks, core_version, identity_of, installed, unmet
+from ..registry.plugins import (
+    CORE,
+    FORMERLY,
+    HOOKS,
+    KINDS,
+    Known,
+    absent,
+    advertised_hooks,
+    core_version,
+    identity_of,
+    installed,
+    unmet,
+)
 from .probe import Imported, probe
 
-GROUPS = (*(f"crl.{kind}" for kind in KINDS), HOOKS)
+GROUPS = (*(f"crl.{kind}" for kind in (*KINDS, *FORMERLY.values())), HOOKS)
 
 
 class Finding(NamedTuple):

@@ -9,13 +9,13 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from .plugins import HOOKS, Known, resolve
+from ..registry.plugins import HOOKS, Known, resolve
 
 SECONDS = 60.0  # for importing one part
 _HEAVY = 50  # modules; torch has over a thousand, numpy over a hundred
 _MARK = "what crl asked: "  # before the answer, among whatever else a plugin prints
 _START = "import json, sys; asked = json.load(sys.stdin); sys.path[:] = asked['path']; "
-_CODE = f"{_START}from crl_core.registry import probe; probe.answer(asked['part'])"
+_CODE = f"{_START}from crl_core.doctor import probe; probe.answer(asked['part'])"
 
 
 class Imported(NamedTuple):
@@ -104,7 +104,7 @@ def _wrong_with(part: Any) -> list[str]:
 
 def _said_by_hooks(part: Known) -> list[str]:
     """Why the hooks can't be used, or else what the plugin itself tells the doctor."""
-    from .hooks import load_hooks
+    from ..registry.hooks import load_hooks
 
     loaded = load_hooks([part._replace(kind=HOOKS)])
     if loaded.failed:
