@@ -115,7 +115,7 @@ def test_a_step_of_training_is_not_compiled_anew(make: Callable[..., crl.Pipelin
             model.on_step()
         torch.testing.assert_close(*found)
     assert counter.frame_count == times
-    assert pipeline.batches == 6
+    assert pipeline.steps == 6
 
 
 def test_what_the_data_tell_needs_shapes_that_the_data_tell() -> None:

@@ -32,8 +32,10 @@ OPTIONS = {
     "core/bank": {"size": 400},
     "core/by-column": lambda: {"source": Points(), "groups": 2},
     "core/clustered-bank": {"size": 400},
+    "core/drawn": {"count": 3},
     "core/prototypes": {"clusters": 3},
     "core/proximal": lambda: {"loss": crl.InfoNCE()},
+    "core/scheduled": {"start": 0.5, "final": 0.1},
     "core/swapped-assignment": {"prototypes": 6, "width": 8},
     "core/unit": lambda: {"head": crl.Linear(8)},
 }
@@ -68,7 +70,8 @@ WRONG: dict[tuple[str, str], tuple[str, set[str]]] = {
     ("loss", "WrongSign"): ("prefers_close_positives", set()),
     ("loss", "OwnStatistics"): ("two_processes_are_one", set()),
     ("loss", "Unannotated"): (
-        "options_are_named_and_annotated", {"options_are_data", "keeps_its_options", "spec_round_trip"},
+        "options_are_named_and_annotated",
+        {"options_are_data", "keeps_its_options", "spec_round_trip", "takes_no_source"},
     ),
     ("loss", "OtherName"): ("keeps_its_options", {"spec_round_trip"}),
     ("encoder", "BatchStatistics"): ("rows_alone_in_evaluation", {"one_row"}),
@@ -90,18 +93,39 @@ WRONG: dict[tuple[str, str], tuple[str, set[str]]] = {
     ("score", "WrongFactors"): ("factors_give_the_score", set()),
     ("score", "NotSymmetric"): ("symmetric_as_it_says", set()),
     ("score", "OneLayout"): ("keys_per_query_agree", set()),
-    ("memory", "ForgetsMetadata"): ("keeps_the_metadata", set()),
-    ("memory", "WrongMetadata"): ("holds_what_it_took", set()),
-    ("memory", "ForgetsItsState"): ("state_through_safetensors", set()),
-    ("memory", "KeepsTheGraph"): ("holds_no_gradient", {"owns_what_it_holds", "state_through_safetensors"}),
+    ("keys", "ForgetsMetadata"): ("keeps_the_metadata", {"works_in_a_contrast"}),
+    ("keys", "WrongMetadata"): ("holds_what_it_took", set()),
+    ("keys", "ForgetsItsState"): ("state_through_safetensors", set()),
+    ("keys", "KeepsTheGraph"): ("holds_no_gradient", {"owns_what_it_holds", "state_through_safetensors"}),
+    ("keys", "MakesUpKeys"): ("chooses_among_the_candidates", set()),
+    ("keys", "LosesThePositive"): ("keeps_a_positive", {"works_in_a_contrast"}),
+    ("keys", "IsNoNumber"): ("works_in_a_contrast", {"takes_any_batch"}),
+    ("head", "TakesASource"): ("takes_no_source", {"spec_round_trip"}),
+    ("score", "ForgetsItsOldWords"): ("reads_old_specs", set()),
+    ("sampler", "CleansUnknownViews"): ("draws_the_views_it_names", set()),
+    ("sampler", "CleansAtRandom"): ("clean_is_not_random", set()),
     ("update", "LetsGradientThrough"): ("lets_no_gradient_through", set()),
     ("update", "MovesAway"): ("advances_towards_the_followed", {"works_in_a_branch"}),
     ("update", "ChangesTheFollowed"): ("leaves_the_followed_alone", {"advances_towards_the_followed"}),
     ("source", "Shuffled"): ("instance_is_the_index", set()),
     ("source", "TakesAnySplit"): ("refuses_other_splits", set()),
+    ("source", "LosesItsPlace"): ("a_stream_goes_on_from_any_place", set()),
+    ("source", "SharesNothing"): ("processes_share_a_stream", set()),
+    ("optimiser", "KeepsItsAverageElsewhere"): ("goes_on_from_its_state", set()),
+    ("optimiser", "DecaysAll"): ("decays_no_vectors", set()),
+    ("optimiser", "MovesWholeTables"): ("takes_sparse_gradients_as_it_says", set()),
+    ("optimiser", "StandsStill"): ("moves_every_weight", {"lowers_a_loss"}),
+    ("schedule", "FallsBelowZero"): ("gives_numbers", set()),
+    ("reader", "NumbersByLength"): ("instance_is_the_place", set()),
+    ("reader", "PadsToTheLongest"): ("rows_are_their_own", set()),
+    ("reader", "LeavesOutTheShort"): ("gives_a_view", {"instance_is_the_place", "rows_are_their_own"}),
+    ("schedule", "CountsItsCalls"): ("depends_on_the_moment_alone", set()),
     ("kernel", "TwiceTheGradient"): ("agrees_with_the_oracle", {"agrees_in_float32", "scales_with_what_follows"}),
 }  # fmt: skip
-GOOD = [("loss", "Good"), ("source", "GoodPoints")]
+GOOD = [
+    ("loss", "Good"), ("source", "GoodPoints"), ("source", "GoodStream"), ("sampler", "CleansBothViews"),
+    ("encoder", "CountsItems"),
+]  # fmt: skip
 
 
 def address(name: str) -> str:
@@ -250,11 +274,40 @@ def test_the_distributions_own_source_gives_data(site: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_options_without_a_default_are_asked_for_and_taken(site: Path) -> None:
-    parts = {"crl.memory": {"bank": "crl_core.parts.memories.bank:Bank"}}
+    parts = {"crl.keys": {"bank": "crl_core.parts.keys.bank:Bank"}}
     asked = [outcome for outcome in session(site, parts).outcomes() if outcome.check == "empty_at_first"]
     assert "options={'acme/bank': {…}}" in asked[0].text
     plugin = Plugin("crl-acme", {"acme/bank": lambda: {"size": 400}}, {}, {})
     assert {o.check: o.text for o in Session(plugin).outcomes() if o.state == "failed"} == {}
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_handed_a_source_gets_one(site: Path) -> None:
+    """The one that its author gives as an example; without any, the text says how."""
+    parts = {"crl.encoder": {"counts": "wrong_parts:CountsItems"}}
+    said = {outcome.check: outcome.text for outcome in session(site, parts).outcomes()}
+    assert "it is to be handed a source (on_source), and crl-acme has none" in said["trains"]
+    assert "examples={'acme/counts': make_source}" in said["trains"]
+    outcomes = Session(Plugin("crl-acme", {}, {"acme/counts": lambda: Points(32)}, {})).outcomes()
+    assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_raw_items_are_asked_for_and_taken(site: Path) -> None:
+    parts = {"crl.reader": {"points": "wrong_parts:ReadsPoints"}}
+    said = {outcome.check: outcome.text for outcome in session(site, parts).outcomes()}
+    assert "it reads no texts" in said["gives_a_view"]
+    assert "examples={'acme/points': make_items}" in said["gives_a_view"]
+    given = {"acme/points": lambda: [[float(i), 1.0] for i in range(6)]}
+    outcomes = Session(Plugin("crl-acme", {}, given, {})).outcomes()
+    assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_old_group_of_memories_is_checked_as_keys(site: Path) -> None:
+    outcomes = session(site, {"crl.memory": {"queue": "crl_core.parts.keys.queue:Queue"}}).outcomes()
+    assert {outcome.part.kind for outcome in outcomes[:-1]} == {"keys"}
+    assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
 
 
 @pytest.mark.parametrize("key", ["trains", ("acme/dead", "trains"), ("encoder acme/dead", "trains")])

@@ -199,7 +199,7 @@ def test_a_contrast_without_keys_yet_says_so() -> None:
     pipeline = Pipeline(
         Noisy(),
         branches={"query": Branch("a", encoder=Perceptron())},
-        contrasts=[Contrast("query", None, loss=crl.InfoNCE(), score=crl.Cosine(), memory=crl.Queue(8))],
+        contrasts=[Contrast("query", None, loss=crl.InfoNCE(), score=crl.Cosine(), keys=crl.Queue(8))],
     ).build(points())
     assert pipeline.diagnose(points()).warnings == ["query: there are no keys yet"]
     with pytest.raises(CrlError, match="query: there are no keys yet"):
@@ -210,7 +210,7 @@ def test_drawn_keys_are_diagnosed_too() -> None:
     pipeline = Pipeline(
         Noisy(),
         branches={"query": Branch("a", encoder=Perceptron()), "key": Branch("b", tracks="query")},
-        contrasts=[Contrast("query", "key", loss=crl.InfoNCE(), score=crl.Cosine(), draw=3)],
+        contrasts=[Contrast("query", "key", loss=crl.InfoNCE(), score=crl.Cosine(), keys=crl.Drawn(3))],
     ).build(points(16))
     found = pipeline.diagnose(points(16)).figures
     assert found["query-key/negatives per query"] == 3
@@ -293,7 +293,7 @@ def test_drawn_keys_are_explained_with_their_own_columns() -> None:
     pipeline = Pipeline(
         Noisy(),
         branches={"query": Branch("a", encoder=Perceptron()), "key": Branch("b", tracks="query")},
-        contrasts=[Contrast("query", "key", loss=crl.InfoNCE(), score=crl.Cosine(), draw=3)],
+        contrasts=[Contrast("query", "key", loss=crl.InfoNCE(), score=crl.Cosine(), keys=crl.Drawn(3))],
     ).build(points(16))
     (case,) = pipeline.explain(points(16), 5).cases
     assert (case.positive.count, case.negative.count) == (1, 3)
@@ -312,19 +312,21 @@ def test_looking_changes_nothing(make: Callable[[], Pipeline], training: bool) -
     step(pipeline, batch)
     pipeline.loss(batch)  # keys are waiting for the queue
     pipeline.train(training)
-    waiting = pipeline.contrasts[0]._fresh
-    memory = copy.deepcopy(pipeline.contrasts[0].memory.state_dict()) if make is moco else {}
+    waiting = [list(pending) for side in pipeline.contrasts[0]._sides for pending in side.pending]
+    memory = copy.deepcopy(pipeline.contrasts[0].memories[0].state_dict()) if make is moco else {}
     before = {name: value.clone() for name, value in [*pipeline.named_parameters(), *pipeline.named_buffers()]}
     pipeline.diagnose(batch)
     pipeline.explain(batch)
-    assert pipeline.contrasts[0]._fresh is waiting
+    still = [list(pending) for side in pipeline.contrasts[0]._sides for pending in side.pending]
+    assert [[id(rows) for rows in pending] for pending in still] == [[id(r) for r in pending] for pending in waiting]
+    assert all(waiting) or not waiting
     now = dict([*pipeline.named_parameters(), *pipeline.named_buffers()])
     assert set(before) == set(now)
     assert all(torch.equal(before[name], value) for name, value in now.items())
     if make is moco:
-        after = pipeline.contrasts[0].memory.state_dict()
+        after = pipeline.contrasts[0].memories[0].state_dict()
         assert all(torch.equal(memory[name], value) for name, value in after.items())
-    assert pipeline.batches == 2
+    assert pipeline.steps == 1, "the second has not been said to be a step"
     assert all(module.training == training for module in pipeline.modules())
     assert all(parameter.grad is None for parameter in pipeline.parameters())
 

@@ -87,7 +87,7 @@ def prototypes() -> Pipeline:
         contrasts=[
             Contrast(
                 "query", None, loss=crl.InfoNCE(), positive=same("cluster"),
-                memory=crl.Prototypes(4, branch="query", warmup=0),
+                keys=crl.Prototypes(4, branch="query", warmup=0),
             )
         ],
     )  # fmt: skip
@@ -101,22 +101,19 @@ def lifted_structure() -> Pipeline:
 
 
 def queued() -> Pipeline:
-    pipeline = moco(norm=False, size=30)
-    pipeline.sampler = AsDrawn()
-    return pipeline
+    return moco(norm=False, size=30).replace("sampler", AsDrawn())
 
 
 def banked() -> Pipeline:
-    pipeline = queued()
-    pipeline.contrasts[0].memory = crl.Bank(40)
-    return pipeline
+    return queued().replace("contrasts.0.keys.0", crl.Bank(40))
 
 
 def cross_batch() -> Pipeline:
     """Of whole batches: in which order the rows of two views stand, depends on the number of processes."""
-    pipeline = sup_con()
-    pipeline.contrasts[0].memory = crl.Queue(48)
-    return pipeline
+    return Pipeline(
+        AsDrawn(), encoder=Perceptron(norm=False), score=crl.Cosine(0.3), loss="info-nce", keys=crl.Queue(48),
+        positive=same("label") & ~same("row"),
+    )  # fmt: skip
 
 
 def regression() -> Pipeline:
@@ -187,9 +184,11 @@ METHODS: dict[str, Callable[[], Pipeline]] = {
     "lifted": lambda: on_scores(crl.Lifted(2.0), score=crl.L2()),
     "lifted structure": lifted_structure,
     "prototypes": prototypes,
-    "nce": lambda: on_scores(crl.NCE(), positive=same("instance"), draw=3),
-    "nce with an estimated normaliser": lambda: on_scores(crl.NCE("first-batch"), positive=same("instance"), draw=3),
-    "ranking-nce": lambda: on_scores(crl.RankingNCE(), positive=same("label"), draw=5),
+    "nce": lambda: on_scores(crl.NCE(), positive=same("instance"), keys=crl.Drawn(3)),
+    "nce with an estimated normaliser": lambda: on_scores(
+        crl.NCE("first-batch"), positive=same("instance"), keys=crl.Drawn(3)
+    ),
+    "ranking-nce": lambda: on_scores(crl.RankingNCE(), positive=same("label"), keys=crl.Drawn(5)),
     "soft weights": lambda: on_scores(
         crl.InfoNCE(), positive=crl.near("label", 1.0), negative=~crl.near("label", 1.0) | same("instance")
     ),
@@ -221,7 +220,7 @@ def _gradients(name: str, share: tuple[int, int]) -> Found:
     torch.manual_seed(3)
     pipeline = METHODS[name]().double().build(joined())
     torch.manual_seed(distributed.rank())  # what is drawn from now on is each process's own
-    if isinstance(pipeline.contrasts[0].memory, crl.Prototypes):
+    if isinstance(next(iter(pipeline.contrasts[0].memories), None), crl.Prototypes):
         items = Embeddings.concat([Embeddings(joined(step).data, joined(step).meta) for step in range(3)])
         views = pipeline.sampler(View(items.z, items.meta))
         pipeline.on_epoch(Progress(0, 3, 0, 1), lambda branch: pipeline.embed(views, branch)[branch].rows())
@@ -241,7 +240,8 @@ def _gradients(name: str, share: tuple[int, int]) -> Found:
                 parameter.sub_(parameter.grad, alpha=0.1)
             parameter.grad = None
         pipeline.on_step()
-    held = pipeline.contrasts[0].memory.keys()
+    memories = pipeline.contrasts[0].memories
+    held = memories[0].keys() if memories else None
     if held is not None:
         columns = {key: column for key, column in held.meta.items() if key != "row"}  # other numbers on other processes
         found |= {f"{name}/held": held.z, **{f"{name}/held/{key}": column for key, column in columns.items()}}

@@ -265,13 +265,13 @@ def test_evaluation_changes_nothing(make: Any, training: bool) -> None:
     pipeline = trained(make()).train(training)
     before = copy.deepcopy(pipeline.state_dict())
     state = torch.get_rng_state()
-    batches = pipeline.batches
+    steps = pipeline.steps
     crl.evaluate(pipeline, Points())
     embed(pipeline, Points().items("test"))
     assert torch.equal(state, torch.get_rng_state())
     assert pipeline.training == training
     assert all(module.training == training for module in pipeline.modules())
-    assert pipeline.batches == batches
+    assert pipeline.steps == steps
     after = pipeline.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], value) for name, value in after.items())

@@ -50,7 +50,7 @@ def moco() -> Pipeline:
         },
         contrasts=[
             Contrast(
-                "query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), memory=crl.Queue(20),
+                "query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), keys=crl.Queue(20),
                 positive=same("instance") & same("batch"), negative=~same("instance") & ~same("batch"),
             )
         ],
@@ -174,7 +174,7 @@ def test_a_run_is_loaded_from_its_checkpoint(tmp_path: Path) -> None:
     loaded = crl.load(tmp_path)
     batch = points()
     assert torch.equal(loaded.encode(batch), pipeline.encode(batch))
-    held, theirs = (p.contrasts[0].memory.keys() for p in (pipeline, loaded))
+    held, theirs = (p.contrasts[0].memories[0].keys() for p in (pipeline, loaded))
     assert held is not None
     assert theirs is not None
     assert torch.equal(held.z, theirs.z)

@@ -253,7 +253,7 @@ def test_a_run_that_was_stopped_and_resumed_is_bit_for_bit_the_run_that_was_not(
     assert_same(found.pipeline.state_dict(), expected.pipeline.state_dict())
     assert without_speed(found.metrics) == without_speed(expected.metrics)
     if make is moco:
-        queue = found.pipeline.contrasts[0].memory.keys()
+        queue = found.pipeline.contrasts[0].memories[0].keys()
         assert queue is not None
         assert len(queue) == 20
 
@@ -273,7 +273,7 @@ def test_drawn_negatives_survive_an_interruption(tmp_path: Path) -> None:
         return Pipeline(
             Noisy(),
             branches={"query": Branch("a", encoder=Perceptron()), "key": Branch("b", tracks="query")},
-            contrasts=[Contrast("query", "key", score=crl.Cosine(), loss=crl.InfoNCE(), draw=3)],
+            contrasts=[Contrast("query", "key", score=crl.Cosine(), loss=crl.InfoNCE(), keys=crl.Drawn(3))],
         )
 
     whole(drawn, TRAINING, tmp_path / "whole")

@@ -172,10 +172,12 @@ def test_lifted_structure_is_the_papers_equation(
     rows = Embeddings(z, {"label": torch.tensor(label), "row": torch.arange(8)})
     monkeypatch.setattr(Pairs, "strips", lambda self: iter([slice(0, 3), slice(3, 8)]))
     # Distances are no product; for directions, half of the squared distance is 1 less one.
-    score = crl.L2() if kernel != "blockwise" else Dot()
     contrast = crl.Contrast(
-        "z", "z", loss=crl.LiftedStructure(0.7), score=score, positive=same("label") & ~same("row"), kernel=kernel
+        "z", "z", loss=crl.LiftedStructure(0.7), positive=same("label") & ~same("row"), kernel=kernel
     )
+    assert isinstance(contrast.score, crl.L2), "the distance that it wants"
+    if kernel == "blockwise":
+        contrast.score = Dot()
     term = contrast({"z": rows})
     assert int(term.ignored) == sum(label.count(one) == 1 for one in label)
     if kernel == "blockwise":
@@ -195,7 +197,10 @@ def test_lifted_structure_takes_scores_of_two_tables(score: nn.Module, count: in
     z = torch.randn(count, 5, dtype=torch.float64, requires_grad=True)
     table = {"z": Embeddings(z, {"label": torch.arange(count) // 4, "row": torch.arange(count)})}
     positive = same("label") & ~same("row")
-    contrast = crl.Contrast("z", "z", loss=crl.LiftedStructure(0.7), score=score, positive=positive).double()
+    with pytest.raises(CrlError, match="wants a distance"):
+        crl.Contrast("z", "z", loss=crl.LiftedStructure(0.7), score=score, positive=positive)
+    contrast = crl.Contrast("z", "z", loss=crl.LiftedStructure(0.7), positive=positive).double()
+    contrast.score = score.double()  # as a formula, it takes any score
     contrast.build(table)
     found = []
     for contrast.kernel in ("auto", "dense"):
@@ -218,7 +223,7 @@ def test_lifted_structure_without_the_keys_own_negatives_would_be_caught() -> No
 
 
 def test_what_sees_all_queries_together_wants_queries_that_are_the_keys() -> None:
-    for options in ({"key": "k"}, {"key": "q", "memory": crl.Queue(4)}, {"key": "q", "draw": 3}):
+    for options in ({"key": "k"}, {"key": "q", "keys": crl.Queue(4)}, {"key": "q", "keys": crl.Drawn(3)}):
         with pytest.raises(CrlError, match="LiftedStructure wants queries that are the keys"):
             crl.Contrast("q", loss=crl.LiftedStructure(), **options)  # type: ignore[arg-type]
     with pytest.raises(CrlError, match="known only where all queries are the keys"):
@@ -304,7 +309,7 @@ def test_the_bounds_find_the_information_of_gaussians(information: float) -> Non
         "DV": -crl.DonskerVaradhan()(scores).mean(),
         "NWJ": -crl.NWJ()(Scores.of(ratio + 1, torch.eye(2_000, dtype=torch.bool))).mean(),
         "InfoNCE": math.log(2_000) - InfoNCE()(scores).mean(),
-        "Jensen-Shannon": crl.JensenShannon().nats(scores).mean(),
+        "Jensen-Shannon": crl.JensenShannon().information(scores).mean(),
     }
     for name, found in estimates.items():
         assert float(found) == pytest.approx(information, abs=0.12), name
@@ -316,18 +321,18 @@ def test_each_estimate_has_its_bias() -> None:
     count, information = 3_000, 4.0
     _, ratio = gaussians(information, count)
     diagonal = torch.eye(count, dtype=torch.bool)
-    found = {loss: float(loss.nats(Scores.of(ratio, diagonal)).mean()) for loss in (
+    found = {loss: float(loss.information(Scores.of(ratio, diagonal)).mean()) for loss in (
         InfoNCE(), crl.DonskerVaradhan(), crl.JensenShannon(),
     )}  # fmt: skip
     assert all(value == pytest.approx(information, abs=0.4) for value in found.values()), found
     few = [Scores.of(part, torch.eye(8, dtype=torch.bool)) for part in
            (ratio[i : i + 8, i : i + 8] for i in range(0, count, 8))]  # fmt: skip
-    capped = torch.cat([InfoNCE().nats(scores) for scores in few])
+    capped = torch.cat([InfoNCE().information(scores) for scores in few])
     assert 1.5 < float(capped.mean()) < math.log(8) < information
     assert float(capped.max()) <= math.log(8) + 1e-12
     # Of few negatives, that of Donsker and Varadhan is too high instead: the logarithm of a mean that misses what is
     # rare.
-    assert float(torch.cat([crl.DonskerVaradhan().nats(scores) for scores in few]).mean()) > information + 1
+    assert float(torch.cat([crl.DonskerVaradhan().information(scores) for scores in few]).mean()) > information + 1
 
 
 def test_a_wrong_score_says_less() -> None:
@@ -335,7 +340,7 @@ def test_a_wrong_score_says_less() -> None:
     _, ratio = gaussians(1.0, 1_000)
     diagonal = torch.eye(1_000, dtype=torch.bool)
     for loss in (InfoNCE(), crl.DonskerVaradhan(), crl.JensenShannon()):
-        best, worse = (float(loss.nats(Scores.of(s, diagonal)).mean()) for s in (ratio, 0.3 * ratio))
+        best, worse = (float(loss.information(Scores.of(s, diagonal)).mean()) for s in (ratio, 0.3 * ratio))
         assert worse < best - 0.1, loss
 
 
@@ -351,7 +356,7 @@ def test_the_estimate_of_a_contrast_is_told(loss: nn.Module) -> None:
     positive = same_label & ~torch.eye(40, dtype=torch.bool)
     counted = positive.any(1)
     scores = Scores.of(F.normalize(z, dim=1) @ F.normalize(z, dim=1).T / 0.5, positive, ~same_label)
-    assert told == ("z-nats", pytest.approx(float(loss.nats(scores)[counted].mean())))
+    assert told == ("z-nats", pytest.approx(float(loss.information(scores)[counted].mean())))
     if isinstance(loss, InfoNCE) and loss.positives == "outside":
         candidates = (positive | ~same_label).sum(1)
         expected = candidates.log() - loss(scores)
@@ -448,7 +453,7 @@ def test_half_precision_at_a_low_temperature_stays_finite(name: str, dtype: torc
     "make",
     [
         lambda: crl.Triplet(form="soft"), lambda: crl.HardNegatives(prior=1.0), lambda: crl.RINCE(q=0.0),
-        lambda: Cosine(0.0), lambda: Cosine(float("nan")), lambda: Cosine(0.1, learned=True, final=0.2),
+        lambda: Cosine(0.0), lambda: Cosine(float("nan")), lambda: Cosine(crl.Scheduled(0.1, 0.2), learned=True),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(make: Callable[[], object]) -> None:

@@ -32,7 +32,7 @@ from crl_core import (
     same,
 )
 from crl_core.clustering import k_means
-from crl_core.parts.memories.prototypes import concentration
+from crl_core.parts.keys.prototypes import concentration
 
 EARLIER = ~same("batch")
 
@@ -160,7 +160,7 @@ def instance_discrimination(items: int = 12) -> Pipeline:
         branches={"query": Branch("a", encoder=Perceptron(norm=False), head=crl.MLP(4, norm=False))},
         contrasts=[
             Contrast(
-                "query", None, score=crl.Cosine(0.2), loss=InfoNCE(), memory=Bank(items),
+                "query", None, score=crl.Cosine(0.2), loss=InfoNCE(), keys=Bank(items),
                 positive=same("instance") & EARLIER, negative=~same("instance"),
             )
         ],
@@ -184,7 +184,8 @@ def test_queries_count_from_the_second_epoch_on() -> None:
 def test_what_is_in_the_bank_was_there_before_the_step_and_survives_a_resume() -> None:
     pipeline = instance_discrimination().build(points()).train()
     for _ in range(3):
-        pipeline.loss(points())  # no on_step: the keys are handed over at the next loss, or when the state is read
+        pipeline.loss(points())
+        pipeline.on_step()
     again = instance_discrimination().build(points())
     again.load_state_dict(pipeline.state_dict())
     again.train()
@@ -194,9 +195,9 @@ def test_what_is_in_the_bank_was_there_before_the_step_and_survives_a_resume() -
         torch.manual_seed(6)
         found.append(each.loss(batch).total.detach())
     assert torch.equal(*found)
-    memory = again.contrasts[0].memory
+    memory = again.contrasts[0].memories[0]
     assert memory.keys().meta["batch"].tolist() == [3] * 12
-    assert not any("memory" in name for name, _ in again.named_parameters())
+    assert not any(".keys." in name for name, _ in again.named_parameters())
 
 
 # -- a queue beside the batch ------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def test_one_batch_remembered_is_the_plain_loss(memory: nn.Module) -> None:
     query, key = rows(list(range(6))), rows(list(range(6)), first=6)
     memory.update(key)
     plain = Contrast("query", "key", loss=InfoNCE(), negative=~same("instance"))
-    remembered = Contrast("query", None, loss=InfoNCE(), negative=~same("instance"), memory=memory)
+    remembered = Contrast("query", None, loss=InfoNCE(), negative=~same("instance"), keys=memory)
     torch.testing.assert_close(
         value(remembered, {"query": query}), value(plain, {"query": query, "key": key}), rtol=1e-14, atol=0
     )
@@ -229,13 +230,14 @@ def test_the_cross_batch_memory_is_a_queue_with_labels() -> None:
     labels = torch.arange(6) % 3
     first, second = rows(list(range(6)), batch=1, label=labels), rows(list(range(6, 12)), batch=2, label=labels)
     both = Embeddings.concat([second, Embeddings(first.z, {**first.meta, "row": first.meta["row"] + 6})])
-    queued = Contrast("z", "z", loss=InfoNCE(), positive=positive, memory=Queue(6))
+    queued = Contrast("z", "z", loss=InfoNCE(), positive=positive, keys=Queue(6))
     joined = Contrast("z", "all", loss=InfoNCE(), positive=positive)
     value(queued, {"z": first})
+    queued.settle()
     found, expected = value(queued, {"z": second}), value(joined, {"z": second, "all": both})
     torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
-    value(queued, {"z": first})
-    held = queued.memory.keys()
+    queued.settle()
+    held = queued.memories[0].keys()
     assert held is not None
     assert held.meta["instance"].tolist() == list(range(6, 12)), "the first batch has made room"
 
@@ -248,7 +250,7 @@ def test_a_memory_of_cosines_holds_directions_and_these_are_not_copied(monkeypat
     lengths = 0.1 + 5 * torch.rand(6, 1, dtype=torch.float64)
     found = {}
     for score in (crl.Cosine(0.5), Dot(0.5)):
-        contrast = Contrast("z", "k", loss=InfoNCE(), score=score, memory=Queue(6)).train()
+        contrast = Contrast("z", "k", loss=InfoNCE(), score=score, keys=Queue(6)).train()
         torch.manual_seed(0)
         for step in range(3):
             items = list(range(6 * step, 6 * step + 6))
@@ -258,8 +260,8 @@ def test_a_memory_of_cosines_holds_directions_and_these_are_not_copied(monkeypat
             else:
                 table["k"] = Embeddings(table["k"].z * lengths, table["k"].meta)
             found.setdefault(step, []).append(contrast(table).value)
-        contrast.remember()
-        held = contrast.memory.keys()
+        contrast.settle()
+        held = contrast.memories[0].keys()
         assert held is not None
         torch.testing.assert_close(held.z.norm(dim=1), torch.ones(6, dtype=torch.float64))
         assert crl.Cosine().factors(held.z.clone().requires_grad_(), held.z)[1] is held.z
@@ -272,13 +274,13 @@ def test_a_memory_of_cosines_holds_directions_and_these_are_not_copied(monkeypat
 @pytest.mark.parametrize("memory", [Queue(4), Bank(9)], ids=["queue", "bank"])
 def test_any_relation_goes_with_any_memory(relation: Relation, memory: nn.Module) -> None:
     """Whatever a memory held before: as its rows stand, beside the batch's."""
-    contrast = Contrast("z", "k", loss=InfoNCE(), score=Dot(0.5), positive=relation, memory=memory)
+    contrast = Contrast("z", "k", loss=InfoNCE(), score=Dot(0.5), positive=relation, keys=memory)
     for step in range(4):
         items = [(3 * step + i) % 9 for i in range(3)]
         label = torch.tensor(items) % 2
         table = {name: rows(items, batch=step, label=label, first=first) for name, first in (("z", 0), ("k", 3))}
-        contrast.remember()
-        held = contrast.memory.keys()
+        contrast.settle()
+        held = contrast.memories[0].keys()
         blocks = [table["k"]] if held is None else [table["k"], held]
         everything = Embeddings.concat([Embeddings(b.z, {**b.meta, "row": b.meta["row"] * 0 - 1}) for b in blocks])
         meta = {name: column.unsqueeze(1) for name, column in table["z"].meta.items()}
@@ -329,7 +331,7 @@ def test_proto_nce_is_the_papers_equation() -> None:
     z, _ = groups()
     table = Embeddings(z, {"instance": torch.arange(60)})
     memory = Prototypes(4, temperature=0.1, warmup=1)
-    contrast = Contrast("query", None, loss=InfoNCE(), positive=same("cluster"), memory=memory)
+    contrast = Contrast("query", None, loss=InfoNCE(), positive=same("cluster"), keys=memory)
     query = rows([5, 17, 3, 40, 99], torch.randn(5, 6).double())
     memory.on_epoch(Progress(0, 9, 0, 9), {"key": table}.__getitem__)
     assert memory.keys() is None, "there are none in the warm-up"
@@ -428,5 +430,5 @@ def test_a_branch_that_is_a_past_checkpoint_has_no_gradient_and_keeps_its_state(
 
 def test_a_schedule_waits_where_nobody_knows_how_long_the_training_is() -> None:
     """In a loop of one's own, `pipeline.on_step()` has no number of steps: the target must not stand still."""
-    assert Momentum(0.9, final=1.0).at(Progress(5, 0, 0, 0)) == pytest.approx(0.9)
-    assert Momentum(0.9, final=1.0).at(Progress(5, 5, 0, 0)) == pytest.approx(1.0)
+    assert Momentum(crl.Scheduled(0.9, 1.0)).at(Progress(5, 0, 0, 0)) == pytest.approx(0.9)
+    assert Momentum(crl.Scheduled(0.9, 1.0)).at(Progress(5, 5, 0, 0)) == pytest.approx(1.0)

@@ -124,7 +124,7 @@ def test_metric_learnings_cross_batch_memory() -> None:
     theirs = losses.CrossBatchMemory(losses.SupConLoss(temperature=0.2), embedding_size=WIDTH, memory_size=40)
     # Theirs holds this batch and the two before it, in 40 rows of 16, 16 and 8; ours the earlier rows alone.
     ours = Contrast(
-        "z", "z", score=crl.Cosine(0.2), loss=crl.InfoNCE(), memory=crl.Queue(24),
+        "z", "z", score=crl.Cosine(0.2), loss=crl.InfoNCE(), keys=crl.Queue(24),
         positive=same("label") & ~same("row"),
     ).train()  # fmt: skip
     for _ in range(6):

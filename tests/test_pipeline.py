@@ -47,7 +47,7 @@ def moco(momentum: float = 0.9, size: int = 20) -> Pipeline:
         },
         contrasts=[
             Contrast(
-                "query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), memory=crl.Queue(size),
+                "query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), keys=crl.Queue(size),
                 positive=same("instance") & same("batch"), negative=~same("instance") & ~same("batch"),
             )
         ],
@@ -150,13 +150,13 @@ def test_the_trained_side_gets_gradients_everywhere() -> None:
 def test_keys_are_queued_after_the_loss_and_hold_what_they_should() -> None:
     batch = points(8)
     pipeline = moco(size=20).build(batch)
-    queue = pipeline.contrasts[0].memory
+    queue = pipeline.contrasts[0].memories[0]
     expected: list[Tensor] = []
     for step in range(4):
         losses = pipeline.loss(batch)
         held = queue.keys()
         assert (held is None) == (step == 0), "a step never meets its own keys in the queue"
-        expected.append(pipeline.contrasts[0].score.kept(losses.embeddings["key"].z))
+        expected.append(pipeline.contrasts[0].score.for_memory(losses.embeddings["key"].z))
         pipeline.on_step()
         held = queue.keys()
         assert held is not None
@@ -170,7 +170,7 @@ def test_moco_is_the_sources_loss() -> None:
     pipeline = moco().build(batch)
     pipeline.loss(batch)
     pipeline.on_step()
-    held = pipeline.contrasts[0].memory.keys()
+    held = pipeline.contrasts[0].memories[0].keys()
     assert held is not None
     negatives, ids = held.z.clone(), held.meta["instance"]
     losses = pipeline.loss(batch)
@@ -308,7 +308,7 @@ def test_state_dict_makes_the_same_pipeline(make: Callable[[], Pipeline]) -> Non
     expected = pipeline.loss(batch).total
     torch.manual_seed(1)
     assert torch.equal(other.loss(batch).total, expected)
-    assert other.batches == pipeline.batches
+    assert other.steps == pipeline.steps
 
 
 # -- what can go wrong -------------------------------------------------------------------------------------
@@ -374,7 +374,21 @@ def one(**options: object) -> Pipeline:
         (lambda: one(score=crl.Momentum), "is no score"),
         (lambda: Contrast("query", "key", loss=crl.Cosine()), "is no loss: it has no takes"),
         (lambda: Contrast("query", None, loss=crl.InfoNCE()), "has no keys"),
-        (lambda: Contrast("query", "key", loss=crl.Regression(), memory=crl.Queue(4)), "no memory, no drawn keys"),
+        (
+            lambda: Contrast("query", "key", loss=crl.InfoNCE(), keys="queu"),
+            "no keys named 'queu'. Did you mean 'queue'",
+        ),
+        (lambda: Contrast("query", "key", loss=crl.InfoNCE(), keys=crl.Cosine()), "Cosine.* is no keys"),
+        (
+            lambda: Contrast("query", "key", loss=crl.InfoNCE(), keys=crl.PerQuery(), symmetric=True),
+            "keys made for one query, or held by a memory, are no queries",
+        ),
+        (
+            lambda: Contrast("query", None, loss=crl.InfoNCE(), keys=crl.Queue(4), symmetric=True),
+            "keys made for one query, or held by a memory, are no queries",
+        ),
+        (lambda: Contrast("query", None, loss=crl.InfoNCE(), keys=crl.Drawn(4)), "has no keys"),
+        (lambda: Contrast("query", "key", loss=crl.Margin(), score=crl.Cosine()), "Margin wants a distance"),
         (lambda: Contrast("query", "key", loss=crl.InfoNCE(), positive="same(1)"), "doesn't fit"),
         (lambda: Penalty("query", crl.InfoNCE()), "takes embeddings; InfoNCE takes scores"),
         (

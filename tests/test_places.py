@@ -32,7 +32,7 @@ def rich() -> Pipeline:
             "each": Branch(("a", "b"), encoder={"a": small.Perceptron(), "b": small.Perceptron()}),
         },
         contrasts=[
-            Contrast("query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), memory=crl.Queue(20)),
+            Contrast("query", "key", score=crl.Cosine(0.2), loss=crl.InfoNCE(), keys=crl.Queue(20)),
             Contrast("query", "key", loss=crl.Regression(), name="pull", weight=0.5),
         ],
         penalties=[Penalty("each", Spread())],
@@ -57,7 +57,7 @@ def changed(before: Pipeline, after: Pipeline) -> list[str]:
         ("score", "dot", ["score"]),
         ("contrasts.0.score", "dot", ["contrasts.0.score"]),
         ("contrasts.1.loss", crl.Regression(), ["contrasts.1.loss"]),
-        ("contrasts.0.memory", crl.Queue(8), ["contrasts.0.memory"]),
+        ("contrasts.0.keys.0", crl.Queue(8), ["contrasts.0.keys.0"]),
         ("penalties.0.loss", Spread(), ["penalties.0.loss"]),
         ("head", crl.MLP(4), ["branches.query.head"]),
         ("branches.shared.head", crl.MLP(4), ["branches.shared.head"]),
@@ -119,12 +119,15 @@ def test_an_encoder_that_is_no_longer_frozen_trains() -> None:
 def test_state_and_mode_go_along_and_a_memory_gets_what_it_is_due() -> None:
     before = rich().build(small.points())
     before.loss(small.points())
+    before.on_step()
+    assert len(before.contrasts[0].memories[0].keys()) == 12  # type: ignore[arg-type]
+    before.loss(small.points(5))  # keys are waiting
     after = before.eval().replace("contrasts.0.loss", crl.InfoNCE("inside"))
     assert not after.training
-    assert after.batches == before.batches == 1
-    held = after.contrasts[0].memory.keys()
+    assert after.steps == before.steps == 1
+    held = after.contrasts[0].memories[0].keys()
     assert held is not None
-    assert len(held) == 12
+    assert len(held) == 17
 
 
 def test_the_short_form_is_the_spec_with_one_line_changed() -> None:
@@ -139,12 +142,15 @@ def test_the_short_form_is_the_spec_with_one_line_changed() -> None:
         ("loss", crl.InfoNCE(), "'loss' stands at 3 places: name one of contrasts.0.loss, contrasts.1.loss, penalties"),
         ("contrasts.0.los", crl.InfoNCE(), "no place 'contrasts.0.los'; there are sampler, .* Did you mean 'contrasts"),
         ("contrasts.2.loss", crl.InfoNCE(), "no place 'contrasts.2.loss'"),
-        ("branches.key.encoder", small.Perceptron(), "no place 'branches.key.encoder'"),
+        ("branches.key.encoder", small.Perceptron(), "a branch has exactly one of: encoder"),
         ("contrasts.0.loss", crl.Cosine(), "Cosine.* is no loss: it has no takes"),
         ("contrasts.0.loss", "info-nec", "no loss named 'info-nec'. Did you mean 'info-nce'"),
         ("contrasts.0.loss", None, "None is no loss"),
         ("contrasts.0.loss", Spread(), "Spread takes one branch's embeddings: put it in a Penalty"),
-        ("contrasts.1.memory", crl.Queue(8), "Regression takes positive pairs of the batch: no memory"),
+        ("contrasts.0.memory", crl.Queue(8), "no place 'contrasts.0.memory'"),
+        ("contrasts.1.keys.0", crl.Queue(8), "no place 'contrasts.1.keys.0'"),
+        ("contrasts.0.keys.0", crl.Cosine(), "Cosine.* is no keys"),
+        ("contrasts.0.keys.0", None, "None is no keys"),
         ("penalties.0.loss", crl.InfoNCE(), "a penalty's loss takes embeddings"),
         ("branches.query.update", crl.Momentum(0.9), "Momentum needs another branch to follow"),
     ],

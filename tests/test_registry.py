@@ -102,7 +102,7 @@ def test_the_namespace_is_the_distribution_without_crl(distribution_name: str, n
         ("loss", "core/info-nec", "Did you mean 'core/info-nce'"),
         ("loss", "info-nec", "Run: crl list loss"),
         ("score", "info-nce", "There is a loss of that name."),
-        ("memory", "linear", "There is an evaluator and a head of that name."),
+        ("keys", "linear", "There is an evaluator and a head of that name."),
         ("losses", "info-nce", "no kind 'losses'; the kinds are"),
         ("losses", "info-nce", "Did you mean 'loss'?"),
         ("loss", "nobody/info-nce", "No installed plugin is called 'nobody'."),
@@ -428,7 +428,7 @@ def test_a_part_is_made_from_a_name_a_class_or_an_instance() -> None:
     ("kind", "wrong", "said"),
     [
         ("loss", crl.Cosine(), "is no loss: it has no takes"),
-        ("memory", crl.Cosine, "is no memory: it has no keys, update"),
+        ("keys", crl.Cosine, "is no keys: it has no update or choose"),
         ("head", 3, "3 is no head: it has no __call__"),
         ("update", "no-such-update", "no update named"),
     ],
@@ -459,7 +459,7 @@ def test_every_part_loads_and_its_options_are_annotated_data(part: object) -> No
 
 def test_the_core_has_parts_of_every_kind_that_needs_no_domain() -> None:
     here = {part.kind for part in KNOWN if part.namespace == "core"}
-    assert set(KINDS) - here == {"sampler", "encoder", "source", "recipe"}
+    assert set(KINDS) - here == {"sampler", "encoder", "reader", "recipe"}
 
 
 @pytest.mark.parametrize("wrong", ["*args", "**options", "margin", "margin: 'Nowhere'"])

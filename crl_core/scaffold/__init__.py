@@ -41,7 +41,7 @@ _BEGINNINGS = {
         Began(
             "loss", "losses", "weighted", "Weighted", "InfoNCE whose positives have left the denominator, and a weight"
         ),
-        Began("memory", "memories", "previous", "Previous", "the keys of the step before"),
+        Began("keys", "keys", "previous", "Previous", "the keys of the step before"),
         Began("update", "updates", "periodic", "Periodic", "a copy that catches up every so many steps"),
         Began("source", "sources", "waves", "Waves", "series of three shapes, made up on the spot"),
         Began("evaluator", "evaluators", "nearest-mean", "NearestMean", "how many lie nearest to their class's mean"),
@@ -49,6 +49,7 @@ _BEGINNINGS = {
         Began("kernel", "kernels", "by-query", "ByQuery", "one query at a time"),
         Began("optimiser", "optimisers", "signs", "Signs", "steps of one size along every coordinate"),
         Began("schedule", "schedules", "steps", "Steps", "a rate that falls twice"),
+        Began("reader", "readers", "bytes", "Bytes", "texts as the numbers of their bytes"),
     )
 }
 _NEEDS = {"recipe": ("source", "sampler", "encoder")}  # a recipe is made of parts that a spec can name

@@ -32,8 +32,9 @@ def conformance(
         options: by the part's address, the options that have no default, or a function that returns them.
         examples: by the part's address, a function that returns what the part takes: a `View` of a few
             items for a sampler (as a source gives them) and for an encoder (as a sampler's `clean` gives
-            them); or a source's `Items`, where rows are not cut from tensors, as those of graphs aren't. A
-            part needs none where a source of the same distribution gives data.
+            them); a source's `Items`, where rows are not cut from tensors, as those of graphs aren't; or a
+            source, for parts that are handed one (`on_source`). For a reader, a list of raw items. A part needs
+            none where a source of the same distribution gives data.
         expected_failures: the reason, by `(address, check)`, or by the check alone where it fails for every
             part. A failure that doesn't come is a failure.
 

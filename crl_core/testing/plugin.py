@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -12,7 +12,8 @@ from packaging.utils import canonicalize_name
 
 from ..assembly import signature
 from ..errors import CrlError, did_you_mean
-from ..protocols import Items, Sampler, View
+from ..named import Named
+from ..protocols import Items, Sampler, Source, View
 from ..recipe import Recipe
 from ..registry import Known, known, load
 from . import Examples, ExpectedFailures, Options
@@ -67,24 +68,37 @@ class Plugin:
     @cached_property
     def items(self) -> Any:
         """The training items of the first recipe or source that gives any; None where there are none."""
+        return None if self.source is None else self.source.items(self.source.splits[0])
+
+    @cached_property
+    def source(self) -> Source | None:
+        """The first, of a recipe or of the distribution itself, that gives items."""
         for source in [*(made.source for made in self.recipes), *self._made("source")]:
             try:
                 found: Any = source.items(source.splits[0])
                 found.__getitems__([0, 1])
             except Exception:  # what is wrong with a source is told by the checks of that source
                 continue
-            return found
+            given: Source = source
+            return given
         return None
 
     @cached_property
     def samplers(self) -> list[Sampler]:
         """Of the recipes, then of the distribution itself: those that can be made."""
-        return [*(made.pipeline.sampler for made in self.recipes), *self._made("sampler")]
+        return [*(one for made in self.recipes for one in made.pipeline.samplers.values()), *self._made("sampler")]
 
     @cached_property
     def recipes(self) -> list[Recipe]:
-        """Those that can be made."""
-        return self._made("recipe")
+        """Those that can be made, their parts handed their source."""
+        found = []
+        for made in self._made("recipe"):
+            try:
+                made.pipeline.meet(made.source)
+            except Exception:  # told by the checks of that recipe
+                continue
+            found.append(made)
+        return found
 
     def _made(self, kind: str) -> list[Any]:
         wanted = canonicalize_name(self.distribution)
@@ -132,7 +146,7 @@ class Case:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             try:
-                return self.cls(**self.given)
+                return self.met(self.cls(**self.given))
             except TypeError as error:
                 if "required" not in str(error):
                     raise
@@ -141,27 +155,72 @@ class Case:
                     f"conformance({self.plugin.distribution!r}, options={{{self.part.address!r}: {{…}}}})"
                 ) from error
 
+    def met(self, part: Any) -> Any:
+        """The part, handed its source if it asks for it (`on_source`).
+
+        Raises:
+            Fails: there is none.
+        """
+        if not hasattr(type(part), "on_source"):
+            return part
+        if self.source is None:
+            raise Fails(
+                f"it is to be handed a source (on_source), and {self.plugin.distribution} has none. Tell the kit one, "
+                f"conformance({self.plugin.distribution!r}, examples={{{self.part.address!r}: make_source}}), where "
+                f"make_source() returns a source of what it takes"
+            )
+        part.on_source(self.source.items(self.source.splits[0]), self.source)
+        return part
+
+    @cached_property
+    def source(self) -> Source | None:
+        """The one that its author gives as an example, else that of the first recipe with it, else any."""
+        example = self._example()
+        if _is_source(example):
+            found: Source = example
+            return found
+        for made in self.plugin.recipes if self.part.kind not in ("source", "recipe") else ():
+            if any(type(part) is self.cls for part in _parts_of(made)):
+                return made.source
+        return self.plugin.source
+
     def raw(self, rows: Sequence[int] = range(ROWS)) -> View:
         """A batch as a sampler takes it, with these rows."""
-        if (example := self._example()) is not None:
+        example = self._example()
+        if example is not None and not _is_source(example):
             return self._cut(example, rows)
-        if self.plugin.items is None:
+        if self.source is None:
             raise self._nothing()
-        items = self.plugin.items
+        items: Any = self.source.items(self.source.splits[0])
         batch: View = items.__getitems__([row % len(items) for row in rows])
         return batch
 
     def clean(self, rows: Sequence[int] = range(ROWS)) -> View:
         """A batch as an encoder takes it, with these rows."""
-        if (example := self._example()) is not None:
+        example = self._example()
+        if example is not None and not _is_source(example):
             return self._cut(example, rows)
-        batch = self.raw(rows)
+        batch, view = self.raw(rows), self._view
         for sampler in self.plugin.samplers:
             try:
-                return sampler.clean(batch)
+                found = sampler.clean(batch)
+                if isinstance(found, View):
+                    return found
+                return found[view] if view in found else next(iter(found.values()))
             except Exception:  # told by the checks of that sampler
                 continue
         return batch
+
+    @cached_property
+    def _view(self) -> str | None:
+        """The view that it reads in the first recipe that uses it as an encoder."""
+        for made in self.plugin.recipes:
+            for branch in made.pipeline.branches.values():
+                encoders = branch.encoder.items() if isinstance(branch.encoder, Named) else [("", branch.encoder)]
+                for view, encoder in encoders:
+                    if type(encoder) is self.cls:
+                        return view or branch.views[0]
+        return None
 
     def example(self, otherwise: Callable[[], Any]) -> Any:
         """What its author gives as an example, or else what the kit makes up."""
@@ -199,7 +258,18 @@ class Case:
         if self.part.kind not in ("sampler", "encoder", "source"):
             return {}
         for made in self.plugin.recipes:
-            for used in (made.source, made.pipeline.sampler, *made.pipeline.modules()):
+            for used in _parts_of(made):
                 if type(used) is self.cls:
                     return {name: getattr(used, name) for name in signature(self.cls)}
         return {}
+
+
+def _parts_of(made: Recipe) -> Iterator[Any]:
+    yield made.source
+    yield from made.pipeline.samplers.values()
+    yield made.pipeline.reader
+    yield from made.pipeline.modules()
+
+
+def _is_source(example: Any) -> bool:
+    return hasattr(example, "splits") and hasattr(example, "items")

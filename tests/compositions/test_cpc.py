@@ -59,7 +59,8 @@ def cpc(draw: int | None) -> crl.Pipeline:
         },
         contrasts=[
             crl.Contrast(
-                "context", "frames", score=crl.Dot(4.0), loss=crl.InfoNCE(), draw=draw,
+                "context", "frames", score=crl.Dot(4.0), loss=crl.InfoNCE(),
+                keys=() if draw is None else crl.Drawn(draw),
                 positive=crl.same("instance") & crl.same("position"),
                 negative=crl.same("instance") & ~crl.same("position"),
             )

@@ -65,7 +65,7 @@ def crd(teacher: nn.Module | None = None, student: nn.Module | None = None) -> c
 
     def towards(query: str, key: str) -> crl.Contrast:
         return crl.Contrast(
-            query, key, score=crl.Dot(TEMPERATURE), loss=NoiseContrast(), memory=Bank(ITEMS), draw=DRAWN,
+            query, key, score=crl.Dot(TEMPERATURE), loss=NoiseContrast(), keys=crl.Drawn(DRAWN, of=Bank(ITEMS)),
             positive=same("instance") & earlier, negative=~same("label") & earlier, weight=0.8,
         )  # fmt: skip
 
@@ -158,8 +158,8 @@ def test_negatives_are_of_other_classes_and_all_keys_of_earlier_batches() -> Non
     assert bool(negative[:, 1:].all())
     assert bool((key["instance"][:, 0] == pairs.query.meta["instance"][:, 0]).all())
     assert bool((key["label"][:, 1:] != label).all())
-    assert bool((key["batch"] < pipeline.batches).all())
-    assert not any("memory" in name for name, _ in pipeline.named_parameters())
+    assert bool((key["batch"] < pipeline.steps).all())
+    assert not any(".keys." in name for name, _ in pipeline.named_parameters())
 
 
 def test_the_loss_is_the_sources() -> None:

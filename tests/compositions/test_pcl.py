@@ -17,7 +17,7 @@ from torch import Tensor
 
 import crl_core as crl
 from crl_core import Embeddings, Progress, Prototypes, same
-from crl_core.parts.memories.prototypes import concentration
+from crl_core.parts.keys.prototypes import concentration
 from crl_core.protocols import Embed
 
 CLUSTERINGS = (8, 16, 32)
@@ -28,15 +28,13 @@ WARMUP = 3
 def pcl() -> crl.Pipeline:
     """The instances' term, and the mean of the prototypes' terms, one for each clustering."""
     instances = crl.Contrast(
-        "query", "key", score=crl.Dot(TEMPERATURE), loss=crl.InfoNCE(), memory=crl.Queue(512), name="instances",
+        "query", "key", score=crl.Dot(TEMPERATURE), loss=crl.InfoNCE(), keys=crl.Queue(512), name="instances",
         positive=same("instance") & same("batch"), negative=~same("instance") & ~same("batch"),
     )  # fmt: skip
     prototypes = [
         crl.Contrast(
             "query", None, score=crl.Dot(), loss=crl.InfoNCE(), positive=same("cluster"), name=f"prototypes-{count}",
-            memory=Prototypes(count, "key", TEMPERATURE, WARMUP), weight=1 / len(CLUSTERINGS),
-            # Negative prototypes are sampled where there are many.
-            draw=20 if count > 20 else None,
+            keys=sampled(Prototypes(count, "key", TEMPERATURE, WARMUP)), weight=1 / len(CLUSTERINGS),
         )
         for count in CLUSTERINGS
     ]  # fmt: skip
@@ -50,8 +48,13 @@ def pcl() -> crl.Pipeline:
     )
 
 
+def sampled(prototypes: Prototypes) -> crl.Drawn | Prototypes:
+    """Negative prototypes are sampled where there are many."""
+    return crl.Drawn(20, of=prototypes) if prototypes.clusters > 20 else prototypes
+
+
 def training(epochs: int) -> crl.Training:
-    return crl.Training(epochs=epochs, batch_size=128, learning_rate=3e-3, warmup=1)
+    return crl.Training(epochs=epochs, batch_size=128, optimiser=crl.AdamW(3e-3), schedule=crl.CosineDecay(warmup=1))
 
 
 def fitted(pipeline: crl.Pipeline, source: Scenes, epochs: int) -> crl.Pipeline:
@@ -90,7 +93,7 @@ def test_clusters_show_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert untrained < 0.3
     assert trained > 0.6, (chance, untrained, trained)
     for contrast, count in zip(pipeline.contrasts[1:], CLUSTERINGS, strict=True):
-        assert normalized_mutual_info_score(label, contrast.memory.cluster_of) > 0.5
+        assert normalized_mutual_info_score(label, contrast.memories[0].cluster_of) > 0.5
         epochs, centroids = zip(*clusterings[count], strict=True)
         assert epochs == tuple(range(20))
         assert [len(c) for c in centroids] == [0] * WARMUP + [count] * (20 - WARMUP)
@@ -105,7 +108,7 @@ def test_prototypes_gather_their_clusters() -> None:
     """
     source, pipeline = Scenes(), pcl()
     fitted(pipeline, source, epochs=WARMUP + 1).train()
-    memory = pipeline.contrasts[2].memory
+    memory = pipeline.contrasts[2].memories[0]
     pipeline.contrasts[0].weight = 0.0
     batch = some(source, 1024)
     own = F.one_hot(memory.cluster_of[batch.meta["instance"]], memory.clusters).bool()
@@ -121,7 +124,7 @@ def test_prototypes_gather_their_clusters() -> None:
         pipeline.on_step()
     assert sum(nearness[-5:]) / 5 > nearness[0] + 0.03, nearness
     assert not memory.centroids.requires_grad
-    assert not any("memory" in name for name, _ in pipeline.named_parameters()), "prototypes are means, not parameters"
+    assert not any(".keys." in name for name, _ in pipeline.named_parameters()), "prototypes are means, not parameters"
 
 
 # -- the formulas ------------------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ def clustered(count: int = 40, clusters: int = 5) -> tuple[Embeddings, Prototype
 
 def alone(prototypes: Prototypes) -> crl.Contrast:
     cluster = same("cluster")
-    return crl.Contrast("query", None, loss=crl.InfoNCE(), positive=cluster, negative=~cluster, memory=prototypes)
+    return crl.Contrast("query", None, loss=crl.InfoNCE(), positive=cluster, negative=~cluster, keys=prototypes)
 
 
 def test_centroids_are_means_and_concentrations_the_papers() -> None:
@@ -193,7 +196,7 @@ def test_the_promises_after_the_warm_up() -> None:
     assert {columns["instance"] for _, columns in instances.positive.nearest} == {3}
     assert all(columns["instance"] != 3 for _, columns in instances.negative.nearest)
     for case, contrast, negatives in zip(prototypes, pipeline.contrasts[1:], (7, 15, 20), strict=True):
-        mine = int(contrast.memory.cluster_of[3])
+        mine = int(contrast.memories[0].cluster_of[3])
         assert case.query["cluster"] == mine
         assert [columns["cluster"] for _, columns in case.positive.nearest] == [mine]
         assert case.negative.count == negatives

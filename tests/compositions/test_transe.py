@@ -99,7 +99,7 @@ def transe() -> crl.Pipeline:
         },
         contrasts=[
             crl.Contrast(
-                "query", "tail", per_query=True, score=crl.L2(), loss=MarginRanking(),
+                "query", "tail", keys=crl.PerQuery(), score=crl.L2(), loss=MarginRanking(),
                 positive=crl.same("truth"), negative=~crl.same("truth"),
             )
         ],
@@ -167,7 +167,7 @@ def test_a_shared_table_is_written_once_and_read_back_as_one() -> None:
     ):  # fmt: skip
         crl.register(kind, name, part)
     spec = crl.describe(transe())
-    assert spec.branches["tail"].encoder.same_as == "branches.query.encoder.head"  # type: ignore[union-attr]
+    assert spec.options["branches"]["tail"]["encoder"].same_as == "branches.query.encoder.head"
     again = crl.assemble(spec)
     assert crl.describe(again) == spec
     assert again.branches["query"].encoder["head"] is again.branches["tail"].encoder  # type: ignore[index]

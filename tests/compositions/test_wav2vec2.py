@@ -118,7 +118,7 @@ def wav2vec2() -> crl.Pipeline:
         },
         contrasts=[
             crl.Contrast(
-                "context", "target", score=crl.Cosine(0.1), loss=crl.InfoNCE(), draw=DISTRACTORS,
+                "context", "target", score=crl.Cosine(0.1), loss=crl.InfoNCE(), keys=crl.Drawn(DISTRACTORS),
                 positive=crl.same("instance") & crl.same("position"),
                 negative=crl.same("instance") & ~crl.same("position"),
             )

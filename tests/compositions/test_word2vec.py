@@ -73,7 +73,7 @@ def word2vec(text: Tensor) -> crl.Pipeline:
         contrasts=[
             # Noise that happens to be the word itself is neither: it is skipped, as in the original.
             crl.Contrast(
-                "centre", "keys", per_query=True, loss=NegativeSampling(),
+                "centre", "keys", keys=crl.PerQuery(), loss=NegativeSampling(),
                 positive=crl.same("word") & crl.same("slot"), negative=~crl.same("word"),
             )
         ],

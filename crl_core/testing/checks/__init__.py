@@ -9,13 +9,14 @@ from ..plugin import Case
 from . import (
     evaluators,
     kernels,
+    keys,
     loading,
     losses,
-    memories,
     modules,
     numbers,
     optimisers,
     options,
+    readers,
     recipes,
     samplers,
     schedules,
@@ -34,12 +35,14 @@ _OF_ALL: tuple[Check, ...] = (
     options.options_are_named_and_annotated,
     options.options_are_data,
     options.arrives_in_a_worker,
+    options.takes_no_source,
 )
 _OF_CLASSES: tuple[Check, ...] = (
     *_OF_ALL,
     options.keeps_its_contract,
     options.keeps_its_options,
     options.spec_round_trip,
+    options.reads_old_specs,
 )
 _OF_NUMBERS: tuple[Check, ...] = (
     numbers.deterministic_under_a_seed,
@@ -104,15 +107,18 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         losses.every_kernel_agrees,
         losses.two_processes_are_one,
     ),
-    "memory": (
+    "keys": (
         *_OF_CLASSES,
-        memories.empty_at_first,
-        memories.holds_what_it_took,
-        memories.keeps_the_metadata,
-        memories.holds_no_gradient,
-        memories.owns_what_it_holds,
-        memories.takes_any_batch,
-        memories.state_through_safetensors,
+        keys.works_in_a_contrast,
+        keys.empty_at_first,
+        keys.holds_what_it_took,
+        keys.keeps_the_metadata,
+        keys.holds_no_gradient,
+        keys.owns_what_it_holds,
+        keys.takes_any_batch,
+        keys.state_through_safetensors,
+        keys.chooses_among_the_candidates,
+        keys.keeps_a_positive,
     ),
     "update": (
         *_OF_CLASSES,
@@ -168,6 +174,8 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         optimisers.moves_every_weight,
         optimisers.lowers_a_loss,
         optimisers.moves_nothing_without_a_rate,
+        optimisers.decays_no_vectors,
+        optimisers.takes_sparse_gradients_as_it_says,
         optimisers.goes_on_from_its_state,
     ),
     "schedule": (
@@ -177,11 +185,19 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         schedules.is_a_number_where_nobody_knows_the_end,
         schedules.short_runs,
     ),
+    "reader": (
+        *_OF_CLASSES,
+        readers.gives_a_view,
+        readers.instance_is_the_place,
+        readers.rows_are_their_own,
+        readers.reads_the_same_every_time,
+        readers.one_item,
+    ),
 }
 """What a part of each kind promises."""
 
 MINIMUM: dict[str, int] = {
-    "sampler": 18, "encoder": 20, "head": 20, "score": 18, "loss": 20, "memory": 11, "update": 15, "source": 14,
-    "evaluator": 13, "recipe": 14, "kernel": 11, "optimiser": 14, "schedule": 13,
+    "sampler": 19, "encoder": 21, "head": 21, "score": 19, "loss": 21, "keys": 12, "update": 16, "source": 14,
+    "evaluator": 14, "recipe": 14, "kernel": 12, "optimiser": 16, "schedule": 14, "reader": 16,
 }  # fmt: skip
 """How many checks have to run, skipped ones not among them: green means that a part was tried."""

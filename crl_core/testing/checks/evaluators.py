@@ -97,7 +97,8 @@ def _inputs(case: Case) -> tuple[Any, ...]:
         for recipe in case.plugin.recipes:
             if case.part.address in suitable(recipe.source):
                 items = recipe.source.items(recipe.source.splits[0])
-                pipeline = recipe.pipeline.build(items.__getitems__(list(range(min(len(items), 16))))).eval()
+                batch = items.__getitems__(list(range(min(len(items), 16))))
+                pipeline = recipe.pipeline.build(batch, recipe.source).eval()
                 return pipeline, recipe.source, recipe.source.splits[-1]
         raise Skips("no recipe has a source that asks for it: give an example, a pipeline with its source and a split")
 

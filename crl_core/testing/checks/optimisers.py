@@ -13,7 +13,7 @@ from ...engine.optimisers import load_optimiser_state, make_optimisers, moved_by
 from ...engine.training import Training
 from ...parts.schedules.constant import Constant
 from ...protocols import Progress
-from ..outcome import all_same, expect, finite
+from ..outcome import Skips, all_same, expect, finite
 from ..plugin import Case
 
 _AT = Progress(0, 100, 0, 1)
@@ -56,6 +56,38 @@ def moves_nothing_without_a_rate(case: Case) -> None:
     before = [weight.clone() for weight in module.parameters()]
     _step(module, optimisers, rated=False)
     all_same(module.parameters(), before, "the weights after a step at the rate 0", rtol=0, atol=0)
+
+
+def decays_no_vectors(case: Case) -> None:
+    """Of the groups whose `weight_decay` is 0, biases and normalisation, nothing moves that has no gradient."""
+    module = _layers(case)
+    vectors = {name: weight for name, weight in module.named_parameters() if weight.dim() <= 1}
+    if not vectors:
+        raise Skips("it moves tables alone")
+    with torch.no_grad():
+        for weight in vectors.values():
+            weight.fill_(2.0)
+    optimisers, before = _made(case, module), [weight.clone() for weight in vectors.values()]
+    hooks = [weight.register_hook(torch.zeros_like) for weight in vectors.values()]
+    for _ in range(3):
+        _step(module, optimisers)
+    for held in hooks:
+        held.remove()
+    all_same(vectors.values(), before, f"{', '.join(vectors)} without a gradient, after three steps", rtol=0, atol=0)
+
+
+def takes_sparse_gradients_as_it_says(case: Case) -> None:
+    """Of sparse gradients, if it says that it takes them, it moves the rows that they are of, and no others."""
+    table = nn.Embedding(6, 3, sparse=True)
+    if case.make().sparse == "no":
+        raise Skips("it says that it takes none")
+    before = table.weight.detach().clone()
+    (optimiser,) = _made(case, table)
+    set_rates([optimiser], _AT)
+    table(torch.tensor([1, 4])).square().sum().backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    moved = (table.weight != before).any(1).nonzero().flatten().tolist()
+    expect(moved == [1, 4], f"of a table it moves the rows {moved}, where the gradient is of 1 and 4")
 
 
 def goes_on_from_its_state(case: Case) -> None:

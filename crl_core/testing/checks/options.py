@@ -14,11 +14,10 @@ from torch import nn
 
 from ...assembly import KIND_OF, part_from, part_of, signature
 from ...parts.schedules.scheduled import Scheduled
-from ...parts.schedules.scheduled import Scheduled
 from ...registry import make
 from ...relation import Relation
 from ...spec import plain, to_toml
-from ..outcome import Fails, expect
+from ..outcome import Fails, Skips, expect
 from ..plugin import Case
 
 _MODULES = ("encoder", "head", "score", "loss", "keys")

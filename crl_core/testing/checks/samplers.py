@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import CrlError
 from ...protocols import View, Views
+from ...rows import row_count
 from ..outcome import Fails, Skips, all_same, expect
 from ..plugin import ROWS, Case
 from ..trees import cut, tensors_in
@@ -25,18 +26,23 @@ def draws_the_views_it_names(case: Case) -> None:
     )
     found = sampler(case.raw())
     expect(set(found) == set(names), f"it draws {', '.join(found)}, and names {', '.join(names)}")
-    for name, view in [*found.items(), ("clean", sampler.clean(case.raw()))]:
+    clean = sampler.clean(case.raw())
+    if not isinstance(clean, View):
+        strange = set(clean) - set(names)
+        known = bool(clean) and not strange
+        expect(known, f"clean gives the views {', '.join(clean)}, and it names {', '.join(names)}")
+    for name, view in [*found.items(), *by_name(clean).items()]:
         expect(isinstance(view, View), f"the view {name!r} is a View, not a {type(view).__name__}")
 
 
 def metadata_are_complete(case: Case) -> None:
     """Every view has a column for each row: `instance`, and what the batch knew."""
     sampler, batch = case.make(), case.raw()
-    for name, view in [*sampler(batch).items(), ("clean", sampler.clean(batch))]:
+    for name, view in [*sampler(batch).items(), *by_name(sampler.clean(batch)).items()]:
         expect("instance" in view.meta, f"the view {name!r} has lost the column 'instance'")
         lost = set(batch.meta) - set(view.meta)
         expect(not lost, f"the view {name!r} has lost the columns {', '.join(sorted(lost))}")
-        rows = len(view.data) if isinstance(view.data, Tensor) else len(view)
+        rows = row_count(view.data)
         for column, values in view.meta.items():
             expect(len(values) == rows, f"the column {column!r} of the view {name!r} has {len(values)} of {rows} rows")
         strange = set(view.meta["instance"].flatten().tolist()) - set(batch.meta["instance"].tolist())
@@ -49,9 +55,10 @@ def clean_is_not_random(case: Case) -> None:
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        found.append(sampler.clean(batch))
-    all_same(tensors_in(found[1]), tensors_in(found[0]), "clean, the second time", rtol=0, atol=0)
-    expect(torch.equal(found[0].meta["instance"], batch.meta["instance"]), "clean has other rows than the batch")
+        found.append(by_name(sampler.clean(batch)))
+    for name, view in found[0].items():
+        all_same(tensors_in(found[1][name]), tensors_in(view), f"{name}, the second time", rtol=0, atol=0)
+        expect(torch.equal(view.meta["instance"], batch.meta["instance"]), f"{name} has other rows than the batch")
 
 
 def rows_depend_on_nothing_else(case: Case) -> None:
@@ -92,7 +99,9 @@ def every_row_finds_its_other_view(case: Case) -> None:
 
 def positives_and_negatives_are_disjoint(case: Case) -> None:
     """By the relations of a recipe that uses it, no pair is both positive and negative, and some are positive."""
-    used = [made for made in case.plugin.recipes if type(made.pipeline.sampler) is case.cls]
+    used = [
+        made for made in case.plugin.recipes if any(type(one) is case.cls for one in made.pipeline.samplers.values())
+    ]
     if not used:
         raise Skips("no recipe of this distribution uses it")
     for made in used:
@@ -104,6 +113,11 @@ def one_item(case: Case) -> None:
     views = case.make()(case.raw([3]))
     for name, view in views.items():
         expect(len(view) >= 1, f"the view {name!r} of one item has no row")
+
+
+def by_name(clean: View | Views) -> dict[str, View]:
+    """What `clean` gives, by names for a message."""
+    return {"clean": clean} if isinstance(clean, View) else {f"clean, {name!r}": view for name, view in clean.items()}
 
 
 def _drawn(sampler: object, batch: View, seed: int = 0) -> Views:

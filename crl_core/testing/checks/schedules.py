@@ -8,15 +8,19 @@ from ...protocols import Progress
 from ..outcome import expect
 from ..plugin import Case
 
+_RUNS = ((1, 1), (7, 1), (60, 3), (1000, 10))  # steps and epochs
 _MOMENTS = [Progress(step, 40, step // 10, 4) for step in (0, 1, 4, 5, 9, 10, 20, 30, 39, 40)]
 
 
 def gives_numbers(case: Case) -> None:
-    """At every moment it is a finite number."""
+    """In every step of a run, short or long, it is a finite number of 0 or more; not 0 throughout."""
     schedule = case.make()
-    for progress in _MOMENTS:
-        found = schedule(progress)
-        expect(isinstance(found, float) and math.isfinite(found), f"after {progress.step} of 40 steps it is {found!r}")
+    for steps, epochs in _RUNS:
+        factors = [schedule(Progress(step, steps, step * epochs // steps, epochs)) for step in range(steps)]
+        for step, found in enumerate(factors):
+            number = isinstance(found, float) and math.isfinite(found)
+            expect(number and found >= 0, f"after {step} of {steps} steps it is {found!r}")
+        expect(any(factors), f"in a run of {steps} steps it is 0 throughout: nothing would be trained")
 
 
 def depends_on_the_moment_alone(case: Case) -> None:

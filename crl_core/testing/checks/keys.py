@@ -1,4 +1,4 @@
-"""What a memory holds."""
+"""Which candidates a query has: what a memory holds, and what a choice chooses."""
 
 from __future__ import annotations
 
@@ -9,17 +9,39 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...parts.keys.in_batch import InBatch
+from ...contrast import Contrast
+from ...pairs import Pairs
+from ...parts.keys.per_query import PerQuery
+from ...parts.losses.info_nce import InfoNCE
 from ...protocols import Embeddings, Memory, OnEpoch
-from ..outcome import Fails, Skips, expect, same_numbers
+from ...relation import same
+from ..outcome import Fails, Skips, expect, finite, same_numbers
 from ..plugin import Case
 
 WIDTH = 5
 
 
+def works_in_a_contrast(case: Case) -> None:
+    """Two steps of a contrast with these keys have a finite loss and a finite gradient."""
+    keys = case.make()
+    contrast = Contrast("query", "key", loss=InfoNCE(), positive=_POSITIVE, negative=_NEGATIVE, keys=keys).train()
+    for step in range(2):
+        query, key = _keys(6, start=10 * step), _keys(6, start=10 * step, seed=1)
+        if isinstance(keys, PerQuery):
+            key = _several(key)
+        leaf = query.z.requires_grad_()
+        value = contrast({"query": Embeddings(leaf, query.meta), "key": key}).value
+        (gradient,) = torch.autograd.grad(value, leaf)
+        finite([value.detach(), gradient], "the loss or its gradient")
+        contrast.settle()
+
+
+# -- of a memory ----------------------------------------------------------------------------------------------
+
+
 def empty_at_first(case: Case) -> None:
     """Before the first update it holds nothing, and says so with None."""
-    found = case.make().keys()
+    found = _fresh(case).keys()
     expect(found is None, f"a fresh one holds {found!r}, expected None")
 
 
@@ -88,16 +110,68 @@ def state_through_safetensors(case: Case) -> None:
             same_numbers(found.meta[name], column, f"the column {name!r} {what}", rtol=0, atol=0)
 
 
+# -- of a choice ----------------------------------------------------------------------------------------------
+
+
+def chooses_among_the_candidates(case: Case) -> None:
+    """What it chooses for a query stands among its candidates, with the columns that it has there."""
+    given, chosen = _chosen(case)
+    for query in range(len(given.query)):
+        among, found = given.candidates(query), chosen.candidates(query)
+        place = _places(found.z, among.z)
+        expect(bool((place >= 0).all()), f"of the keys that it chooses for query {query}, some are no candidates")
+        for name, column in among.meta.items():
+            expect(name in found.meta, f"what it chooses has lost the column {name!r}")
+            expect(torch.equal(found.meta[name], column[place]), f"its column {name!r} belongs to other rows")
+
+
+def keeps_a_positive(case: Case) -> None:
+    """A query that has a positive keeps one, and none of its positives becomes a negative."""
+    given, chosen = _chosen(case)
+    expect(len(chosen.query) == len(given.query), f"it keeps {len(chosen.query)} of {len(given.query)} queries")
+    (had, _), (positive, negative) = given.masks(), chosen.masks()
+    lost = (had.any(1) & ~positive.any(1)).nonzero().flatten().tolist()
+    expect(not lost, f"the queries {lost} had a positive, and keep none")
+    expect(not bool((positive & negative).any()), "some pairs are positive and negative")
+    expect(bool(negative.any()), "it leaves no query a negative")
+
+
+def _chosen(case: Case) -> tuple[Pairs, Pairs]:
+    choice = case.make()
+    if not hasattr(choice, "choose"):
+        raise Skips("it chooses nothing")
+    query, key = _keys(9), _keys(24, seed=1)
+    given = Pairs(query, (key,), _POSITIVE, _NEGATIVE)
+    return given, choice.choose(given)
+
+
+def _places(rows: Tensor, among: Tensor) -> Tensor:
+    """`[n]`: at which place of the others each row stands; -1 for one that stands nowhere."""
+    equal = (rows.unsqueeze(1) == among).all(-1)
+    return torch.where(equal.any(1), equal.int().argmax(1), -1)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------
+
+_POSITIVE, _NEGATIVE = same("label"), ~same("label")
+
+
 def _fresh(case: Case) -> Memory:
     memory = case.make()
-    if isinstance(memory, InBatch):
-        raise Skips("it is there to hold nothing")
+    if not hasattr(memory, "update"):
+        raise Skips("it is no memory")
     return memory  # type: ignore[no-any-return]
 
 
-def _keys(rows: int, start: int = 0) -> Embeddings:
+def _several(table: Embeddings) -> Embeddings:
+    """`[N, 2, D]`: for each query its own key, and its neighbour's."""
+    z = torch.stack([table.z, table.z.roll(1, 0)], 1)
+    return Embeddings(z, {name: torch.stack([x, x.roll(1, 0)], 1) for name, x in table.meta.items()})
+
+
+def _keys(rows: int, start: int = 0, seed: int = 0) -> Embeddings:
     number = torch.arange(start, start + rows)
-    generator = torch.Generator().manual_seed(start)
+    generator = torch.Generator().manual_seed(start + 1000 * seed)
     columns = {"instance": number, "label": number % 3, "batch": number * 0 + start, "row": number}
     return Embeddings(torch.randn(rows, WIDTH, generator=generator), columns)
 

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+
+class PerQuery(nn.Module):
+    """The key branch's rows `[N, K, D]` were made for each query: those that its sampler drew (word2vec's noise).
+
+    Without it, rows of local features are keys of all queries. A column `log_noise` `[N, K]` of the keys is the
+    log-probability with which each was drawn.
+    """
+
+    per_query: ClassVar[bool] = True
