@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 from torch_geometric.utils import coalesce
 
-from crl_core import CrlError, View, did_you_mean
+from crl_core import CrlError, View
+
+from .data import GraphRows, NodeRows, gathered
 
 log = logging.getLogger("crl")
 
@@ -35,7 +37,8 @@ class Nodes:
     def __init__(self, graph: Data, chosen: Tensor, label: Tensor) -> None:
         if not len(chosen):
             raise CrlError("this split has no nodes")
-        self.graph, self.chosen, self.label = graph, chosen, label
+        self.graph = graph if isinstance(graph, NodeRows) else NodeRows.from_dict(graph.to_dict())
+        self.chosen, self.label = chosen, label
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -97,9 +100,9 @@ class Graphs:
 
     def __getitems__(self, indices: list[int]) -> View:
         index = torch.tensor(indices)
-        node, batch, ptr = _gathered(self.nodes_from, index)
-        edge, of, _ = _gathered(self.edges_from, index)
-        graphs = Batch(x=self.x[node], edge_index=self.edges[:, edge] + ptr[of], batch=batch, ptr=ptr, number=index)
+        node, batch, ptr = gathered(self.nodes_from, index)
+        edge, of, _ = gathered(self.edges_from, index)
+        graphs = GraphRows(x=self.x[node], edge_index=self.edges[:, edge] + ptr[of], batch=batch, ptr=ptr, number=index)
         return View(graphs, {"instance": index, "label": self.label[index]})
 
 
@@ -107,15 +110,7 @@ def _starts(counts: Sequence[int]) -> Tensor:
     return torch.tensor([0, *counts]).cumsum(0)
 
 
-def _gathered(starts: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The places of these stretches' members, which stretch each is in, and where each begins when side by side."""
-    counts = starts[index + 1] - starts[index]
-    ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    of = torch.repeat_interleave(torch.arange(len(index)), counts)
-    return torch.arange(int(ptr[-1])) - ptr[of] + starts[index][of], of, ptr
-
-
-def checked(graph: Data) -> Data:
+def checked(graph: Data) -> NodeRows:
     """The graph with what the encoders need, and every edge once.
 
     Raises:
@@ -139,7 +134,7 @@ def checked(graph: Data) -> Data:
     once = coalesce(edges, num_nodes=nodes)
     if once.shape[1] < edges.shape[1]:
         log.info("%d duplicate edges are one each", edges.shape[1] - once.shape[1])
-    return Data(x=graph.x.float(), edge_index=once)
+    return NodeRows(x=graph.x.float(), edge_index=once)
 
 
 def with_features(graph: Data, how: str) -> Data:
@@ -155,9 +150,3 @@ def with_features(graph: Data, how: str) -> Data:
     else:
         raise CrlError(f'features are "given", "degree" or "ones", not {how!r}')
     return made
-
-
-def split_of(split: str, splits: Mapping[str, object] | Sequence[str]) -> str:
-    if split not in splits:
-        raise CrlError(f"no split {split!r}; there are {', '.join(splits)}.{did_you_mean(split, splits)}")
-    return split

@@ -101,9 +101,7 @@ def met(facts: Facts | None, part: object) -> Facts:
         CrlError: it was told none.
     """
     if facts is None:
-        raise CrlError(
-            f"{type(part).__name__} doesn't know its source yet: call pipeline.build(batch, source), or fit"
-        )
+        raise CrlError(f"{type(part).__name__} doesn't know its source yet: call pipeline.build(batch, source), or fit")
     return facts
 
 

@@ -41,23 +41,6 @@ def triples() -> View:
     return FamilyTree().items("train").__getitems__(list(range(8)))
 
 
-def with_family(**options: Any) -> Callable[[], dict[str, Any]]:
-    """A sampler's options, with a source among them."""
-
-    def made() -> dict[str, Any]:
-        from crl_graph.sources.family_tree import FamilyTree
-
-        return {"source": FamilyTree(), **options}
-
-    return made
-
-
-def with_karate() -> dict[str, Any]:
-    from crl_graph.sources.networkx import NetworkX
-
-    return {"source": NetworkX(), "length": 10, "window": 3}
-
-
 def numbers() -> View:
     """Names of rows in a table of 24."""
     return View(torch.arange(8) * 3, {"instance": torch.arange(8)})
@@ -93,14 +76,13 @@ def with_nodes() -> dict[str, Any]:
 
 
 KNOWLEDGE_OPTIONS: dict[str, Any] = {
-    "graph/all-tails": with_family(),
-    "graph/corruption": with_family(negatives=3),
+    "graph/corruption": {"negatives": 3},
     "graph/edge-list": edge_list,
     "graph/matrices": {"count": 24, "size": 6},
     "graph/numbers-of-nodes": with_nodes,
-    "graph/table": {"count": 24, "size": 6, "unit": "kept"},
+    "graph/table": {"count": 24, "size": 6, "normalise": "always"},
     "graph/triples": lambda: triple_files("triples"),
-    "graph/walks": with_karate,
+    "graph/walks": {"length": 10, "window": 3},
 }
 KNOWLEDGE_EXAMPLES: dict[str, Callable[[], Any]] = {
     "graph/all-tails": triples,

@@ -32,6 +32,7 @@ def test_filtered_ranks_are_those_of_pykeen(norm: int) -> None:
 
     source, data = PykeenTriples("nations"), Theirs()
     pipeline = trans_e(source, size=12, distance="l1" if norm == 1 else "l2").pipeline
+    pipeline.build(source.items("train").__getitems__([0, 1]), source)
     query: Any = pipeline.branches["query"].encoder
     model = TransE(triples_factory=data.training, embedding_dim=12, scoring_fct_norm=norm)
     # Where several triples have the same distance, rounding decides who is first.

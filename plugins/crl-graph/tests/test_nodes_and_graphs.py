@@ -424,6 +424,7 @@ def test_the_key_encoder_moves_without_a_gradient() -> None:
     batch = items.__getitems__(list(range(32)))
     pipeline = made.pipeline.build(batch).train()
     pipeline.loss(items.__getitems__(list(range(32, 64))))  # which leaves its keys, to be told from
+    pipeline.on_step()
     key, query = pipeline.branches["key"].copies["encoder"], pipeline.branches["query"].encoder
     before = [weight.clone() for weight in key.parameters()]
     optimiser = torch.optim.SGD([p for p in pipeline.parameters() if p.requires_grad], lr=0.1)
@@ -436,7 +437,7 @@ def test_the_key_encoder_moves_without_a_gradient() -> None:
     for old, new, theirs in zip(before, key.parameters(), query.parameters(), strict=True):
         torch.testing.assert_close(new, 0.99 * old + 0.01 * theirs)
     assert any(not torch.equal(a, b) for a, b in zip(before, key.parameters(), strict=True))
-    assert pipeline.contrasts[0].memory.keys() is not None
+    assert pipeline.contrasts[0].memories[0].keys() is not None
 
 
 def test_both_forms_of_gcc_are_info_nce() -> None:
@@ -450,6 +451,7 @@ def test_both_forms_of_gcc_are_info_nce() -> None:
     torch.testing.assert_close(losses.total, F.cross_entropy(query @ key.T / 0.07, torch.arange(30)))
     moco = gcc(source, size=8, depth=2).pipeline.build(batch).double().train()
     held = F.normalize(moco.loss(batch).embeddings["key"].z, dim=1)  # of other nodes than the next batch's
+    moco.on_step()
     later = source.items("train").__getitems__(list(range(1, 90, 3)))
     losses = moco.loss(later)
     query, key = (F.normalize(losses.embeddings[name].z, dim=1) for name in ("query", "key"))
@@ -710,3 +712,65 @@ def test_info_graph_on_mutag(tmp_path: Path) -> None:
     figures = crl.evaluate(fitted.pipeline, source, evaluators=chosen).figures
     assert figures["accuracy"]["folds"]["trained"] > 0.82, "most graphs have the same label: .66"
     assert figures["weisfeiler_lehman"]["folds"]["trained"] > 0.80
+
+
+# -- rows ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_many_graphs_are_graphs() -> None:
+    items = Families(count=3).items("train")
+    batch = items.__getitems__(list(range(len(items))))
+    chosen = torch.tensor([7, 2, 2, 11])
+    taken, wanted = batch.take(chosen), items.__getitems__(chosen.tolist())
+    assert len(taken) == taken.data.row_count() == 4
+    for name in ("x", "edge_index", "batch", "ptr", "number"):
+        assert torch.equal(taken.data[name], wanted.data[name]), name
+    halves = crl.View.join([batch.take(slice(0, 6)), batch.take(slice(6, None))])
+    for name in ("x", "edge_index", "batch", "ptr", "number"):
+        assert torch.equal(halves.data[name], batch.data[name]), name
+
+
+def test_what_hangs_on_nodes_and_edges_goes_along() -> None:
+    """Shuffled places are moved with their graph, a diffusion's weights stay at its edges."""
+    batch = Diffusion(top=5, shuffle=True)(every(Families(count=3)))["graph"]
+    whole = torch.arange(len(batch))
+    for part in (batch.take(whole.flip(0)), crl.View.join([batch.take(whole[5:]), batch.take(whole[:5])])):
+        graph = part.data
+        assert torch.equal(graph.batch[graph.shuffle], graph.batch)
+        assert torch.equal(graph.batch[graph.diffusion_index[0]], graph.batch[graph.diffusion_index[1]])
+        order = part.meta["instance"].argsort()
+        again = part.take(order).data
+        for name in ("x", "edge_index", "shuffle", "diffusion_weight", "diffusion_index"):
+            one, other = (
+                x[:, x[1].argsort(stable=True)] if name.endswith("index") else x
+                for x in (again[name], batch.data[name])
+            )
+            assert torch.equal(one, other), name
+
+
+def test_rows_of_one_graph_are_the_nodes_that_are_asked() -> None:
+    batch = every(small())
+    encoder = GCN(6)
+    whole = encoder(batch.data).z
+    chosen = torch.tensor([8, 3, 3, 50])
+    taken = batch.take(chosen)
+    assert len(taken) == taken.data.row_count() == 4
+    torch.testing.assert_close(encoder(taken.data).z, whole[chosen])
+    torch.testing.assert_close(encoder(taken.take(torch.tensor([1, 3])).data).z, whole[[3, 50]])
+    both = crl.View.join([taken, batch.take(slice(0, 2))])
+    assert both.data.x is batch.data.x, "one graph stays one"
+    torch.testing.assert_close(encoder(both.data).z, whole[[8, 3, 3, 50, 0, 1]])
+    damaged = Dropped(edges=0.4)(batch)
+    apart = crl.View.join([damaged["a"].take(chosen), damaged["b"].take(chosen)])
+    wanted = torch.cat([encoder(damaged[name].data).z[chosen] for name in ("a", "b")])
+    found = encoder(apart.data)
+    torch.testing.assert_close(found.z, wanted)
+    assert torch.equal(found.meta["node"], torch.cat([chosen, chosen]))
+
+
+def test_graphs_are_encoded_in_chunks() -> None:
+    batch = every(Families(count=3))
+    pipeline = info_graph(Families(count=3), size=8, depth=2).pipeline.build(batch).eval()
+    whole = pipeline.encode(batch)
+    parts = torch.cat([pipeline.encode(batch.take(slice(start, start + 4))) for start in range(0, len(batch), 4)])
+    torch.testing.assert_close(parts, whole)

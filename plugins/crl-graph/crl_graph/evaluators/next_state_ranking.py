@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from crl_core import CrlError, Pipeline, Source, batches, device_of
+from crl_core import CrlError, Pipeline, Source, View, batches, device_of
 
 
 class NextStateRanking:
@@ -40,14 +40,13 @@ class NextStateRanking:
 
 def _episodes(pipeline: Pipeline, source: Source, split: str) -> tuple[Tensor, Tensor]:
     """The states `[E, T + 1, D]` of all episodes, and their actions `[E, T]`."""
-    branch = next(iter(pipeline.branches.values()))
     before, after, actions, episodes = [], [], [], []
     for batch in batches(source.items(split), 1024, device_of(pipeline)):
         if not isinstance(batch.data, dict) or not {"episode", "time"} <= set(batch.meta):
             raise CrlError("next states are ranked for items with observation, action, next, and columns episode, time")
-        before.append(branch.representation(batch.data["observation"], pipeline.branches))
         last = batch.meta["time"] == batch.meta["time"].max()
-        after.append(branch.representation(batch.data["next"][last], pipeline.branches))
+        before.append(pipeline.representation(View(batch.data["observation"], batch.meta)))
+        after.append(pipeline.representation(View(batch.data["next"], batch.meta).take(last)))
         actions.append(batch.data["action"])
         episodes.append(batch.meta["episode"])
     action, episode = torch.cat(actions), torch.cat(episodes)

@@ -1,6 +1,20 @@
 from __future__ import annotations
 
-from crl_core import L2, AdamW, Branch, Contrast, CosineDecay, CrlError, Pair, PerQuery, Pipeline, Recipe, Source, Training, same
+from crl_core import (
+    L2,
+    AdamW,
+    Branch,
+    Contrast,
+    CosineDecay,
+    CrlError,
+    Pair,
+    PerQuery,
+    Pipeline,
+    Recipe,
+    Source,
+    Training,
+    same,
+)
 
 from ..encoders.objects import Objects
 from ..heads.transition import NextAndOther, Transition

@@ -25,8 +25,7 @@ def lre(source: Source | None = None, size: int = 8) -> Recipe:
     Args:
         source: of triples; a family tree of 24 people by default.
     """
-    source = source or FamilyTree()
-    graph = knowledge_graph(source)
+    source = knowledge_graph(source or FamilyTree())
     pipeline = of_triples(
         AllTails(),
         Table("entities", size, bound=1.0),

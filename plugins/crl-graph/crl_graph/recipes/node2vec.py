@@ -1,7 +1,22 @@
 from __future__ import annotations
 
-from crl_core import AdamW, Branch, Contrast, CosineDecay, NegativeSampling, PerQuery, Pipeline, Recipe, Source, Training, same
+import torch
 
+from crl_core import (
+    SGD,
+    Branch,
+    Contrast,
+    CosineDecay,
+    NegativeSampling,
+    PerQuery,
+    Pipeline,
+    Recipe,
+    Source,
+    Training,
+    same,
+)
+
+from ..adjacency import Adjacency
 from ..encoders.table import Table
 from ..items import Nodes
 from ..network import network
@@ -19,7 +34,8 @@ def node2vec(
 
     Checked against: the exact second-order chances of a step; walks of 80 nodes, windows of 10, noise by the ¾ power
     of the count, a table of nodes and one of contexts as in the authors' source. Every node begins one walk an epoch,
-    so that epochs are the paper's walks per node. Differs in the optimiser: Adam, of whole batches.
+    so that epochs are the paper's walks per node. SGD as there, but of a batch's mean. A step moves the nodes of the
+    batch alone, so that it costs as much in a large graph as in a small one.
 
     Args:
         source: of a graph, also one whose nodes have features; a karate club of 34 members by default.
@@ -29,10 +45,11 @@ def node2vec(
     source = source or NetworkX()
     if isinstance(source.items(source.splits[0]), Nodes):
         source = NumbersOfNodes(source)
-    nodes = len(network(source).adjacency)
-    few = nodes < 1_000
+    graph = network(source).adjacency
+    few = len(graph) < 1_000
     if size is None:
         size = 16 if few else 128
+    batch_size = 4 if few else 8
     pipeline = Pipeline(
         Walks(window=window, p=p, q=q),
         branches={
@@ -52,8 +69,14 @@ def node2vec(
     )
     training = Training(
         epochs=10,
-        batch_size=4 if few else 32,
-        optimiser=AdamW(0.05 if few else 0.02, weight_decay=0.0),
+        batch_size=batch_size,
+        optimiser=SGD(_rate(graph, pairs=batch_size * 80 * (window + 1))),
         schedule=CosineDecay(),
     )
     return Recipe(pipeline, source, training)
+
+
+def _rate(graph: Adjacency, pairs: int) -> float:
+    """word2vec's 0.025 a pair, of whose losses the mean is taken; or less, where one node has a large share of them."""
+    strength = graph.strength(torch.arange(len(graph)))
+    return min(0.025 * pairs, 1.5 * float(strength.sum() / strength.max()))

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from crl_core import AdamW, Branch, Contrast, CosineDecay, Encoder, Head, Loss, PerQuery, Pipeline, Sampler, Score, Training, same
+from crl_core import (
+    Branch,
+    Contrast,
+    CosineDecay,
+    Encoder,
+    Head,
+    Loss,
+    PerQuery,
+    Pipeline,
+    Sampler,
+    Score,
+    SparseAdam,
+    Training,
+    same,
+)
 
 from ..knowledge import KnowledgeGraph
 
@@ -37,10 +51,10 @@ def few(graph: KnowledgeGraph) -> bool:
 
 
 def training_for(graph: KnowledgeGraph) -> Training:
-    """Adam, without decay; 200 epochs of few triples, 100 of many."""
+    """Adam for tables, without decay; 200 epochs of few triples, 100 of many."""
     return Training(
         epochs=200 if few(graph) else 100,
         batch_size=32 if few(graph) else 256,
-        optimiser=AdamW(5e-3, weight_decay=0.0),
+        optimiser=SparseAdam(5e-3),
         schedule=CosineDecay(),
     )

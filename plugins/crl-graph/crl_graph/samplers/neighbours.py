@@ -7,6 +7,7 @@ from torch_geometric.data import Data
 from crl_core import Items, Sampler, Source, View, Views
 
 from ..adjacency import Adjacency
+from ..data import NodeRows
 from ..sparse import Kept
 
 
@@ -43,7 +44,7 @@ class Neighbours:
         # Turned round, since what a node is told comes along the edges that lead to it.
         towards: Adjacency = self._kept(_turned, graph.edge_index, graph.num_nodes)
         node, edges = sampled(towards, asked, self.counts)
-        part = Data(x=graph.x[node], edge_index=edges, node=node, asked=torch.searchsorted(node, asked))
+        part = NodeRows(x=graph.x[node], edge_index=edges, node=node, asked=torch.searchsorted(node, asked))
         return self.sampler(View(part, batch.meta))
 
     def clean(self, batch: View) -> View | Views:

@@ -5,11 +5,11 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.data import Batch
 
 from crl_core import View
 
 from ..adjacency import Adjacency
+from ..data import GraphRows
 from ..sparse import Kept
 
 
@@ -44,7 +44,7 @@ class Subgraphs:
         draw = ((seed * 12.9898 + number * 78.233).sin() * 43758.5453).remainder(1)
         return View(self._around(batch, draw), batch.meta)
 
-    def _around(self, batch: View, draw: Tensor) -> Batch:
+    def _around(self, batch: View, draw: Tensor) -> GraphRows:
         seed, edges = _seeds(batch)
         graph: Adjacency = self._kept(Adjacency.of, edges, batch.data.num_nodes)
         met = walked(graph, seed, draw, self.restart)
@@ -86,7 +86,7 @@ def _neighbour(graph: Adjacency, node: Tensor, draw: Tensor) -> Tensor:
     return found
 
 
-def induced(graph: Adjacency, met: Tensor, seed: Tensor) -> Batch:
+def induced(graph: Adjacency, met: Tensor, seed: Tensor) -> GraphRows:
     """The subgraphs of the different nodes in each column of `met` `[L, B]`."""
     met = met.T.sort(1).values
     new = torch.cat([torch.ones_like(met[:, :1], dtype=torch.bool), met[:, 1:] != met[:, :-1]], 1)
@@ -100,4 +100,4 @@ def induced(graph: Adjacency, met: Tensor, seed: Tensor) -> Batch:
     edges = torch.stack([ptr[row] + one, ptr[row] + other])
     owner = torch.arange(len(met), device=met.device).repeat_interleave(count)
     ego = (node == seed.unsqueeze(1))[there]
-    return Batch(edge_index=edges, batch=owner, ptr=ptr, number=seed, ego=ego, num_nodes=int(ptr[-1]))
+    return GraphRows(edge_index=edges, batch=owner, ptr=ptr, number=seed, ego=ego, num_nodes=int(ptr[-1]))

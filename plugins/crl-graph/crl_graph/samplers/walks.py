@@ -32,9 +32,7 @@ class Walks:
 
     views: ClassVar[tuple[str, ...]] = ("centre", "context")
 
-    def __init__(
-        self, length: int = 80, window: int = 10, p: float = 1.0, q: float = 1.0, noise: int = 5
-    ) -> None:
+    def __init__(self, length: int = 80, window: int = 10, p: float = 1.0, q: float = 1.0, noise: int = 5) -> None:
         if length < 2 or window < 1 or noise < 1:
             raise CrlError(f"a walk has 2 nodes or more, and 1 of window and noise, not {length}, {window} and {noise}")
         if not (p > 0 and q > 0):
