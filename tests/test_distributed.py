@@ -212,7 +212,7 @@ def first_ones(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def gradients(name: str, share: tuple[int, int]) -> Found:
     """Loss and gradients of three steps of gradient descent on a share of the batches."""
-    with unittest.mock.patch("crl_core.pairs._draw", first_ones):
+    with unittest.mock.patch("crl_core.parts.keys.drawn._draw", first_ones):
         return _gradients(name, share)
 
 
