@@ -4,7 +4,7 @@ from .assembly import assemble as assemble
 from .assembly import describe as describe
 from .assembly import part_from as part_from
 from .assembly import part_of as part_of
-from .assembly import requirements as requirements
+from .engine.folder import requirements as requirements
 from .branch import Branch as Branch
 from .clustering import k_means as k_means
 from .clustering import nearest_centre as nearest_centre

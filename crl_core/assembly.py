@@ -37,8 +37,7 @@ from .protocols import (
     Source,
     Update,
 )
-from .registry import address_of, get, known, make
-from .registry.plugins import LOCAL, advertised_hooks, core_version
+from .registry import address_of, get, make
 from .relation import Relation
 from .spec import Part, PipelineSpec, SameAs, SpecError, convert
 
@@ -301,32 +300,3 @@ def _holds_made(value: Any) -> bool:
     """Whether these are what `describe` has left as it was, which is nothing to convert."""
     values = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
     return any(isinstance(each, (Relation, Part, SameAs)) or attrs.has(type(each)) for each in values)
-
-
-def requirements(data: Any) -> dict[str, str]:
-    """The distributions, with their versions, of all installed parts that a spec's data names."""
-    owners = {part.address: part for part in known() if part.namespace != LOCAL}
-    families = {part.namespace: part for part in advertised_hooks()}
-    named = (owners.get(use) or families.get(use.partition("/")[0]) for use in _uses(data))
-    found = {part.distribution: part.version for part in named if part is not None}
-    return dict(sorted({"crl-core": core_version(), **found}.items()))
-
-
-def refuse_local(data: Any) -> None:
-    """Raises SpecError if a part exists only in this process: nobody else could load such a spec."""
-    for use in _uses(data):
-        if use.startswith(f"{LOCAL}/"):
-            raise SpecError(
-                f"{use} exists only in this process: put it into a distribution, as an entry point of crl.<kind>"
-            )
-
-
-def _uses(data: Any) -> Iterator[str]:
-    if isinstance(data, Mapping):
-        if isinstance(data.get("use"), str):
-            yield data["use"]
-        for value in data.values():
-            yield from _uses(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _uses(value)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import spec, upgrade
-from .assembly import assemble, describe, refuse_local, requirements
+from .assembly import assemble, describe
 from .engine import checkpoint, folder
 from .errors import CrlError, did_you_mean
 from .pipeline import Pipeline
@@ -33,13 +33,13 @@ def save(pipeline: Pipeline, path: Path | str) -> None:
     if (path / folder.CHECKPOINT).exists():
         raise CrlError(f"{path} holds a run, whose spec would be overwritten: choose another folder")
     data = spec.plain(describe(pipeline))
-    refuse_local(data)
+    folder.refuse_local(data)
     # Each tensor with memory of its own: parts that stand at two places share it, which the format doesn't know.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pipeline.state_dict().items()}
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder.write_files(path, pipeline)
-        spec.write({"schema": spec.SCHEMA, "requires": requirements(data), "pipeline": data}, path / folder.SPEC)
+        spec.write({"schema": spec.SCHEMA, "requires": folder.requirements(data), "pipeline": data}, path / folder.SPEC)
         save_file(state, path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CrlError(f"can't write to {path}: {error}") from None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -219,49 +219,6 @@ class Pairs:
             raise CrlError("only one block of shared keys can be queries too")
         return Pairs(self.keys[0], (self.query,), self.positive, self.negative)
 
-    def draw(self, count: int, by: Literal["chance", "distance"] = "chance") -> Pairs:
-        """For every query one of its positives, by their weights, and `count` of its negatives, with replacement.
-
-        Among those that the relations allow. A query without a positive keeps none, and a query
-        without a negative none of these.
-
-        Args:
-            by: "chance" draws every negative alike; "distance" draws all distances alike, which few
-                negatives that are near would else not be (Wu et al. 2017, equation 3).
-        """
-        if self.mixed:
-            raise CrlError("keys are drawn from shared keys, or from those of each query, not from both at once")
-        chosen, noise = [], []
-        for rows in self.strips():
-            positive, negative = self.masks(rows)
-            weights = negative.float() if by == "chance" else negative * self._by_distance(rows)
-            index, probability = _draw(weights, count)
-            soft = self.weights(positive, rows)
-            first, _ = _draw(positive.float() if soft is None else soft, 1)
-            chosen.append(torch.cat([first, index], dim=1))
-            # What log-probability the positive would have had as noise, no draw says: that of a uniform one.
-            alike = negative.sum(1, keepdim=True).clamp(min=1).reciprocal()
-            noise.append(torch.cat([alike, probability], dim=1).log())
-        drawn = torch.cat(chosen)
-        if self.per_query:
-            own = torch.arange(len(drawn), device=drawn.device).unsqueeze(1)
-            key = Embeddings(self.key[own, drawn], {name: column[own, drawn] for name, column in self.key_meta.items()})
-        else:
-            key = Embeddings(self.key[drawn], {name: column[drawn] for name, column in self.key_meta.items()})
-        query = self.query if self.per_query else per_query(self.query)
-        return Pairs(query, (key,), self.positive, self.negative, torch.cat(noise))
-
-    @torch.no_grad()
-    def _by_distance(self, rows: slice) -> Tensor:
-        """1 / how many points of the sphere are as far away, `[n, M]`; 0 beyond 1.4, where losses are 0 anyway."""
-        width = self.key.shape[-1]
-        query, key = F.normalize(self.query.z[rows], dim=-1), F.normalize(self.key, dim=-1)
-        cosine = (query * key[rows]).sum(-1) if self.per_query else query @ key.T
-        square = (2 - 2 * cosine).clamp(min=0.25)  # nearer ones would be all that is drawn
-        density = (width - 2) / 2 * square.log() + (width - 3) / 2 * (1 - square.clamp(max=3.9) / 4).log()
-        weights = (density.amin(1, keepdim=True) - density).exp()
-        return weights.masked_fill(square > 1.4**2, 0.0)
-
 
 def per_query(table: Embeddings) -> Embeddings:
     """`[N, D]` as `[N, 1, D]`, `[N, K, D]` as it is, and all columns as wide."""
@@ -272,13 +229,6 @@ def per_query(table: Embeddings) -> Embeddings:
         for name, column in table.meta.items()
     }
     return Embeddings(z, columns)
-
-
-def _draw(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`[n, count]` indices by these weights `[n, M]`, anywhere in a row without any, and their probabilities."""
-    weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, 1.0)
-    index = torch.multinomial(weights, count, replacement=True)
-    return index, weights.gather(1, index) / weights.sum(1, keepdim=True)
 
 
 class OfKeys(NamedTuple):

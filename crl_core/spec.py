@@ -13,7 +13,7 @@ import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 import tomli_w
@@ -83,8 +83,9 @@ def convert(value: Any, hint: Any, place: str) -> Any:
         return _convert_part(value, place)
     if hint is Relation:
         return _convert_relation(value, place)
-    if isinstance(hint, type) and attrs.has(hint):
-        return _convert_attrs(value, hint, place)
+    if hint is SameAs:
+        _expect(isinstance(value, Mapping) and set(value) == {"same_as"}, value, 'a place, { same_as = "…" }', place)
+        return SameAs(convert(value["same_as"], str, f"{place}.same_as"))
     if hint is float:
         _expect(type(value) in (int, float), value, "a number", place)
         try:
@@ -123,11 +124,6 @@ def _convert_union(value: Any, hints: tuple[Any, ...], place: str) -> Any:
     if value is None and type(None) in hints:
         return None
     hints = tuple(hint for hint in hints if hint is not type(None))
-    if isinstance(value, Mapping):
-        # A table is a part if it says `use`, a reference if it says `same_as`, else a table of these.
-        marked = {Part: "use" in value, SameAs: "same_as" in value}
-        chosen = [hint for hint in hints if marked.get(hint)] or [hint for hint in hints if hint not in marked]
-        hints = tuple(chosen) or hints
     if isinstance(value, str) and Relation in hints:
         return _convert_relation(value, place)
     if len(hints) == 1:
@@ -173,25 +169,6 @@ def _convert_relation(value: Any, place: str) -> Relation:
     try:
         return parse(value)
     except RelationError as error:
-        raise SpecError(f"{place}: {error}") from None
-
-
-def _convert_attrs(value: Any, cls: type, place: str) -> Any:
-    _expect(isinstance(value, Mapping), value, "a table", place)
-    hints = get_type_hints(cls)
-    fields = {field.name: field for field in attrs.fields(cls)}
-    for name in value:
-        if name not in fields:
-            raise SpecError(
-                f"{place}: there is no {name!r} here; there are {', '.join(fields)}.{did_you_mean(name, fields)}"
-            )
-    for name, field in fields.items():
-        if field.default is attrs.NOTHING and name not in value:
-            raise SpecError(f"{place}: {name!r} is missing")
-    converted = {name: convert(inner, hints[name], f"{place}.{name}") for name, inner in value.items()}
-    try:
-        return cls(**converted)
-    except (ValueError, TypeError, CrlError) as error:  # as its validators say it
         raise SpecError(f"{place}: {error}") from None
 
 
@@ -272,16 +249,3 @@ def to_toml(data: Mapping[str, Any]) -> str:
         tomli_w.dumps(data),
         flags=re.MULTILINE,
     )
-
-
-def difference(one: Any, other: Any, place: str) -> tuple[str, Any, Any]:
-    """The first place where two specs' data differ, and what stands there in each."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for name in dict.fromkeys([*one, *other]):
-            if one.get(name) != other.get(name):
-                return difference(one.get(name), other.get(name), f"{place}.{name}")
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for i, (left, right) in enumerate(zip(one, other, strict=True)):
-            if left != right:
-                return difference(left, right, f"{place}.{i}")
-    return place, one, other

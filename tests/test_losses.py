@@ -16,6 +16,7 @@ from crl_core import (
     L2,
     Cosine,
     Dot,
+    Drawn,
     Embeddings,
     InfoNCE,
     Pairs,
@@ -429,7 +430,7 @@ def test_rows_without_positives_or_negatives_do_no_harm() -> None:
 def test_drawn_keys_are_what_the_relations_allow() -> None:
     label = torch.arange(30) % 3
     rows = table(torch.randn(30, 2), label=label)
-    pairs = Pairs(rows, (rows,), same("label") & ~same("row"), ~same("label")).draw(7)
+    pairs = Drawn(7).choose(Pairs(rows, (rows,), same("label") & ~same("row"), ~same("label")))
     positive, negative = pairs.masks()
     assert pairs.shape == (30, 8)
     assert positive[:, 0].all()
@@ -449,7 +450,7 @@ def test_draws_by_distance_find_near_ones_that_chance_misses() -> None:
     pairs = Pairs(rows, (rows,), same("row"), ~same("row"))
     near = {}
     for by in ("chance", "distance"):
-        drawn = pairs.draw(200, by)
+        drawn = Drawn(200, by).choose(pairs)
         keys = drawn.key_meta["row"][0, 1:]
         near[by] = float(((keys >= 1) & (keys < 9)).float().mean())
         assert drawn.log_noise is not None
@@ -460,7 +461,7 @@ def test_draws_by_distance_find_near_ones_that_chance_misses() -> None:
 
 def test_a_query_without_anything_to_draw_counts_for_nothing() -> None:
     rows = table(torch.randn(3, 2), label=torch.tensor([0, 1, 1]))
-    pairs = Pairs(rows, (rows,), same("label") & ~same("row"), ~same("label")).draw(2)
+    pairs = Drawn(2).choose(Pairs(rows, (rows,), same("label") & ~same("row"), ~same("label")))
     assert pairs.masks()[0].any(1).tolist() == [False, True, True]
 
 
@@ -475,7 +476,7 @@ def test_positive_indices_are_the_positive_pairs() -> None:
 def test_queries_and_keys_that_do_not_fit_are_refused() -> None:
     from crl_core import CrlError
 
-    for query, key in (((4, 3), (4, 5)), ((4, 3), (4, 2, 3)), ((4, 1, 3), (5, 2, 3)), ((4, 2, 3), (4, 3, 3))):
+    for query, key in (((4, 3), (4, 5)), ((4, 3), (5, 2, 3)), ((4, 1, 3), (5, 2, 3)), ((4, 2, 3), (4, 3, 3))):
         with pytest.raises(CrlError, match="don't fit"):
             Pairs(Embeddings(torch.zeros(query)), (Embeddings(torch.zeros(key)),), same("a"), same("a"))
 

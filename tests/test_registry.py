@@ -17,8 +17,8 @@ from torch import nn
 
 import crl_core as crl
 from crl_core import CrlError, Embeddings, InfoNCE, Pairs, same
-from crl_core.assembly import describe, refuse_local, signature
-from crl_core.engine.folder import open_spec
+from crl_core.assembly import describe, signature
+from crl_core.engine.folder import open_spec, refuse_local
 from crl_core.protocols import Problem
 from crl_core.registry import KINDS, Known, PluginError, address_of, find, get, known, load, make, register
 from crl_core.registry.kernels import choose_kernel, rank

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from test_kernels import RELATIONS
 from torch import Tensor
 
-from crl_core import L2, Cosine, Embeddings, InfoNCE, Pairs, Relation, Scores, parse, same
+from crl_core import L2, Cosine, Drawn, Embeddings, InfoNCE, Pairs, Relation, Scores, parse, same
 from crl_core.parts.kernels import triton_relations
 from crl_core.parts.kernels.triton_block import Block, Reduced
 from crl_core.parts.kernels.triton_body import Triton
@@ -146,7 +146,8 @@ def test_reasons_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     soft = parse('same("label") & near("instance", 2)')
     assert "not made of same, within and beyond" in Triton().unsupported(given._replace(pairs=given.pairs.__class__(
         given.pairs.query, given.pairs.keys, soft, ~soft)))[0]  # fmt: skip
-    assert Triton().unsupported(given._replace(pairs=given.pairs.draw(2)))[0].startswith("the keys are per query")
+    drawn = given._replace(pairs=Drawn(2).choose(given.pairs))
+    assert Triton().unsupported(drawn)[0].startswith("the keys are per query")
 
 
 # -- compiled, without a device --------------------------------------------------------------------

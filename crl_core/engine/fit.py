@@ -18,6 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from .. import distributed, spec, upgrade
+from ..comparison import diff
 from ..diagnosis import health, information
 from ..errors import CrlError
 from ..objective import Losses, Term, components, not_finite
@@ -348,8 +349,8 @@ class _Loop:
             if self.fabric.is_global_zero:
                 spec.write(theirs, path / folder.SPEC)
         for section in ("source", "training", "pipeline"):
-            if ours[section] != theirs[section]:
-                place, one, other = spec.difference(theirs[section], ours[section], section)
+            if found := diff({section: theirs[section]}, {section: ours[section]}):
+                place, one, other = found[0]
                 raise CrlError(f"{path} holds another run: {place} is {one!r} there and {other!r} here")
 
     def _save(self, path: Path | None) -> None:

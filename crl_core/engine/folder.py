@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from .. import assembly, spec, upgrade
 from ..errors import CrlError
 from ..pipeline import Pipeline
 from ..protocols import Source
-from ..registry import PluginError
-from ..registry.plugins import absent
+from ..registry import PluginError, known
+from ..registry.plugins import LOCAL, absent, advertised_hooks, core_version
 from .training import Training, stages_of
 
 SPEC = "spec.toml"
@@ -50,7 +50,7 @@ def spec_of(pipeline: Pipeline, source: Source, training: Training | Sequence[Tr
         "training": spec.plain(stages[0] if len(stages) == 1 else stages),
         "pipeline": spec.plain(assembly.describe(pipeline)),
     }
-    requires = assembly.requirements(data)
+    requires = requirements(data)
     made_with = {"python": platform.python_version(), "torch": version("torch")}
     return {"schema": spec.SCHEMA, "requires": requires, "made_with": made_with, **data}
 
@@ -154,3 +154,35 @@ def forget_metrics_after(folder: Path, step: int) -> None:
     """Takes off the lines of steps that a killed run did after its last checkpoint."""
     kept = [line for line in read_metrics(folder) if line["step"] <= step]
     (folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+# -- what a spec needs to be read --------------------------------------------------------------------
+
+
+def requirements(data: Any) -> dict[str, str]:
+    """The distributions, with their versions, of all installed parts that a spec's data names."""
+    owners = {part.address: part for part in known() if part.namespace != LOCAL}
+    families = {part.namespace: part for part in advertised_hooks()}
+    named = (owners.get(use) or families.get(use.partition("/")[0]) for use in _uses(data))
+    found = {part.distribution: part.version for part in named if part is not None}
+    return dict(sorted({"crl-core": core_version(), **found}.items()))
+
+
+def refuse_local(data: Any) -> None:
+    """Raises spec.SpecError if a part exists only in this process: nobody else could load such a spec."""
+    for use in _uses(data):
+        if use.startswith(f"{LOCAL}/"):
+            raise spec.SpecError(
+                f"{use} exists only in this process: put it into a distribution, as an entry point of crl.<kind>"
+            )
+
+
+def _uses(data: Any) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        if isinstance(data.get("use"), str):
+            yield data["use"]
+        for value in data.values():
+            yield from _uses(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _uses(value)
