@@ -15,6 +15,7 @@ from .contrast import Contrast
 from .errors import CrlError, did_you_mean
 from .named import Named
 from .objective import Losses, Penalty, Term, components, not_finite, reached_by, weighted_sum
+from .parts.schedules.scheduled import Scheduled
 from .passing import Pass, numbered
 from .protocols import (
     Embed,
@@ -97,9 +98,7 @@ class Pipeline(nn.Module):
             else make("sampler", sampler)
         )
         self.reader: Reader | None = None if reader is None else make("reader", reader)
-        self._samplers = Named(
-            {name: one for name, one in self.samplers.items() if name and isinstance(one, nn.Module)}
-        )
+        self._samplers = Named({n: one for n, one in self.samplers.items() if n and isinstance(one, nn.Module)})
         if branches is None:
             if encoder is None or loss is None:
                 raise CrlError("a pipeline has either branches and contrasts, or in short an encoder and a loss")
@@ -154,15 +153,10 @@ class Pipeline(nn.Module):
         """
         if None in self.samplers:
             return self.samplers[None]
-        if batch.source is None and len(self.samplers) > 1:
-            return next(iter(self.samplers.values()))  # one's own items, without a name
-        name = batch.source if batch.source is not None else next(iter(self.samplers))
+        name = batch.source or next(iter(self.samplers))  # one's own items have no source's name
         if name not in self.samplers:
-            names = [str(each) for each in self.samplers]
-            raise CrlError(
-                f"there is no sampler for the source {name!r}; there are {', '.join(names)}."
-                f"{did_you_mean(str(name), names)}"
-            )
+            names = ", ".join(map(str, self.samplers))
+            raise CrlError(f"there is no sampler for the source {name!r}; there are {names}")
         return self.samplers[name]
 
     def read(self, batch: View | Sequence[Any]) -> View:
@@ -175,14 +169,11 @@ class Pipeline(nn.Module):
             return batch
         if self.reader is None:
             what = type(batch.data if isinstance(batch, View) else batch).__name__
-            raise CrlError(
-                f"a batch is a View, View(data, {{'instance': …}}), not a {what}; raw items need a `reader` in the "
-                f"pipeline"
-            )
+            raise CrlError(f"a batch is a View, View(data, {{'instance': …}}), not a {what}; raw items need a `reader`")
         if not isinstance(batch, View):
             return self.reader(list(batch))
         found = self.reader(list(batch.data))
-        return View(found.data, {**batch.meta, **found.meta}, batch.source)
+        return View(found.data, {**found.meta, **batch.meta}, batch.source)
 
     def draw(self, batch: View | Sequence[Any]) -> Views:
         """The random views of a batch."""
@@ -301,6 +292,15 @@ class Pipeline(nn.Module):
                 branch.advance(self.branches[branch.tracks], progress)
         for _, part in self.parts_with("on_step"):
             part.on_step(progress)
+        self.reschedule(progress)
+
+    def reschedule(self, progress: Progress) -> None:
+        """Moves what follows a schedule in parts that are no modules, which have no state to be saved."""
+        updates = (branch.update for branch in self.branches.values())
+        for part in (*self.samplers.values(), self.reader, *updates):
+            for value in vars(part).values() if hasattr(part, "__dict__") and not isinstance(part, nn.Module) else ():
+                if isinstance(value, Scheduled):
+                    value.on_step(progress)
 
     def abandon(self) -> None:
         """To be called instead of `on_step` where a step is given up: drops what its losses left to be settled."""

@@ -153,6 +153,12 @@ def test_raw_items_without_a_reader_are_told_in_words() -> None:
             plain.encode(batch)  # type: ignore[arg-type]
 
 
+def test_items_keep_the_number_that_the_source_gives_them() -> None:
+    found = pipeline().read(Texts().items("train").__getitems__([7, 3]))
+    assert found.meta["instance"].tolist() == [7, 3]
+    assert found.meta["label"].tolist() == [1, 3]
+
+
 def test_a_wrong_item_is_named() -> None:
     with pytest.raises(CrlError, match="item 1"):
         pipeline().encode(["a cat", 3])

@@ -335,6 +335,7 @@ class _Loop:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.progress = Progress(*state["progress"])
             self.begun = state["begun"]
+            self.pipeline.reschedule(self.progress)
             self.place = state.get("places", [None] * self.fabric.world_size)[self.fabric.global_rank]
             checkpoint.set_random_state(state["random"][self.fabric.global_rank])
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
