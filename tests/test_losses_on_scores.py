@@ -12,7 +12,7 @@ from small import LargestTensor
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Cosine, CrlError, Dot, Embeddings, InfoNCE, Pairs, Scores, same
+from crl_core import Cosine, CrlError, Dot, Embeddings, InfoNCE, Pairs, Progress, Scores, same
 from crl_core.pairs import Candidates, Summed
 from crl_core.parts.kernels import blockwise, by_tiles
 from crl_core.parts.kernels.blockwise import Blockwise
@@ -398,6 +398,7 @@ def test_the_normaliser_is_estimated_once_and_kept_in_the_state() -> None:
     generator = torch.Generator().manual_seed(2)
     values = torch.randn(6, 4, generator=generator, dtype=torch.float64)
     log_z = (values[:, 1:].exp() / 0.2).mean().log()
+    loss.on_step(Progress(1, 2, 0, 1))
     torch.testing.assert_close(loss.log_z.double(), log_z, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(drawn(math.log(0.2), loss), first)
     other = crl.NCE("first-batch")
@@ -412,6 +413,7 @@ def test_the_normaliser_is_estimated_at_low_temperatures_too() -> None:
     positive = torch.arange(9).expand(4, 9) == 0
     sides = Candidates(values, positive), Candidates(values, ~positive)
     loss(Scores(*sides, torch.full((4, 9), -math.log(9))))
+    loss.on_step(Progress(1, 2, 0, 1))
     torch.testing.assert_close(loss.log_z, torch.tensor(100 + math.log(9)))
 
 
@@ -420,7 +422,28 @@ def test_a_first_batch_without_noise_leaves_the_normaliser_to_the_next() -> None
     nothing = torch.zeros(4, 1, dtype=torch.bool)
     sides = Candidates(values, ~nothing), Candidates(values, nothing)
     assert loss(Scores(*sides, torch.zeros(4, 1))).isfinite().all()
+    loss.on_step(Progress(1, 2, 0, 1))
     assert not loss.log_z.isfinite()
+
+
+def test_a_step_that_is_given_up_leaves_no_normaliser() -> None:
+    """All batches of one step share the first one's estimate, which is settled with the step alone."""
+    step, log_noise = Progress(1, 2, 0, 1), math.log(0.2)
+    loss, settled = crl.NCE("first-batch"), crl.NCE("first-batch")
+    first = drawn(log_noise, settled)
+    settled.on_step(step)
+    drawn(math.log(0.7), loss)
+    assert not loss.log_z.isfinite()
+    loss.abandon()
+    loss.on_step(step)
+    assert not loss.log_z.isfinite(), "what was given up is not settled"
+    assert torch.equal(drawn(log_noise, loss), first)
+    assert torch.equal(drawn(math.log(0.7), loss), drawn(math.log(0.7), settled)), "the second batch of the step"
+    loss.on_step(step)
+    assert torch.equal(loss.log_z, settled.log_z)
+    drawn(log_noise, loss := crl.NCE("first-batch").eval())
+    loss.on_step(step)
+    assert not loss.log_z.isfinite(), "evaluation leaves no trace"
 
 
 @pytest.mark.parametrize("loss", [crl.NCE(), crl.RankingNCE()])

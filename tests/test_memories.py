@@ -154,7 +154,7 @@ def test_what_the_bank_refuses() -> None:
             Bank(**options)  # type: ignore[arg-type]
 
 
-def instance_discrimination(items: int = 12) -> Pipeline:
+def instance_discrimination(items: int | None = 12) -> Pipeline:
     return Pipeline(
         Noisy(),
         branches={"query": Branch("a", encoder=Perceptron(norm=False), head=crl.MLP(4, norm=False))},
@@ -198,6 +198,119 @@ def test_what_is_in_the_bank_was_there_before_the_step_and_survives_a_resume() -
     memory = again.contrasts[0].memories[0]
     assert memory.keys().meta["batch"].tolist() == [3] * 12
     assert not any(".keys." in name for name, _ in again.named_parameters())
+
+
+class Training:
+    """A source of so many items for training."""
+
+    splits = ("train", "test")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def items(self, split: str) -> crl.InMemory:
+        return crl.InMemory(points(self.count if split == "train" else 5).data)
+
+
+def met(bank: Bank, count: int) -> Bank:
+    source = Training(count)
+    bank.on_source(source.items("train"), source)
+    return bank
+
+
+def test_a_bank_learns_from_the_source_how_many_items_there_are() -> None:
+    batch = keys([3, 8])
+    learned, told = met(Bank(), 9), Bank(9)
+    for bank in (learned, told):
+        bank.update(batch)
+    assert learned.room == 9
+    assert learned.size is None, "what it was told: a spec says it again"
+    for name, tensor in told.state_dict().items():
+        torch.testing.assert_close(learned.state_dict()[name], tensor, rtol=0, atol=0, equal_nan=True)
+    assert met(learned, 9).room == 9, "and again, when a run goes on"
+    with pytest.raises(CrlError, match="room for 9 items, 0 … 8"):
+        learned.update(keys([9]))
+
+
+def test_a_bank_learns_its_size_from_a_state_and_refuses_other_data() -> None:
+    full = met(Bank(initial="random"), 9)
+    full.update(keys([3, 8]))
+    opened = Bank(initial="random")
+    opened.load_state_dict(full.state_dict())  # without data
+    assert torch.equal(opened.keys().z, full.keys().z)  # type: ignore[union-attr]
+    opened.update(keys([1]))
+    for count in (8, 10):
+        with pytest.raises(CrlError, match=f"holds 9 items, and Training has {count} for training"):
+            met(opened, count)
+    met(opened, 9)
+    other = met(Bank(), 10)
+    with pytest.raises(CrlError, match="room for 10 keys, and the state holds 9"):
+        other.load_state_dict(full.state_dict())
+    with pytest.raises(CrlError, match=r"not been told how many items .* pipeline.build\(batch, source\) or fit, or"):
+        Bank().update(keys([1]))
+
+
+def test_what_can_not_be_counted_is_told() -> None:
+    class Endless:
+        def batches_from(self, *args: object) -> None: ...
+
+    for bank, items in ((Bank(), Endless()), (Bank(column="camera"), points(4)), (crl.ClusteredBank(), Endless())):
+        with pytest.raises(CrlError, match="give it a `size`"):
+            bank.on_source(items, Training(4))  # type: ignore[arg-type]
+    told = Bank(7, column="camera")
+    told.on_source(Endless(), Training(4))  # type: ignore[arg-type]
+    assert told.room == 7
+    with pytest.raises(CrlError, match="at most the source's 9 items, not 10"):
+        met(crl.ClusteredBank(clusters=10), 9)
+    assert met(crl.ClusteredBank(clusters=9), 9).room == 9
+
+
+def test_a_pipeline_hands_its_bank_the_source() -> None:
+    source = Training(12)
+    pipeline = instance_discrimination(None).build(points(), source).train()
+    pipeline.loss(points())
+    pipeline.on_step()
+    assert len(pipeline.contrasts[0].memories[0].keys()) == 12  # type: ignore[arg-type]
+    again = instance_discrimination(None).build(points())
+    again.load_state_dict(pipeline.state_dict())
+    with pytest.raises(CrlError, match="holds 12 items, and Training has 13"):
+        again.build(points(), Training(13))
+
+
+# -- parts with keys of their own obey the law of steps --------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [crl.NearestNeighbour(50), crl.SwappedAssignment(3, 4, queue=50, queue_from=0)])
+def test_what_a_part_remembers_is_settled_with_the_step_in_the_order_of_its_batches(part: nn.Module) -> None:
+    part.train().double()
+    queue = part.support if isinstance(part, crl.NearestNeighbour) else part.earlier
+    step, embed = Progress(1, 9, 0, 9), {}.__getitem__
+    if isinstance(part, crl.SwappedAssignment):
+        part.on_epoch(step, embed)
+
+    def takes(z: Tensor) -> None:
+        part(z) if isinstance(part, crl.NearestNeighbour) else part(z, z)
+
+    first, second, third = F.normalize(torch.randn(3, 4, 4).double(), dim=2)
+    takes(first)
+    takes(second)
+    assert queue.keys() is None
+    part.on_step(step)
+    for found, wanted in zip(queue.keys().z.view(2, 4, 4), (first, second), strict=True):
+        # Of one batch they may stand in another order: a key that stands in several pairs is one.
+        torch.testing.assert_close(found.unique(dim=0), wanted.unique(dim=0).to(found.dtype))
+    before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
+    takes(third)
+    part.abandon()
+    part.on_step(step)
+    assert len(queue.keys()) == 8, "what was given up never joins"
+    takes(third)
+    part.load_state_dict(before)
+    part.on_step(step)
+    assert len(queue.keys()) == 8, "nor what waited in another life"
+    takes(third)
+    part.on_step(step)
+    assert len(queue.keys()) == 12
 
 
 # -- a queue beside the batch ------------------------------------------------------------------------------

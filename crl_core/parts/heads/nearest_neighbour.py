@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,19 +25,26 @@ class NearestNeighbour(nn.Module):
         super().__init__()
         self.size = size
         self.support = Queue(size)
-        self._fresh: Tensor | None = None
+        self._fresh: list[Tensor] = []
 
     def forward(self, features: Tensor) -> Tensor:
         """`[N, D]` to `[N, D]`, of length 1."""
         z = F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
         if self.training:
-            self._fresh = z.detach()
+            self._fresh.append(z.detach())
         held = self.support.keys()
         if held is None:
             return z
         return held.z[(z @ held.z.T).argmax(1)]
 
     def on_step(self, progress: Progress) -> None:
-        if self._fresh is not None:
-            self.support.update(distributed.gather(Embeddings(self._fresh)))
-            self._fresh = None
+        for fresh in self._fresh:
+            self.support.update(distributed.gather(Embeddings(fresh)))
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._fresh.clear()
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.abandon()  # what waits belongs to what was there before
+        super()._load_from_state_dict(*args)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import CrlError
-from ...protocols import Embeddings
+from ...protocols import Embeddings, Items, Source, Stream
 from .rows import Rows
 
 
@@ -22,7 +22,7 @@ class Bank(Rows):
     epoch then pulls every item towards a random point, whose other columns are unknown.
 
     Args:
-        size: how many items the source has for training.
+        size: how many items the source has for training; without it, the source tells.
         momentum: m.
         column: the one that numbers the items, 0 … size - 1. Rows where it is unknown are left out.
         initial: what it holds before an item is seen.
@@ -30,7 +30,7 @@ class Bank(Rows):
 
     def __init__(
         self,
-        size: int,
+        size: int | None = None,
         momentum: float = 0.5,
         column: str = "instance",
         initial: Literal["empty", "random"] = "empty",
@@ -43,11 +43,31 @@ class Bank(Rows):
         self.momentum, self.column, self.initial = momentum, column, initial
         self.filled = 0
 
+    def on_source(self, items: Items, source: Source) -> None:
+        """Learns how many items there are.
+
+        Raises:
+            CrlError: nobody can know, or it holds another number of them.
+        """
+        if self.size is not None:
+            return  # what was told may count something else: classes, or the items of several sources
+        if isinstance(items, Stream) or self.column != "instance":
+            why = "a stream's items are not counted" if isinstance(items, Stream) else "that column is its own"
+            if self._learned is None:
+                raise CrlError(f"a bank of items by {self.column!r} can't size itself, as {why}: give it a `size`")
+            return
+        if self._learned not in (None, len(items)):
+            raise CrlError(
+                f"the bank holds {self._learned} items, and {type(source).__name__} has {len(items)} for training: it "
+                f"goes on with the data that it began with"
+            )
+        self._learned = len(items)
+
     def keys(self) -> Embeddings | None:
         if not self.filled:
             return None
         # A full bank is handed over as it is: it may be large.
-        full = self.filled == self.size
+        full = self.filled == self.room
         return self.read(slice(None) if full else self._seen().nonzero().squeeze(1))
 
     @torch.no_grad()
@@ -60,7 +80,7 @@ class Bank(Rows):
             z = F.normalize(share * old + (1 - share) * F.normalize(newest.z, dim=1), dim=1)
             newest = Embeddings(z, newest.meta)
         self.write(items, newest)
-        if self.filled < self.size:
+        if self.filled < self.room:
             self.filled = int(self._seen().sum())
 
     def _by_item(self, keys: Embeddings) -> tuple[Tensor, Embeddings]:
@@ -73,9 +93,9 @@ class Bank(Rows):
         known = keys.meta[self.column] >= 0
         z, meta = keys.z[known], {name: column[known] for name, column in keys.meta.items()}
         items, group = torch.unique(meta[self.column].long(), return_inverse=True)
-        if len(items) and items[-1] >= self.size:
+        if len(items) and items[-1] >= self.room:
             raise CrlError(
-                f"the bank has room for {self.size} items, 0 … {self.size - 1}, and there is one with "
+                f"the bank has room for {self.room} items, 0 … {self.room - 1}, and there is one with "
                 f"{self.column} {int(items[-1])}: `size` is the number of training items"
             )
         count = torch.bincount(group, minlength=len(items)).to(z.dtype).unsqueeze(1)
@@ -91,8 +111,8 @@ class Bank(Rows):
             # The same in every process.
             drawn = torch.randn(self.z.shape, generator=torch.Generator().manual_seed(0))
             self.z.copy_(F.normalize(drawn, dim=1))
-            self.columns[self.column].copy_(torch.arange(self.size))
-            self.filled = self.size
+            self.columns[self.column].copy_(torch.arange(self.room))
+            self.filled = self.room
 
     def _seen(self) -> Tensor:
         return self.columns[self.column] >= 0

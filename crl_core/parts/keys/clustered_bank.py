@@ -9,7 +9,7 @@ from torch import Tensor
 from ... import distributed
 from ...clustering import k_means
 from ...errors import CrlError
-from ...protocols import Embed, Embeddings, Progress
+from ...protocols import Embed, Embeddings, Items, Progress, Source
 from .bank import Bank
 
 
@@ -29,7 +29,7 @@ class ClusteredBank(Bank):
 
     def __init__(
         self,
-        size: int,
+        size: int | None = None,
         momentum: float = 0.5,
         column: str = "instance",
         initial: Literal["empty", "random"] = "empty",
@@ -38,12 +38,19 @@ class ClusteredBank(Bank):
         warmup: int = 0,
     ) -> None:
         super().__init__(size, momentum, column, initial)
-        if not 2 <= clusters <= size:
-            raise ValueError(f"clusters are 2 or more and at most the bank's {size} items, not {clusters}")
+        if clusters < 2:
+            raise ValueError(f"clusters are 2 or more, not {clusters}")
+        if size is not None and clusters > size:
+            raise ValueError(f"clusters are at most the bank's {size} items, not {clusters}")
         if clusterings < 1 or warmup < 0:
             raise ValueError(f"clusterings is 1 or more and warmup 0 or more, not {clusterings} and {warmup}")
         self.clusters, self.clusterings, self.warmup = clusters, clusterings, warmup
-        self.cluster_of: Tensor  # [clusterings, size]
+        self.cluster_of: Tensor  # [clusterings, room]
+
+    def on_source(self, items: Items, source: Source) -> None:
+        super().on_source(items, source)
+        if self.clusters > self.room:
+            raise CrlError(f"clusters are at most the source's {self.room} items, not {self.clusters}")
 
     @property
     def clustered(self) -> bool:
@@ -59,7 +66,7 @@ class ClusteredBank(Bank):
         item = meta[self.column]
         if not self.clustered:
             return {f"cluster_{i}": torch.full_like(item, -1) for i in range(self.clusterings)}
-        known = (item >= 0) & (item < self.size)
+        known = (item >= 0) & (item < self.room)
         found = torch.where(known, self.cluster_of[:, item * known], -1)
         return {f"cluster_{i}": cluster for i, cluster in enumerate(found)}
 
@@ -68,7 +75,7 @@ class ClusteredBank(Bank):
         if progress.epoch < self.warmup or self.filled < self.clusters:
             return
         items = self._seen().nonzero().squeeze(1)
-        cluster_of = items.new_full((self.clusterings, self.size), -1)
+        cluster_of = items.new_full((self.clusterings, self.room), -1)
         for i in range(self.clusterings):
             seed = progress.epoch * self.clusterings + i
             cluster_of[i, items] = distributed.agreed(k_means(self.z[items], self.clusters, seed)[1])

@@ -17,7 +17,7 @@ class Prototypes(Stored):
 
     Li et al. 2021 (PCL), equations 11 and 12. With a dot product as score and InfoNCE as loss that is ProtoNCE:
 
-        Contrast("query", None, memory=Prototypes(1000), loss=InfoNCE(), positive=same("cluster"))
+        Contrast("query", None, keys=Prototypes(1000), loss=InfoNCE(), positive=same("cluster"))
 
     for queries of length 1; the paper adds the mean of several such terms, of different numbers of clusters, to
     MoCo's. A prototype's one column is `cluster`, and rows whose instance was clustered get that column too.

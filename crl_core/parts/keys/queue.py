@@ -24,12 +24,12 @@ class Queue(Rows):
     @torch.no_grad()
     def update(self, keys: Embeddings) -> None:
         self.ready_for(keys)
-        count = min(len(keys), self.size)
-        places = torch.arange(self.next, self.next + count, device=self.z.device) % self.size
+        count = min(len(keys), self.room)
+        places = torch.arange(self.next, self.next + count, device=self.z.device) % self.room
         last = slice(len(keys) - count, None)
         self.write(places, Embeddings(keys.z[last], {name: column[last] for name, column in keys.meta.items()}))
-        self.next = (self.next + count) % self.size
-        self.filled = min(self.filled + count, self.size)
+        self.next = (self.next + count) % self.room
+        self.filled = min(self.filled + count, self.room)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.filled, self.next])

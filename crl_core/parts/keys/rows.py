@@ -11,14 +11,37 @@ from .stored import Stored
 
 
 class Rows(Stored):
-    """Room for `size` embeddings with their columns; the first keys tell which columns."""
+    """Room for `size` embeddings with their columns; the first keys tell which columns.
 
-    def __init__(self, size: int) -> None:
+    Without a size, it is learned: from the source, or from a loaded state.
+    """
+
+    def __init__(self, size: int | None) -> None:
         super().__init__()
-        if size < 1:
+        if size is not None and size < 1:
             raise ValueError(f"a {self._noun} holds at least 1 key, not {size}")
         self.size = size
+        self._learned: int | None = None
         self.z: Tensor
+
+    @property
+    def room(self) -> int:
+        """How many keys it has room for.
+
+        Raises:
+            CrlError: nobody has told it.
+        """
+        found = self._known
+        if found is None:
+            raise CrlError(
+                f"the {self._noun} has not been told how many items there are: call pipeline.build(batch, source) or "
+                f"fit, or give it a `size`"
+            )
+        return found
+
+    @property
+    def _known(self) -> int | None:
+        return self.size if self.size is not None else self._learned
 
     @property
     def _noun(self) -> str:
@@ -44,8 +67,8 @@ class Rows(Stored):
             CrlError: they have other columns than those before, or another dimension.
         """
         if "z" not in self.stored:
-            self.store(z=keys.z.new_zeros(self.size, *keys.z.shape[1:]))
-            self.store(**{f"meta_{name}": _unknown(column, self.size) for name, column in keys.meta.items()})
+            self.store(z=keys.z.new_zeros(self.room, *keys.z.shape[1:]))
+            self.store(**{f"meta_{name}": _unknown(column, self.room) for name, column in keys.meta.items()})
         if set(keys.meta) != set(self.columns):
             raise CrlError(
                 f"the {self._noun} holds keys with the columns {', '.join(sorted(self.columns))}; "
@@ -56,8 +79,10 @@ class Rows(Stored):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         held = state_dict.get(f"{prefix}z")
-        if held is not None and len(held) != self.size:
-            raise ValueError(f"the {self._noun} has room for {self.size} keys, and the state holds {len(held)}")
+        if held is not None and self._known not in (None, len(held)):
+            raise CrlError(f"the {self._noun} has room for {self._known} keys, and the state holds {len(held)}")
+        if held is not None:
+            self._learned = len(held)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ... import distributed
 from ...errors import CrlError
 from ...pairs import Scores
+from ...protocols import Progress
 from .negative_sampling import logistic
 
 
@@ -16,11 +17,12 @@ class NCE(nn.Module):
     """Data or noise? A logistic regression on s - log(K q), with K noise keys drawn with probability q.
 
     Gutmann and Hyvärinen 2010; Mnih and Teh 2012 (Le-Khac et al. 2020, equations 7 and 8). For keys that
-    were drawn (`draw`, or a sampler that says `log_noise`).
+    were drawn (`Drawn`, or a sampler that says `log_noise`).
 
     Args:
         normaliser: "one" takes exp s as it is, already normalised (Mnih and Teh); "first-batch" divides
-            it by a constant Z, estimated once from the first batch's noise keys (Wu et al. 2018; CMC).
+            it by a constant Z, estimated once from the noise keys of the first step's first batch (Wu et al. 2018;
+            CMC).
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
@@ -29,17 +31,33 @@ class NCE(nn.Module):
     def __init__(self, normaliser: Literal["one", "first-batch"] = "one") -> None:
         super().__init__()
         self.normaliser = normaliser
+        self._pending: Tensor | None = None
         self.register_buffer("log_z", torch.tensor(0.0 if normaliser == "one" else math.nan))
 
     def forward(self, scores: Scores) -> Tensor:
         if scores.log_noise is None:
-            raise CrlError("NCE has to know with what probability keys were drawn: contrast with `draw`, or use NEG")
+            raise CrlError("NCE has to know with what probability keys were drawn: keys=Drawn(…), or use NEG")
         noise = scores.negative.count()
-        if self.normaliser == "first-batch" and bool(self.log_z.isnan()):
-            self.log_z.copy_(self._estimate(scores))
+        log_z = self.log_z
+        if self.normaliser == "first-batch" and bool(log_z.isnan()):
+            log_z = self._estimate(scores).detach().to(log_z.dtype) if self._pending is None else self._pending
+            if self.training and not bool(log_z.isnan()):
+                self._pending = log_z
         # Without any noise yet there is no estimate.
-        corrected = scores.minus(scores.log_noise + noise.log().unsqueeze(-1) + self.log_z.nan_to_num())
+        corrected = scores.minus(scores.log_noise + noise.log().unsqueeze(-1) + log_z.nan_to_num())
         return logistic(corrected)
+
+    def on_step(self, progress: Progress) -> None:
+        if self._pending is not None:
+            self.log_z.copy_(self._pending)
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._pending = None
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.abandon()  # what waits belongs to what was there before
+        super()._load_from_state_dict(*args)
 
     @staticmethod
     def _estimate(scores: Scores) -> Tensor:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +71,7 @@ class SwappedAssignment(nn.Module):
         self.earlier = Queue(queue) if queue else None
         self.register_buffer("held", torch.tensor(False))
         self.register_buffer("late", torch.tensor(False))
-        self._fresh: Tensor | None = None
+        self._fresh: list[Tensor] = []
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         query, key = aligned(self, query, key, least=0)
@@ -90,7 +90,7 @@ class SwappedAssignment(nn.Module):
         # A key that stands in several pairs is one key beside the earlier ones.
         keys, place = torch.unique(key, dim=0, return_inverse=True)
         if self.training:
-            self._fresh = keys
+            self._fresh.append(keys)
         held = self.earlier.keys()
         if held is None or len(held) < self.queue:
             return self._shares(keys)[place]
@@ -106,10 +106,18 @@ class SwappedAssignment(nn.Module):
 
     @torch.no_grad()
     def on_step(self, progress: Progress) -> None:
-        if self.earlier is not None and self._fresh is not None:
-            self.earlier.update(Embeddings(self._fresh))
-            self._fresh = None
+        if self.earlier is not None:
+            for fresh in self._fresh:
+                self.earlier.update(Embeddings(fresh))
+        self.abandon()
         self.table.copy_(F.normalize(self.table, dim=1))
+
+    def abandon(self) -> None:
+        self._fresh.clear()
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.abandon()  # what waits belongs to what was there before
+        super()._load_from_state_dict(*args)
 
 
 def sinkhorn(cosine: Tensor, epsilon: float, iterations: int) -> Tensor:
