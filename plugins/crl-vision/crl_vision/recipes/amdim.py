@@ -8,7 +8,7 @@ from ..heads.one_place import OnePlace
 from ..losses.clipped_nce import ClippedNCE
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, maps_for, setting_for, training_for
+from .defaults import Shape, maps_for, reader_for, setting_for, training_for
 
 
 def amdim(
@@ -57,6 +57,7 @@ def amdim(
     ]
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape), size=size),
+        reader=reader_for(shape),
         branches={
             "image": Branch(("a", "b"), encoder=encoder),
             "one": Branch(tap="image.one", head=MLP(width, norm=False)),

@@ -4,7 +4,7 @@ from crl_core import MLP, BarlowTwins, Branch, Contrast, Encoder, Pipeline, Reci
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def barlow_twins(
@@ -30,6 +30,7 @@ def barlow_twins(
     width = 8_192 if shape.many else 1_024
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "byol"), size=size),
+        reader=reader_for(shape),
         branches={
             "one": Branch("a", encoder=encoder or encoder_for(shape), head=MLP(width, hidden=width, depth=3)),
             "other": Branch("b", tracks="one"),

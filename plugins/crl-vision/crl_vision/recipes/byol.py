@@ -19,7 +19,7 @@ from crl_core import (
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def byol(
@@ -49,6 +49,7 @@ def byol(
     views = ("a", "b")
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "byol"), size=size),
+        reader=reader_for(shape),
         branches={
             "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256, hidden=hidden)),
             "online": Branch(tap="projection", head=Prediction(hidden=hidden)),

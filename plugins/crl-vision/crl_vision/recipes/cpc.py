@@ -8,7 +8,7 @@ from ..encoders.patchwise import Patchwise
 from ..heads.below import Below
 from ..samplers.patches import Patches
 from ..sources.digits import Digits
-from .defaults import Shape, context_for, patch_encoder_for, setting_for, training_for
+from .defaults import Shape, context_for, patch_encoder_for, reader_for, setting_for, training_for
 
 
 def cpc(
@@ -41,6 +41,7 @@ def cpc(
     pipeline = Pipeline(
         # So much as a part of 60 pixels out of 64 may lie off.
         sampler=Patches(setting_for(shape, "cpc"), size=size, jitter=max(1, (size or shape.size) // 128)),
+        reader=reader_for(shape),
         branches={
             "context": Branch("image", encoder=patches, head=Below(None, first, last, hidden=context_for(shape))),
             "patches": Branch("image", encoder=patches),

@@ -8,7 +8,7 @@ from ..encoders.patchwise import Patchwise
 from ..heads.below import Below
 from ..samplers.patches import Patches
 from ..sources.digits import Digits
-from .defaults import Shape, context_for, patch_encoder_for, setting_for, training_for
+from .defaults import Shape, context_for, patch_encoder_for, reader_for, setting_for, training_for
 
 
 def cpc_v2(
@@ -40,6 +40,7 @@ def cpc_v2(
     each = "strokes" if shape.drawn else "cpc-patches"
     pipeline = Pipeline(
         sampler=Patches(setting_for(shape, "cpc-v2"), each, size=size),
+        reader=reader_for(shape),
         branches={
             "context": Branch(
                 "image", encoder=patches, head=Below(64, first, last, directions=4, hidden=context_for(shape))

@@ -18,7 +18,7 @@ from crl_core import (
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def deep_ranking(
@@ -58,6 +58,7 @@ def deep_ranking(
     view, label = same("instance") & ~same("row"), same("label") & ~same("row")
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={"image": Branch(sampler.views, encoder=encoder or encoder_for(shape), head=Unit(Linear(128)))},
         contrasts=[
             ranked("within", view, same("label") & ~same("instance"), within),

@@ -11,6 +11,7 @@ from crl_core import AdamW, CosineDecay, CrlError, Encoder, Source, Training
 
 from ..encoders.conv_net import ConvNet
 from ..encoders.multi_scale import MultiScale
+from ..readers.image_reader import ImageReader
 
 
 class Shape:
@@ -26,6 +27,7 @@ class Shape:
         if not isinstance(image, Tensor) or image.dim() != 4:
             raise CrlError(f"{type(source).__name__} gives no images [N, C, H, W]")
         self.count, self.channels, self.size = len(items), image.shape[1], size or image.shape[-1]
+        self.pixels = image.shape[2:]
         self.drawn = self.channels == 1 and image.shape[-1] <= 32
         """Handwriting or drawings: grey and small."""
 
@@ -51,6 +53,12 @@ def setting_for(shape: Shape, published: str = "simclr") -> str:
     if shape.drawn:
         return "strokes"
     return "simclr-small" if published == "simclr" and shape.size <= 64 else published
+
+
+def reader_for(shape: Shape) -> ImageReader | None:
+    """Makes of anybody's images such as the source has; none for what is not square, or has other channels."""
+    height, width = shape.pixels
+    return ImageReader(height, shape.channels) if height == width and shape.channels in (1, 3) else None
 
 
 def encoder_for(shape: Shape) -> Encoder:

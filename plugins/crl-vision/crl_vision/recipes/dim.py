@@ -5,7 +5,7 @@ from crl_core import MLP, Branch, Contrast, Encoder, JensenShannon, Loss, Pipeli
 from ..heads.pieces import Pieces
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, maps_for, setting_for, training_for
+from .defaults import Shape, maps_for, reader_for, setting_for, training_for
 
 
 def dim(
@@ -50,4 +50,5 @@ def dim(
         branches["map"] = Branch(tap="image.seven", head=Pieces(128, pieces=49))
         contrasts.append(Contrast("vector", "map", loss=loss, negative=~same("instance"), weight=global_weight))
     sampler = Augmented(setting_for(shape), size=size, count=1)
-    return Recipe(Pipeline(sampler, branches=branches, contrasts=contrasts), source, training_for(shape))
+    pipeline = Pipeline(sampler, reader=reader_for(shape), branches=branches, contrasts=contrasts)
+    return Recipe(pipeline, source, training_for(shape))

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from crl_core import L2, Branch, Contrast, Encoder, Pair, Pipeline, Recipe, Source
+from crl_core import L2, Branch, Contrast, Drawn, Encoder, Pair, Pipeline, Recipe, Source
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def dr_lim(
@@ -36,9 +36,10 @@ def dr_lim(
     sampler = Augmented(setting_for(shape), size=size)
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={"image": Branch(sampler.views, encoder=encoder or encoder_for(shape))},
         contrasts=[
-            Contrast("image", "image", score=L2(), loss=Pair(margin), positive=neighbours, draw=negatives),
+            Contrast("image", "image", score=L2(), loss=Pair(margin), positive=neighbours, keys=Drawn(negatives)),
         ],
     )
     return Recipe(pipeline, source, training_for(shape))

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from crl_core import L2, Branch, Contrast, Encoder, Pipeline, Recipe, Source, Triplet, same
+from crl_core import L2, Branch, Contrast, Drawn, Encoder, Pipeline, Recipe, Source, Triplet, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def hoffer_ailon(source: Source | None = None, encoder: Encoder | None = None, size: int | None = None) -> Recipe:
@@ -25,6 +25,7 @@ def hoffer_ailon(source: Source | None = None, encoder: Encoder | None = None, s
     shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape), size=size, count=1),
+        reader=reader_for(shape),
         branches={"image": Branch("a", encoder=encoder or encoder_for(shape))},
         contrasts=[
             Contrast(
@@ -33,7 +34,7 @@ def hoffer_ailon(source: Source | None = None, encoder: Encoder | None = None, s
                 score=L2(),
                 loss=Triplet(form="ratio", mining="hard"),  # of the one triplet that is drawn
                 positive=same("label") & ~same("row"),
-                draw=1,
+                keys=Drawn(1),
             )
         ],
     )

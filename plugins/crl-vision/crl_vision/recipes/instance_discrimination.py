@@ -9,6 +9,7 @@ from crl_core import (
     Branch,
     Contrast,
     Cosine,
+    Drawn,
     Encoder,
     InfoNCE,
     Linear,
@@ -21,7 +22,7 @@ from crl_core import (
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def instance_discrimination(
@@ -63,8 +64,10 @@ def instance_discrimination(
         loss = Proximal(NCE("first-batch"), proximal, temperature)
         # With a fixed Z, embeddings that move faster than their bank are chased by it, and gather in one place.
         training = attrs.evolve(training, optimiser=AdamW(1e-3, weight_decay=1e-4))
+    bank = Bank(momentum=momentum, initial="random")
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size, count=1),
+        reader=reader_for(shape),
         branches={"query": Branch("a", encoder=encoder or encoder_for(shape), head=Linear(128))},
         contrasts=[
             Contrast(
@@ -72,8 +75,7 @@ def instance_discrimination(
                 None,
                 score=Cosine(temperature),
                 loss=loss,
-                memory=Bank(shape.count, momentum, initial="random"),
-                draw=negatives,
+                keys=bank if negatives is None else Drawn(negatives, of=bank),
             )
         ],
     )

@@ -4,7 +4,7 @@ from crl_core import MLP, ClusteredBank, Contrast, Cosine, CrlError, Encoder, Ma
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 from .momentum_contrast import against_the_queue, query_and_key
 
 
@@ -52,13 +52,14 @@ def interclr(
         None,
         score=Cosine(temperature),
         loss=MarginNCE(margin / temperature),
-        memory=ClusteredBank(shape.count, clusters=clusters, warmup=1),
+        keys=ClusteredBank(clusters=clusters, warmup=1),
         positive=same("cluster_0"),
         weight=between,
         name="between-images",
     )
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v2"), size=size),
+        reader=reader_for(shape),
         branches=query_and_key(shape, encoder or encoder_for(shape), MLP(128, norm=False), momentum),
         contrasts=[against_the_queue(shape, temperature, queue, weight=1 - between), images],
     )

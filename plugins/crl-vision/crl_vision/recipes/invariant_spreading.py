@@ -4,7 +4,7 @@ from crl_core import Cosine, Encoder, InvariantSpreading, Linear, Pipeline, Reci
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def invariant_spreading(
@@ -27,6 +27,7 @@ def invariant_spreading(
     shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size),
+        reader=reader_for(shape),
         encoder=encoder or encoder_for(shape),
         head=Linear(128),
         score=Cosine(temperature),

@@ -19,7 +19,7 @@ from crl_core import (
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def local_aggregation(
@@ -57,7 +57,6 @@ def local_aggregation(
     if warmup is None and shape.few:
         warmup = 15
     memory = ClusteredBank(
-        shape.count,
         initial="random",
         clusters=clusters or (30_000 if shape.many else max(2, shape.count // 40)),
         clusterings=clusterings,
@@ -66,6 +65,7 @@ def local_aggregation(
     together = [same(f"cluster_{i}") for i in range(clusterings)]
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size, count=1),
+        reader=reader_for(shape),
         branches={"query": Branch("a", encoder=encoder or encoder_for(shape), head=Linear(128))},
         contrasts=[
             Contrast(
@@ -73,7 +73,7 @@ def local_aggregation(
                 None,
                 score=Cosine(temperature),
                 loss=LocalAggregation(background or (4_096 if shape.many else 512)),
-                memory=memory,
+                keys=memory,
                 positive=reduce(or_, together, same("instance")),
             )
         ],

@@ -4,7 +4,7 @@ from crl_core import MLP, Branch, Contrast, Cosine, Encoder, InfoNCE, Pipeline, 
 
 from ..samplers.leave_one_out import LeaveOneOut
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def looc(
@@ -55,5 +55,5 @@ def looc(
                 name=step,
             )
         )
-    pipeline = Pipeline(sampler=sampler, branches=branches, contrasts=contrasts)
+    pipeline = Pipeline(sampler=sampler, reader=reader_for(shape), branches=branches, contrasts=contrasts)
     return Recipe(pipeline, source, training_for(shape))

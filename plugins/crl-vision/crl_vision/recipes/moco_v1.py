@@ -4,7 +4,7 @@ from crl_core import Encoder, Linear, Pipeline, Recipe, Source
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 from .momentum_contrast import against_the_queue, query_and_key
 
 
@@ -36,6 +36,7 @@ def moco_v1(
     shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v1"), size=size),
+        reader=reader_for(shape),
         branches=query_and_key(shape, encoder or encoder_for(shape), Linear(128), momentum),
         contrasts=[against_the_queue(shape, temperature, queue)],
     )

@@ -4,7 +4,7 @@ from crl_core import MLP, Encoder, Pipeline, Recipe, Source
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 from .momentum_contrast import against_the_queue, query_and_key
 
 
@@ -38,6 +38,7 @@ def moco_v2(
     shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v2"), size=size),
+        reader=reader_for(shape),
         branches=query_and_key(shape, encoder or encoder_for(shape), MLP(128, norm=False), momentum),
         contrasts=[against_the_queue(shape, temperature, queue)],
     )

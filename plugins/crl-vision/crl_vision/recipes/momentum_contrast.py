@@ -28,6 +28,6 @@ def against_the_queue(shape: Shape, temperature: float, queue: int | None, weigh
         loss=InfoNCE(),
         positive=same("instance") & same("batch"),
         negative=~same("instance") & ~same("batch"),
-        memory=Queue(queue),
+        keys=Queue(queue),
         weight=weight,
     )

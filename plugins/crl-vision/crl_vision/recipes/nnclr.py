@@ -18,7 +18,7 @@ from crl_core import (
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def nnclr(
@@ -53,6 +53,7 @@ def nnclr(
     projection = MLP(256, head, depth=3, final_norm=True)
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={
             "projection": Branch(sampler.views, encoder=encoder or encoder_for(shape), head=projection),
             "prediction": Branch(tap="projection", head=Prediction(hidden)),

@@ -21,7 +21,7 @@ from ..encoders.bag_of_patches import BagOfPatches
 from ..samplers.augmented import Augmented
 from ..samplers.settings import Augmentation
 from ..sources.digits import Digits
-from .defaults import Shape, training_for
+from .defaults import Shape, reader_for, training_for
 
 
 def oasis(
@@ -50,6 +50,7 @@ def oasis(
     settings = "strokes" if shape.drawn else [Augmentation(flip=0.5)]
     pipeline = Pipeline(
         sampler=Augmented(settings, size=size, count=1),
+        reader=reader_for(shape),
         branches={"image": Branch("a", encoder=encoder or BagOfPatches(512), update=Frozen())},
         contrasts=[
             Contrast(

@@ -1,10 +1,25 @@
 from __future__ import annotations
 
-from crl_core import MLP, Contrast, CrlError, Dot, Encoder, InfoNCE, Pipeline, Prototypes, Recipe, Source, Unit, same
+from crl_core import (
+    MLP,
+    Contrast,
+    CrlError,
+    Dot,
+    Drawn,
+    Encoder,
+    InfoNCE,
+    Keys,
+    Pipeline,
+    Prototypes,
+    Recipe,
+    Source,
+    Unit,
+    same,
+)
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 from .momentum_contrast import against_the_queue, query_and_key
 
 
@@ -48,9 +63,8 @@ def pcl(
             None,
             score=Dot(),
             loss=InfoNCE(),
-            memory=Prototypes(count, "key", temperature, shape.warmup(20, warmup)),
+            keys=_at_most(16_000, Prototypes(count, "key", temperature, shape.warmup(20, warmup))),
             positive=same("cluster"),
-            draw=16_000 if count > 16_000 else None,
             weight=1 / len(clusters),
             name=f"prototypes-{count}",
         )
@@ -58,7 +72,13 @@ def pcl(
     ]
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape, "moco-v2"), size=size),
+        reader=reader_for(shape),
         branches=query_and_key(shape, encoder or encoder_for(shape), Unit(MLP(128, norm=False)), momentum),
         contrasts=[against_the_queue(shape, temperature, queue), *prototypes],
     )
     return Recipe(pipeline, source, training_for(shape))
+
+
+def _at_most(count: int, prototypes: Prototypes) -> Keys:
+    """All of them, or so many that are drawn."""
+    return Drawn(count, of=prototypes) if prototypes.clusters > count else prototypes

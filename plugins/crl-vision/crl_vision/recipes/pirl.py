@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from crl_core import Bank, Branch, Contrast, Cosine, Encoder, InfoNCE, Linear, Pipeline, Recipe, Sampler, Source
+from crl_core import Bank, Branch, Contrast, Cosine, Drawn, Encoder, InfoNCE, Linear, Pipeline, Recipe, Sampler, Source
 
 from ..encoders.patchwise import Patchwise
 from ..heads.pieces import Pieces
@@ -10,7 +10,7 @@ from ..memories.borrowed import Borrowed
 from ..samplers.jigsaw import Jigsaw
 from ..samplers.rotated import Rotated
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def pirl(
@@ -46,17 +46,19 @@ def pirl(
     draw = negatives or (32_000 if shape.many else None)
     sampler: Sampler = Jigsaw(settings, size) if transformation == "jigsaw" else Rotated(settings, size)
     image, other = sampler.views
-    bank = Bank(shape.count, initial="random")
+    bank = Bank(initial="random")
+    own, lent = (one if draw is None else Drawn(draw, of=one) for one in (bank, Borrowed(bank)))
     score = Cosine(temperature)
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={
             "image": Branch(image, encoder=Patchwise(encoder or encoder_for(shape)), head=Linear(128)),
             "other": Branch(other, tracks="image", head=Pieces(128) if transformation == "jigsaw" else Linear(128)),
         },
         contrasts=[
-            Contrast("image", None, score=score, loss=InfoNCE(), memory=bank, draw=draw, weight=1 - share),
-            Contrast("other", None, score=score, loss=InfoNCE(), memory=Borrowed(bank), draw=draw, weight=share),
+            Contrast("image", None, score=score, loss=InfoNCE(), keys=own, weight=1 - share),
+            Contrast("other", None, score=score, loss=InfoNCE(), keys=lent, weight=share),
         ],
     )
     return Recipe(pipeline, source, training_for(shape))

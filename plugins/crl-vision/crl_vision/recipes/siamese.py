@@ -4,7 +4,7 @@ from crl_core import L2, Encoder, Pair, Pipeline, Recipe, Source, same
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def siamese(
@@ -30,6 +30,7 @@ def siamese(
     shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape), size=size, count=1),
+        reader=reader_for(shape),
         encoder=encoder or encoder_for(shape),
         score=L2(),
         loss=Pair(margin, form="squared"),

@@ -4,7 +4,7 @@ from crl_core import MLP, Cosine, Encoder, InfoNCE, Pipeline, Recipe, Source, sa
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def simclr(
@@ -28,6 +28,7 @@ def simclr(
     shape = Shape(source, size)
     pipeline = Pipeline(
         sampler=Augmented(setting_for(shape), size=size),
+        reader=reader_for(shape),
         encoder=encoder or encoder_for(shape),
         head=MLP(128),
         score=Cosine(temperature),

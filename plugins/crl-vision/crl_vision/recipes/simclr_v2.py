@@ -4,7 +4,7 @@ from crl_core import MLP, Branch, Contrast, Cosine, Encoder, HiddenLayer, InfoNC
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def simclr_v2(
@@ -30,6 +30,7 @@ def simclr_v2(
     sampler = Augmented(setting_for(shape), size=size)
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={
             "encoder": Branch(sampler.views, encoder=encoder or encoder_for(shape)),
             "middle": Branch(tap="encoder", head=HiddenLayer()),

@@ -18,7 +18,7 @@ from crl_core import (
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def simsiam(source: Source | None = None, encoder: Encoder | None = None, size: int | None = None) -> Recipe:
@@ -42,6 +42,7 @@ def simsiam(source: Source | None = None, encoder: Encoder | None = None, size: 
     sampler = Augmented(setting_for(shape, "moco-v2"), size=size)
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={
             "projection": Branch(
                 sampler.views,

@@ -6,7 +6,7 @@ from crl_core import MLP, Branch, Contrast, Encoder, Pipeline, Recipe, Source, S
 
 from ..samplers.multi_crop import MultiCrop
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def swav(
@@ -50,6 +50,7 @@ def swav(
     loss = SwappedAssignment(prototypes, 128, temperature, epsilon=epsilon, queue=queue)
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={
             "large": Branch(sampler.large_views, encoder=encoder or encoder_for(shape), head=MLP(128, hidden=hidden)),
             "small": Branch(sampler.small_views, tracks="large"),

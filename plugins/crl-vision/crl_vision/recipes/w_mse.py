@@ -6,7 +6,7 @@ from crl_core import MLP, Branch, Contrast, CrlError, Encoder, Pipeline, Recipe,
 
 from ..samplers.augmented import Augmented
 from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, setting_for, training_for
+from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
 def w_mse(
@@ -41,6 +41,7 @@ def w_mse(
     pairs = list(combinations(sampler.views, 2))
     pipeline = Pipeline(
         sampler=sampler,
+        reader=reader_for(shape),
         branches={
             first: Branch(first, encoder=encoder or encoder_for(shape), head=MLP(width, hidden=1_024)),
             **{name: Branch(name, tracks=first) for name in others},

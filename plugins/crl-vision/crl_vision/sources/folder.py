@@ -127,8 +127,8 @@ class Files:
         return image
 
 
-def read(file: Path | BinaryIO, size: int, channels: int) -> Tensor:
-    """The middle square of an image, as bytes `[channels, size, size]`.
+def read(file: Path | BinaryIO, size: int | None, channels: int) -> Tensor:
+    """The middle square of an image, as bytes `[channels, size, size]`; without a size, as large as it is.
 
     Raises:
         Exception: it is no whole image; of many kinds, as Pillow's decoders raise them.
@@ -137,10 +137,17 @@ def read(file: Path | BinaryIO, size: int, channels: int) -> Tensor:
         # More pixels than Pillow thinks wise: a bomb, until somebody raises Image.MAX_IMAGE_PIXELS.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(file, formats=_formats()) as image:
-            image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded no larger than needed
-            upright = _opaque(ImageOps.exif_transpose(image)).convert("RGB" if channels == 3 else "L")
-            square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(square)).view(size, size, channels).permute(2, 0, 1).contiguous()
+            if size is not None:
+                image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded no larger than needed
+            return square(image, size, channels)
+
+
+def square(image: Image.Image, size: int | None, channels: int) -> Tensor:
+    """The same of an image that Pillow has opened."""
+    upright = _opaque(ImageOps.exif_transpose(image)).convert("RGB" if channels == 3 else "L")
+    side = size or min(upright.size)
+    fitted = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(fitted)).view(side, side, channels).permute(2, 0, 1).contiguous()
 
 
 def _opaque(image: Image.Image) -> Image.Image:
