@@ -102,22 +102,24 @@ def _our_trans_e(name: str, adversarial: bool, seed: int) -> dict[str, float]:
     source = TripleFiles(str(_triples(name)))
     loss, negatives, epochs = (SelfAdversarial(6.0), 16, 60) if adversarial else (None, 1, 100)
     data = source.items("train").data
-    _train(recipes.trans_e(source, loss=loss, negatives=negatives).pipeline, data, 1)
+    _train(recipes.trans_e(source, loss=loss, negatives=negatives).pipeline, source, data, 1)
     torch.manual_seed(seed)
     pipeline = recipes.trans_e(source, distance="l1", loss=loss, negatives=negatives, filtered=False).pipeline
     with Clock() as clock:
-        _train(pipeline, data, epochs)
+        _train(pipeline, source, data, epochs)
     with torch.no_grad():
         figures = FilteredRanking()(pipeline.eval(), source, "test")
     return {"hits@10": figures["hits@10"], "mrr": figures["mrr"], "cpu": clock.seconds / epochs}
 
 
-def _train(pipeline: Any, triples: torch.Tensor, epochs: int, batch: int = 256, rate: float = 5e-3) -> None:
+def _train(
+    pipeline: Any, source: Any, triples: torch.Tensor, epochs: int, batch: int = 256, rate: float = 5e-3
+) -> None:
     """Anybody's loop: `pipeline.loss`, the optimiser, `pipeline.on_step`."""
     from crl_core import View
 
-    pipeline.train()
-    optimiser = torch.optim.Adam(pipeline.parameters(), rate, fused=True)
+    pipeline.build(source.items("train").__getitems__([0, 1]), source).train()
+    optimiser = torch.optim.SparseAdam(list(pipeline.parameters()), rate)
     for _ in range(epochs):
         for rows in torch.randperm(len(triples)).split(batch):
             losses = pipeline.loss(View(triples[rows], {"instance": rows}))
@@ -247,7 +249,7 @@ def read_and_train() -> None:
         del heads, tails, relations
         source = TripleFiles(folder)
     triples = source.items("train").data
-    _train(recipes.trans_e(source).pipeline, triples[: 50 * 4096], 1, batch=4096)
+    _train(recipes.trans_e(source).pipeline, source, triples[: 50 * 4096], 1, batch=4096)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     print(json.dumps([most, time.process_time()]))
 
@@ -326,6 +328,84 @@ def _gensims(graph: Any, q: float, seed: int) -> torch.Tensor:
     text = [[str(node) for node in path] for path in walks[torch.randperm(len(walks))].tolist()]
     model = Word2Vec(text, vector_size=16, window=10, min_count=0, sg=1, workers=1, epochs=1, seed=seed)
     return torch.tensor(model.wv[[str(node) for node in range(len(graph))]])
+
+
+def node2vec_step(seeds: int) -> list[Row]:
+    """CPU milliseconds of a step of node2vec, 128 numbers, the same batch of walks on random graphs of 10,000 and of
+    200,000 nodes with 10 edges each; the ratio, which a step that touches its batch alone keeps near 1; and thousands
+    of pairs a CPU second, without the walks, beside gensim's word2vec on the walks of the same graph, where it is
+    installed here or in the Python that $CRL_GENSIM names. The median of 24 steps; CPU seconds are for a step, with its
+    walks."""
+    found = {nodes: _node2vec_steps(nodes) for nodes in (10_000, 200_000)}
+    (small, pairs, _), (large, _, _) = found[10_000], found[200_000]
+    peer = _gensims_pairs(found[10_000][2])
+    return [
+        *(row(f"node2vec step {n:,} nodes", "milliseconds", 1e3 * t, cpu=t) for n, (t, _, _) in found.items()),
+        row("node2vec step", "200,000 : 10,000 nodes", large / small),
+        row("node2vec step", "1,000 pairs a second", pairs / 1e3, peer=None if peer is None else peer / 1e3),
+    ]
+
+
+def _node2vec_steps(nodes: int) -> tuple[float, float, Any]:
+    """CPU seconds of a step, pairs a second without walking, and the graph."""
+    from crl_graph.adjacency import Adjacency
+    from crl_graph.network import Network
+    from crl_graph.recipes import node2vec as recipes
+
+    torch.manual_seed(0)
+    edges = torch.stack([torch.arange(nodes).repeat(5), torch.randint(nodes, (5 * nodes,))])
+    source = Network(Adjacency.of(edges, nodes), range(nodes))  # type: ignore[arg-type]
+    recipe = recipes.node2vec(source)
+    items = source.items("train")
+    order = torch.randperm(nodes).split(recipe.training.batch_size)
+    pipeline = recipe.pipeline.build(items.__getitems__(order[0].tolist()), source).train()
+    optimiser = recipe.training.optimiser([{"params": list(pipeline.parameters())}])
+    whole, learning, pairs = [], [], []
+    for rows in order[:30]:
+        batch = items.__getitems__(rows.tolist())
+        with Clock() as clock:
+            losses = pipeline.loss(batch)
+            losses.total.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            pipeline.on_step()
+        with Clock() as walking:
+            pipeline.draw(batch)
+        whole.append(clock.seconds)
+        learning.append(clock.seconds - walking.seconds)
+        pairs.append(float(len(losses.embeddings["centre"])))
+    return _median(whole[6:]), mean(pairs[6:]) / _median(learning[6:]), source.adjacency
+
+
+def _median(values: list[float]) -> float:
+    return float(torch.tensor(values, dtype=torch.float64).median())
+
+
+_GENSIM = """
+import json, sys, time
+from gensim.models import Word2Vec
+text = [line.split() for line in sys.stdin]
+model = Word2Vec(vector_size=128, window=10, min_count=0, sg=1, negative=5, sample=0, workers=1)
+model.build_vocab(text)
+start = time.process_time()
+model.train(text, total_examples=len(text), epochs=1)
+print(json.dumps(time.process_time() - start))
+"""
+
+
+def _gensims_pairs(graph: Any) -> float | None:
+    """Pairs a CPU second that gensim's word2vec trains on, the text being there already."""
+    from crl_graph.samplers.walks import window_pairs
+    from crl_graph.walk import walk
+
+    python = os.environ.get("CRL_GENSIM") or (sys.executable if has("gensim") else None)
+    if python is None:
+        return None
+    paths = walk(graph, torch.randint(len(graph), (2_000,)), 80, 1.0, 0.5)
+    pairs = len(window_pairs(paths, 10)[0])
+    text = "\n".join(" ".join(map(str, path)) for path in paths.tolist())
+    done = subprocess.run([python, "-c", _GENSIM], input=text, capture_output=True, text=True, check=True)
+    return pairs / float(json.loads(done.stdout.splitlines()[-1]))
 
 
 def walks(seeds: int) -> list[Row]:
@@ -707,6 +787,7 @@ GROUPS: dict[str, Group] = {
     "million": million,
     "node2vec-karate": node2vec_karate,
     "node2vec-les-miserables": node2vec_les_miserables,
+    "node2vec-step": node2vec_step,
     "walks": walks,
     # representations and worlds
     "dgi-cora": dgi_cora,

@@ -35,10 +35,16 @@ def edge_list() -> dict[str, Any]:
     return {"path": str(path), "weighted": True}
 
 
-def triples() -> View:
+def family() -> Any:
     from crl_graph.sources.family_tree import FamilyTree
 
-    return FamilyTree().items("train").__getitems__(list(range(8)))
+    return FamilyTree()
+
+
+def karate() -> Any:
+    from crl_graph.sources.networkx import NetworkX
+
+    return NetworkX()
 
 
 def numbers() -> View:
@@ -85,14 +91,14 @@ KNOWLEDGE_OPTIONS: dict[str, Any] = {
     "graph/walks": {"length": 10, "window": 3},
 }
 KNOWLEDGE_EXAMPLES: dict[str, Callable[[], Any]] = {
-    "graph/all-tails": triples,
-    "graph/corruption": triples,
+    "graph/all-tails": family,
+    "graph/corruption": family,
     "graph/diagonal": heads_and_relations(6),
     "graph/matrices": numbers,
     "graph/matrix-product": heads_and_relations(6, 6),
     "graph/table": numbers,
     "graph/translation": heads_and_relations(6),
-    "graph/walks": numbers,
+    "graph/walks": karate,
 }
 KNOWLEDGE_FAILURES = {
     ("graph/self-adversarial", "gradient_is_right"): "the weights of its negatives are meant to have no gradient",
