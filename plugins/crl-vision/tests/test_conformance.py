@@ -105,6 +105,18 @@ def nine() -> torch.Tensor:
     return torch.randn(8, 9, 16)
 
 
+def held() -> list[Any]:
+    """Images of several sizes in the forms in which somebody holds them."""
+    noise = np.random.default_rng(0)
+    found: list[Any] = []
+    for number in range(8):
+        pixels = noise.integers(0, 255, (20 + number, 24, 3), dtype=np.uint8)
+        place = FILES / f"held-{number}.png"
+        Image.fromarray(pixels).save(place)
+        found.append([str(place), place.read_bytes(), pixels, torch.tensor(pixels).permute(2, 0, 1)][number % 4])
+    return found
+
+
 LENDS = "it holds what another memory holds, and takes nothing"
 
 test_conformance = conformance(
@@ -114,6 +126,7 @@ test_conformance = conformance(
         "vision/folder": folder,
         "vision/shards": shards,
         "vision/by-class": lambda: {"source": Digits(), "groups": 4},
+        "vision/images": {"size": 16},
         "vision/vit": {"depth": 2, "width": 12},
         "vision/w-mse": {"width": 8},  # a slice of 2 · width pairs, of 16 items
         "vision/patchwise": lambda: {"encoder": ConvNet(4, 2)},
@@ -130,6 +143,7 @@ test_conformance = conformance(
         "vision/below": grid,
         "vision/one-place": grid,
         "vision/pieces": nine,
+        "vision/images": held,
     },
     expected_failures={
         ("vision/bag-of-patches", "gradient_is_right"): "visual words are counted, which has no gradient",

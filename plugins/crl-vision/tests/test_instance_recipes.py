@@ -49,7 +49,7 @@ def digits(count: int = 16) -> View:
 
 def stepped(pipeline: Pipeline, batches: int = 2, count: int = 16) -> Pipeline:
     """After some steps, each with other items."""
-    pipeline.build(digits(count)).train()
+    pipeline.build(digits(count), Digits()).train()
     items = Digits().items("train")
     for step in range(batches):
         pipeline.loss(items.__getitems__(list(range(step * count, (step + 1) * count))))
@@ -229,16 +229,17 @@ def test_loocs_spaces_tell_by_one_step_whose_key_it_is() -> None:
 def test_instance_discrimination_takes_the_softmax_over_few_images_and_noise_where_told() -> None:
     few, told = (recipe("instance-discrimination", *settings) for settings in ([], ["negatives=64"]))
     assert isinstance(few.pipeline.contrasts[0].loss, crl.InfoNCE)
-    assert few.pipeline.contrasts[0].draw is None
+    assert isinstance(few.pipeline.contrasts[0].keys[0], crl.Bank)
     assert isinstance(told.pipeline.contrasts[0].loss, crl.Proximal)
-    assert told.pipeline.contrasts[0].draw == 64
+    assert told.pipeline.contrasts[0].keys[0].count == 64
+    assert isinstance(told.pipeline.contrasts[0].memories[0], crl.Bank)
 
 
 def test_pcl_and_local_aggregation_wait_for_their_clusters() -> None:
     for name in ("pcl", "local-aggregation"):
         pipeline = stepped(recipe(name, "warmup=3", *(["clusters=[5]"] if name == "pcl" else [])).pipeline)
         table = pipeline.embed(pipeline.sampler(digits(64)))
-        memory: Any = pipeline.contrasts[-1].memory
+        memory: Any = pipeline.contrasts[-1].memories[0]
         for epoch in range(4):
             pipeline.on_epoch(Progress(epoch, 10, epoch, 10), table.__getitem__)
             assert ("cluster_of" in memory.stored) == (epoch == 3), (name, epoch)
@@ -272,8 +273,9 @@ def test_interclr_keeps_its_clusters() -> None:
     found = recipe("interclr", "epochs=6")
     pipeline = crl.fit(found.pipeline, found.source, found.training, accelerator="cpu", devices=1, show=False).pipeline
     images: Any = pipeline.contrasts[-1]
-    used = torch.bincount(images.memory.cluster_of[0].clamp(min=0), minlength=images.memory.clusters) > 0
-    assert used.sum() > images.memory.clusters / 2, "all images would be in one cluster"
+    bank = images.memories[0]
+    used = torch.bincount(bank.cluster_of[0].clamp(min=0), minlength=bank.clusters) > 0
+    assert used.sum() > bank.clusters / 2, "all images would be in one cluster"
 
 
 # -- the known mistakes ------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ def test_a_neighbour_is_of_an_earlier_step() -> None:
 def test_a_key_is_queued_after_the_loss() -> None:
     class TooEarly(Contrast):
         def forward(self, table: Any) -> Any:
-            self.memory.update(self._rows(table)[1][0])
+            self.memories[0].update(self.sides(table).keys)
             return super().forward(table)
 
     def check(kind: type[Contrast]) -> None:
@@ -311,11 +313,11 @@ def test_a_key_is_queued_after_the_loss() -> None:
         old = pipeline.contrasts[0]
         new = kind(
             "query", "key", score=old.score, loss=old.loss, positive=old.positive, negative=old.negative,
-            memory=old.memory,
+            keys=old.memories[0],
         )  # fmt: skip
         pipeline = Pipeline(pipeline.sampler, branches=dict(pipeline.branches.items()), contrasts=[new])
         stepped(pipeline)
-        held = pipeline.contrasts[0].memory.keys()
+        held = pipeline.contrasts[0].memories[0].keys()
         assert held is not None
         assert len(held) == 32, "two batches, each once"
 
@@ -364,7 +366,6 @@ def test_an_image_is_none_of_its_own_negatives(name: str) -> None:
     pipeline = stepped(recipe(name).pipeline)
     table = pipeline.loss(digits()).embeddings
     contrast = pipeline.contrasts[0]
-    contrast.draw = None
     check(contrast)
     contrast.negative = ~same("row")
     caught(check, contrast)
@@ -372,7 +373,7 @@ def test_an_image_is_none_of_its_own_negatives(name: str) -> None:
 
 def test_a_bank_row_has_length_one_and_half_of_the_new_embedding() -> None:
     pipeline = stepped(recipe("instance-discrimination").pipeline, 1)
-    memory = pipeline.contrasts[0].memory
+    memory = pipeline.contrasts[0].memories[0]
     before = memory.keys()
     assert before is not None
     old = before.z[:16].clone()

@@ -47,7 +47,7 @@ def digits(count: int = 8) -> View:
 
 
 def drawn(name: str, *settings: str, count: int = 8) -> tuple[Pipeline, dict[str, View]]:
-    pipeline = recipe(name, *settings).pipeline.build(digits(count)).train()
+    pipeline = recipe(name, *settings).pipeline.build(digits(count), Digits()).train()
     return pipeline, dict(pipeline.sampler(digits(count)))
 
 
@@ -386,17 +386,17 @@ def test_pirls_two_losses_share_a_bank_that_the_images_alone_fill(transformation
     pipeline, _ = drawn("pirl", f"transformation={transformation}", "share=0.3")
     image, other = pipeline.contrasts
     assert (image.weight, other.weight) == (0.7, 0.3)
-    assert other.memory.memory is image.memory, "one bank"
+    assert other.memories[0].memory is image.memories[0], "one bank"
     assert pipeline.branches["image"].head is not pipeline.branches["other"].head, "two heads"
     pipeline.loss(digits())
     pipeline.on_step()
     losses = pipeline.loss(digits())
-    before = image.memory.z.clone()
+    before = image.memories[0].z.clone()
     pipeline.on_step()
     fresh = F.normalize(losses.embeddings["image"].z.detach(), dim=1)
     expected = F.normalize(0.5 * before[:8] + 0.5 * fresh, dim=1)
-    torch.testing.assert_close(image.memory.z[:8], expected)
-    assert torch.equal(image.memory.z[8:], before[8:])
+    torch.testing.assert_close(image.memories[0].z[:8], expected)
+    assert torch.equal(image.memories[0].z[8:], before[8:])
 
 
 def test_pirls_term_is_the_softmax_over_the_bank_for_both() -> None:
@@ -404,7 +404,7 @@ def test_pirls_term_is_the_softmax_over_the_bank_for_both() -> None:
     pipeline.loss(digits())
     pipeline.on_step()
     losses = pipeline.loss(digits())
-    bank = pipeline.contrasts[0].memory.z
+    bank = pipeline.contrasts[0].memories[0].z
     terms = [
         F.cross_entropy(F.normalize(losses.embeddings[name].z, dim=1) @ bank.T / 0.07, torch.arange(8))
         for name in ("image", "other")

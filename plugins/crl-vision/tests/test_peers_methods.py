@@ -142,7 +142,7 @@ def test_moco_with_its_queue_is_nt_xent_with_a_memory_bank() -> None:
         pipeline.loss(digits(COUNT))
         pipeline.on_step()
         theirs = lightly.NTXentLoss(temperature, memory_bank_size=(COUNT, 128))
-        held = pipeline.contrasts[0].memory.keys()
+        held = pipeline.contrasts[0].memories[0].keys()
         assert held is not None
         theirs.memory_bank.bank = F.normalize(held.z, dim=1)
 

@@ -114,7 +114,8 @@ def test_every_recipe_fills_all_columns_of_the_papers_tables() -> None:
             "byol",
             dict(
                 query="a, b by", positive='a, b: same("instance") & ~same("view")', negative="none",
-                encoder="ConvNet(channels=1); target: Momentum(momentum=Scheduled(start=0.99, final=1.0)) of projection",
+                encoder="ConvNet(channels=1); "
+                "target: Momentum(momentum=Scheduled(start=0.99, final=1.0)) of projection",
                 heads="MLP(size=256, hidden=1024); Prediction(hidden=1024)", loss="Regression",
             ),
         ),
@@ -277,7 +278,7 @@ def test_views_and_encoder_suit_the_images(channels: int, size: int, settings: s
 @pytest.mark.parametrize(("count", "many"), [(999_999, False), (1_000_000, True)])
 def test_queue_momentum_and_width_are_the_papers_for_a_million_images(count: int, many: bool) -> None:
     moco, byol = (made(name, Pictures(3, 8, count)).pipeline for name in ("moco-v2", "byol"))
-    assert moco.contrasts[0].memory.size == (65_536 if many else 4_096)  # type: ignore[attr-defined]
+    assert moco.contrasts[0].memories[0].size == (65_536 if many else 4_096)  # type: ignore[attr-defined]
     assert moco.branches["key"].update.momentum == (0.999 if many else 0.99)  # type: ignore[attr-defined]
     update = byol.branches["target"].update
     assert (update.momentum, update.final) == (0.996 if many else 0.99, 1.0)  # type: ignore[attr-defined]

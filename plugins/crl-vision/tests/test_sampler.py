@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import functional as single
 
 import crl_core as crl
-from crl_core import CrlError, PipelineSpec, SpecError, View, assemble, convert, describe, plain, to_toml
+from crl_core import CrlError, SpecError, View, assemble, describe, plain, to_toml
 
 
 def items(count: int = 6, channels: int = 3, height: int = 16, width: int = 16) -> View:
@@ -250,8 +250,7 @@ def test_hue_turns_by_at_most_its_share_of_the_circle_either_way() -> None:
 def test_samplers_come_back_from_their_spec(sampler: Augmented) -> None:
     pipeline = crl.Pipeline(sampler, encoder=ConvNet(4, 1), score=crl.Cosine(), loss=crl.InfoNCE())
     written = to_toml(plain(describe(pipeline)))
-    spec: PipelineSpec = convert(tomllib.loads(written), PipelineSpec, "pipeline")
-    again = assemble(spec)
+    again = assemble(tomllib.loads(written))
     found = again.sampler
     assert isinstance(found, Augmented)
     assert (found.settings, found.size, found.count) == (sampler.settings, sampler.size, sampler.count)

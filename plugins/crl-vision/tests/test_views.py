@@ -20,7 +20,7 @@ from crl_vision.samplers.rotated import Rotated
 from crl_vision.samplers.settings import SETTINGS, Augmentation
 
 import crl_core as crl
-from crl_core import CrlError, PipelineSpec, View, assemble, convert, describe, plain, to_toml
+from crl_core import CrlError, View, assemble, describe, plain, to_toml
 
 
 def items(count: int = 6, channels: int = 3, height: int = 16, width: int = 16) -> View:
@@ -298,8 +298,7 @@ SAMPLERS = [
 def test_samplers_come_back_from_their_spec_and_draw_the_same(sampler: Any) -> None:
     pipeline = crl.Pipeline(sampler, branches={"q": crl.Branch(sampler.views[0], encoder=Patchwise(ConvNet(4, 1)))})
     written = to_toml(plain(describe(pipeline)))
-    spec: PipelineSpec = convert(tomllib.loads(written), PipelineSpec, "pipeline")
-    again = assemble(spec)
+    again = assemble(tomllib.loads(written))
     assert plain(describe(again)) == plain(describe(pipeline))
     batch, found = items(), []
     for each in (pipeline, again):
