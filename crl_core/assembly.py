@@ -290,9 +290,12 @@ def _many(value: Any, inner: Any, place: str, made: dict[str, Any]) -> Any:
 
 
 def _of_data(hint: Any) -> tuple[Any, ...]:
-    """The types of an option that are no parts and no classes of parts."""
+    """The types of an option that are no parts, and nothing of which a part is made in code: its class, or its name."""
+    classes = any(get_origin(one) is type for one in _choices(hint))
     return tuple(
-        one for one in _choices(hint) if one not in KIND_OF and get_origin(one) is not type and one is not type(None)
+        one
+        for one in _choices(hint)
+        if one not in KIND_OF and get_origin(one) is not type and one is not type(None) and not (classes and one is str)
     )
 
 

@@ -100,6 +100,7 @@ def convert(value: Any, hint: Any, place: str) -> Any:
         return None
     if hint is Any:
         return value
+    _expect(not attrs.has(hint), value, "a table", place)
     raise SpecError(f"{place}: values of type {hint} can't stand in a spec")
 
 

@@ -355,10 +355,21 @@ def test_pairs_in_both_directions_are_both_orders_one_below_the_other() -> None:
             torch.testing.assert_close(found, expected)
 
 
-def test_views_or_keys_of_a_memory_are_no_pairs_of_the_batch() -> None:
-    for loss in losses().values():
-        with pytest.raises(CrlError, match="takes positive pairs of the batch"):
-            Contrast("a", "b", loss=loss, memory=crl.Queue(8))
+def test_keys_of_a_memory_are_pairs_as_those_of_the_batch() -> None:
+    """The formula on all positive pairs: with the other view, and with what is held of the same item."""
+    for name, loss in losses().items():
+        term, table = contrast(loss.double(), both=False)
+        a, b = table["a"], table["b"]
+        queue = crl.Queue(len(a))
+        kept = torch.randn(len(a), a.z.shape[1], dtype=torch.float64)
+        queue.update(crl.Embeddings(kept, b.meta))
+        remembering = Contrast("a", "b", loss=loss, positive=term.positive, keys=queue).double()
+        torch.manual_seed(3)
+        found = remembering(table).value
+        torch.manual_seed(3)
+        both = torch.stack([b.z, kept], 1).flatten(0, 1)
+        expected = loss(a.z.repeat_interleave(2, 0), both).mean()
+        torch.testing.assert_close(found, expected, msg=name)
 
 
 # -- bad input and small types -------------------------------------------------------------------------------

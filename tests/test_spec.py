@@ -136,8 +136,16 @@ def rich() -> Pipeline:
             "local": Branch(tap="query.representation", head=crl.Prediction(), update=crl.StopGradient()),
         },
         contrasts=[
-            Contrast("query", "key", score=score, loss=crl.InfoNCE("inside"), memory=queue, weight=2),
-            Contrast(("query", "frozen"), "key", score=score, loss="info-nce", memory=queue, draw=2, name="drawn"),
+            Contrast("query", "key", score=score, loss=crl.InfoNCE("inside"), keys=queue, weight=2),
+            Contrast(
+                ("query", "frozen"),
+                "key",
+                score=score,
+                loss="info-nce",
+                keys=[crl.Drawn(2, of=queue), crl.Bank(9)],
+                name="drawn",
+                weight=crl.Scheduled(1.0, 0.5, crl.LinearDecay()),  # type: ignore[arg-type]
+            ),
             Contrast(
                 "shared", "shared", loss="info-nce", positive='same("instance") & ~same("row") | within("view", 1.5)'
             ),
@@ -204,9 +212,7 @@ def test_every_value_is_written_and_every_address_is_full() -> None:
                 "loss": {"use": "core/info-nce", "positives": "outside"},
                 "positive": 'same("instance") & ~same("row")',
                 "negative": '~same("instance") & ~same("row")',
-                "memory": {"use": "core/in-batch"},
-                "draw_by": "chance",
-                "per_query": False,
+                "keys": [],
                 "symmetric": False,
                 "weight": 1.0,
                 "kernel": "auto",
@@ -237,7 +243,7 @@ def test_shared_modules_stay_shared() -> None:
     data = data_of(rich)
     assert data["branches"]["shared"]["encoder"] == {"same_as": "branches.query.encoder"}
     assert data["branches"]["each"]["encoder"]["b"] == {"same_as": "branches.query.encoder"}
-    assert data["contrasts"][1]["memory"] == {"same_as": "contrasts.0.memory"}
+    assert data["contrasts"][1]["keys"][0]["of"] == {"same_as": "contrasts.0.keys.0"}
     pipeline = assemble(data)
     branches, (first, second, *_) = pipeline.branches, pipeline.contrasts
     assert branches["shared"].encoder is branches["query"].encoder
@@ -246,7 +252,9 @@ def test_shared_modules_stay_shared() -> None:
     assert isinstance(each, Named)
     assert each["b"] is branches["query"].encoder
     assert each["a"] is not branches["query"].encoder
-    assert first.memory is second.memory
+    assert first.keys[0] is second.keys[0].of
+    assert list(first.memories) == [first.keys[0]]
+    assert list(second.memories) == [first.keys[0], second.keys[1]]
     assert first.score is second.score
     assert branches["frozen"].encoder is not branches["query"].encoder
 
@@ -321,7 +329,7 @@ def test_an_option_kept_nowhere_is_refused() -> None:
             return x
 
     crl.register("encoder", "forgets", Forgets)
-    with pytest.raises(SpecError, match=r"^e: local/forgets keeps no attribute 'width'"):
+    with pytest.raises(SpecError, match=r"^e: Forgets keeps no attribute 'width'"):
         part_of("encoder", Forgets(), "e")
 
 
@@ -355,9 +363,6 @@ def test_an_option_kept_nowhere_is_refused() -> None:
         ("same('a'", Relation, "x: can't read the relation"),
         ("a/b", Part, "x: expected a part"),
         ({"use": 3}, Part, r"x\.use: expected a text"),
-        ({"width": 1, "ratte": 2}, Layer, "x: there is no 'ratte' here; there are width, rate. Did you mean 'rate'"),
-        ({"rate": 0.5}, Layer, "x: 'width' is missing"),
-        ({"width": 1, "rate": 7}, Layer, "x: .*rate.* must be <= 1"),
         (1, object, "x: values of type .* can't stand in a spec"),
     ],
 )  # fmt: skip
@@ -417,20 +422,26 @@ def changed(place: str, value: Any) -> dict[str, Any]:
         ("contrasts.0.loss.positives", "outsid", r"contrasts\.0\.loss\.positives: .*Did you mean 'outside'"),
         ("contrasts.0.loss.use", "core/info-nec", r"contrasts\.0\.loss: no loss named.*Did you mean 'core/info-nce'"),
         ("contrasts.0.loss.use", "core/cosine", r"contrasts\.0\.loss: .*There is a score of that name"),
-        ("contrasts.0.wieght", 1.0, r"pipeline\.contrasts\.0: there is no 'wieght'.*Did you mean 'weight'"),
-        ("contrasts.0.name", ..., r"pipeline\.contrasts\.0: 'name' is missing"),
-        ("contrasts.0.positive", "sane('a')", r"pipeline\.contrasts\.0\.positive: .*Did you mean 'same'"),
+        ("contrasts.0.wieght", 1.0, r"^contrasts\.0: there is no 'wieght'.*Did you mean 'weight'"),
+        ("contrasts.0.query", ..., r"^contrasts\.0: 'query' is missing"),
+        ("contrasts.0.positive", "sane('a')", r"^contrasts\.0\.positive: .*Did you mean 'same'"),
         ("contrasts.0.query", "qeury", r"names no branch 'qeury'.*Did you mean 'query'"),
-        ("contrasts.3.memory", {"use": "core/queue", "size": 4}, r"contrasts\.3: Regression takes positive pairs"),
+        ("contrasts.0.memory", {"use": "core/queue"}, r"^contrasts\.0: there is no 'memory'"),
+        ("contrasts.0.keys.0.size", "4", r"^contrasts\.0\.keys\.0\.size: expected a whole number"),
+        ("contrasts.0.keys.0.sise", 4, r"^contrasts\.0\.keys\.0: core/queue has no option 'sise'.*'size'"),
+        ("contrasts.0.keys.0", 3, r"^contrasts\.0\.keys\.0: expected a part of kind keys"),
+        ("contrasts.0.keys.0.use", "core/cosine", r"^contrasts\.0\.keys\.0: .*There is a score of that name"),
+        ("contrasts.1.weight.final", "x", r"^contrasts\.1\.weight\.final: expected a number"),
+        ("contrasts.0.loss", {"use": "core/margin"}, r"^contrasts\.0: .*Margin wants a distance"),
         ("branches.frozen.head.norm", "no", r"branches\.frozen\.head\.norm: expected true or false, not 'no'"),
         ("branches.frozen.head.depth", 0, r"branches\.frozen\.head: core/mlp: an MLP has at least 1 layer"),
         ("branches.frozen.encoder.width", -1, r"branches\.frozen\.encoder: local/perceptron: RuntimeError: "),
         ("branches.frozen.encoder", ..., r"branches\.frozen: a branch has exactly one of"),
-        ("branches.frozen.encoder", "perceptron", r"pipeline\.branches\.frozen\.encoder: expected a part"),
+        ("branches.frozen.encoder", "perceptron", r"^branches\.frozen\.encoder: expected .*(part|table)"),
         ("branches.key.tracks", "qury", r"branch 'key' tracks 'qury'.*Did you mean 'query'"),
         ("branches.key.update.use", "core/no", r"branches\.key\.update: no update named 'core/no'"),
-        ("branches", [], r"pipeline\.branches: expected a table"),
-        ("penalties.0.branch", 3, r"pipeline\.penalties\.0\.branch: expected a text"),
+        ("branches", [], r"^branches: expected a table"),
+        ("penalties.0.branch", 3, r"^penalties\.0\.branch: expected a text"),
         ("penalties.0.loss.use", "core/info-nce", r"penalties\.0: a penalty's loss takes embeddings"),
         ("sampler", ..., "pipeline: 'sampler' is missing"),
         ("sampelr", {}, "pipeline: there is no 'sampelr'.*Did you mean 'sampler'"),
@@ -438,7 +449,7 @@ def changed(place: str, value: Any) -> dict[str, Any]:
         ("branches.query.encoder", {"same_as": "branches.shared.encoder"}, "no part stands there"),
         ("branches.query.encoder", {"same_as": "branches.query.encoder"}, "no part stands there"),
         ("branches.shared.head.same_as", "sampler", r"branches\.shared\.head: .* which has no weights"),
-        ("contrasts.1.memory.same_as", "branches.query.head", r"contrasts\.1\.memory: .* is no memory"),
+        ("contrasts.1.keys.0.of.same_as", "branches.query.head", r"contrasts\.1\.keys\.0\.of: .* is no keys"),
     ],
 )  # fmt: skip
 def test_an_error_names_the_place_and_the_nearest_right_word(place: str, value: Any, said: str) -> None:
@@ -450,6 +461,21 @@ def test_a_part_is_expected_where_a_part_belongs() -> None:
     for wrong in (3, "local/perceptron", [], {"width": 3}):
         with pytest.raises(SpecError, match=r"^e\.inner: expected a part of kind encoder, "):
             part_from("encoder", {"use": "local/options", "inner": wrong}, "e")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"width": 1, "ratte": 2}, "there is no 'ratte' here; there are width, rate. Did you mean 'rate'"),
+        ({"rate": 0.5}, "'width' is missing"),
+        ({"width": 1, "rate": 7}, ".*rate.* must be <= 1"),
+        ({"width": 1.5}, "expected a whole number"),
+        (3, "expected a table"),
+    ],
+)
+def test_tables_of_options_are_as_strict_and_say_where(value: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=rf"^e\.either\.1(\.width)?: {said}"):
+        part_from("encoder", {"use": "local/options", "either": [{"width": 2}, value]}, "e")
 
 
 # -- no code --------------------------------------------------------------------------------------------------

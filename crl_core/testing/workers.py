@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..contrast import Contrast
 from ..parts.scores.cosine import Cosine
+from ..parts.scores.l2 import L2
 from ..protocols import Embeddings, sees_all_queries
 from ..relation import same
 from .importing import last_line, start
@@ -128,7 +129,8 @@ def loss_and_gradients(module: nn.Module, share: tuple[int, int]) -> Tensors:
     key = "key"
     if sees_all_queries(loss):
         key, positive = "query", same("label") & ~same("row")
-    contrast = Contrast("query", key, score=Cosine(0.3), loss=loss, positive=positive)
+    score = L2() if getattr(loss, "wants", None) == "distance" else Cosine(0.3)
+    contrast = Contrast("query", key, score=score, loss=loss, positive=positive)
     torch.manual_seed(0)
     term = contrast({name: Embeddings(z, columns) for name, z in zip(("query", "key"), leaves, strict=True)})
     weights = dict(loss.named_parameters())

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ...contrast import Contrast
+from ...objective import Penalty
 from ...pairs import Candidates, Scores, Summed
 from ...parts.keys.drawn import Drawn
 from ...parts.scores.cosine import Cosine
-from ...objective import Penalty
+from ...parts.scores.l2 import L2
 from ...protocols import Embeddings, sees_all_queries
 from ...registry import known, make
 from ...registry.plugins import CORE
@@ -138,9 +139,14 @@ def works_in_bfloat16(case: Case) -> None:
     if case.cls.takes == "embeddings":
         _penalty_in_bfloat16(case)
         return
-    plain, found = (of_a_contrast(built(case), Cosine(0.05), dtype) for dtype in (torch.float32, torch.bfloat16))
+    plain, found = (of_a_contrast(built(case), _score(case), dtype) for dtype in (torch.float32, torch.bfloat16))
     finite(found, "of embeddings in bfloat16, the loss or its gradient")
     same_numbers(found[0], plain[0], "the loss of embeddings in bfloat16", rtol=0.1, atol=0.1)
+
+
+def _score(case: Case) -> nn.Module:
+    """A score of the sort that it wants."""
+    return L2(0.2) if getattr(case.cls, "wants", None) == "distance" else Cosine(0.05)
 
 
 def _penalty_in_bfloat16(case: Case) -> None:
