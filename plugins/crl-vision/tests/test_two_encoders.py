@@ -70,7 +70,7 @@ class Vectors(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.width = width
-        self.layers = nn.Sequential(nn.Linear(32, width), nn.ReLU(), nn.Linear(width, width))
+        self.layers = nn.Sequential(nn.LayerNorm(32), nn.Linear(32, width), nn.ReLU(), nn.Linear(width, width))
 
     def forward(self, vectors: Tensor) -> Tensor:
         found: Tensor = self.layers(vectors)
@@ -97,7 +97,7 @@ def clip() -> Recipe:
             ),
         ],
     )  # fmt: skip
-    training = Training(epochs=3, batch_size=128, optimiser=crl.AdamW(3e-3), schedule=crl.CosineDecay(warmup=0.0))
+    training = Training(epochs=8, batch_size=128, optimiser=crl.AdamW(3e-3), schedule=crl.CosineDecay(warmup=0.0))
     return Recipe(pipeline, Pairs(), training)
 
 
@@ -138,14 +138,14 @@ def test_each_is_evaluated_by_its_own_encoder(run: tuple[Path, Pipeline]) -> Non
         figures = crl.evaluate(pipeline, Pairs(), branch=name, evaluators=["knn"]).figures["knn"]["clean"]
         assert figures["trained"] > 0.7, name
         z = pipeline.encode(batch(), name)
-        assert torch.equal(crl.embed(pipeline, Pairs().items("clean"), name).z[:8], pipeline.encode(batch(512), name)[:8])
+        assert torch.equal(crl.embed(pipeline, Pairs().items("clean"), name).z, pipeline.encode(batch(360), name))
         encoder = pipeline.branches[name].encoder
         torch.testing.assert_close(z, encoder.eval()(pipeline.clean(batch())[name].data))
         widths[name] = z.shape[1]
     assert widths["vector"] == 32 != widths["image"]
 
 
-def test_it_is_opened_without_its_data(run: tuple[Path, Pipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_opened_without_its_data(run: tuple[Path, Pipeline], monkeypatch: pytest.MonkeyPatch) -> None:
     out, pipeline = run
     wanted, given = {name: pipeline.encode(batch(), name) for name in EACH}, batch()
     monkeypatch.setattr(Pairs, "items", lambda self, split: pytest.fail("asks for data"))
