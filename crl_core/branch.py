@@ -13,7 +13,7 @@ from .errors import CrlError, did_you_mean
 from .named import Named
 from .parts.updates.frozen import Frozen
 from .parts.updates.shared import Shared
-from .protocols import Embeddings, Encoder, Head, Output, Progress, Update, View, Views
+from .protocols import Embeddings, Encoder, Head, Output, Progress, SameView, Update, View, Views
 from .registry import make
 
 
@@ -193,7 +193,7 @@ def _tapped(tap: str, table: Mapping[str, Embeddings], detach: bool) -> Embeddin
 def _stacked(names: tuple[str, ...], views: Views) -> View:
     """Several views as one, their rows one below the other; what stands for all of them, once."""
     first = views[names[0]]
-    if all(views[name].data is first.data for name in names):
+    if isinstance(views, SameView):
         return first
     try:
         return View.join([views[name] for name in names])

@@ -12,7 +12,7 @@ from . import distributed
 from .branch import Branch
 from .errors import CrlError
 from .named import Named
-from .protocols import Embeddings, View, Views
+from .protocols import Embeddings, SameView, View, Views
 
 
 class Pass:
@@ -59,7 +59,8 @@ def numbered(views: Views, positions: Mapping[str, int], step: Tensor) -> dict[s
     Raises:
         CrlError: one has no columns at all.
     """
-    return {name: _with_columns(view, positions.get(name, -1), step) for name, view in views.items()}
+    found = {name: _with_columns(view, positions.get(name, -1), step) for name, view in views.items()}
+    return SameView(found) if isinstance(views, SameView) else found
 
 
 def _with_columns(view: View, position: int, step: Tensor) -> View:

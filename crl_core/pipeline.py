@@ -26,6 +26,7 @@ from .protocols import (
     Loss,
     Progress,
     Reader,
+    SameView,
     Sampler,
     Score,
     Source,
@@ -185,7 +186,7 @@ class Pipeline(nn.Module):
         batch = self.read(batch)
         sampler = self.sampler_of(batch)
         found = sampler.clean(batch)
-        return dict.fromkeys(sampler.views, found) if isinstance(found, View) else found
+        return SameView.fromkeys(sampler.views, found) if isinstance(found, View) else found
 
     # -- what a training loop calls ------------------------------------------------------------
 
@@ -396,7 +397,7 @@ class Pipeline(nn.Module):
         name = branch or next(iter(self.branches))
         if name not in self.branches:
             raise CrlError(f"there is no branch {name!r}.{did_you_mean(name, self.branches)}")
-        views = dict.fromkeys(self.views, view) if isinstance(view, View) else view
+        views = SameView.fromkeys(self.views, view) if isinstance(view, View) else view
         for wanted in self.views_of(name):
             if wanted not in views:
                 raise CrlError(f"branch {name!r} reads the view {wanted!r}; there are {', '.join(views)}")

@@ -70,6 +70,13 @@ class View:
 Views: TypeAlias = Mapping[str, View]
 
 
+class SameView(dict[str, View]):
+    """One clean view that stands for all of a sampler's: an encoder of several views reads it once.
+
+    Drawn views may hold the same data too (dropout alone tells those of SimCSE apart), and are read each.
+    """
+
+
 def _shared(tables: Sequence[Mapping[str, Tensor]], dim: int = 0) -> dict[str, Tensor]:
     """The columns that all have, one below the other."""
     shared = [name for name in tables[0] if all(name in table for table in tables)]

@@ -470,6 +470,19 @@ def test_the_sampler_of_a_pipeline_may_be_exchanged_in_place() -> None:
     assert pipeline.loss(View(torch.randn(6, 2, 5), {"instance": torch.arange(6)})).total.isfinite()
 
 
+def test_views_that_are_the_same_data_are_read_each_and_a_clean_one_once() -> None:
+    """As in SimCSE, where dropout alone tells the two apart."""
+
+    class Twice(Noisy):
+        def __call__(self, batch: View) -> dict[str, View]:
+            return dict.fromkeys(self.views, batch)
+
+    pipeline = simclr(norm=False).replace("sampler", Twice()).build(points())
+    batch = points()
+    assert len(pipeline.loss(batch).embeddings["query"]) == 24
+    assert len(pipeline.embed(pipeline.clean(batch))["query"]) == 12
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     work(Path(sys.argv[1]))
