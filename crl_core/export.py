@@ -87,12 +87,11 @@ class _Represent(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         given = dict(zip(self.inputs.values(), tensors, strict=True))
-        count = len(tensors[0])
         made = {}
         for name, view in self.views.items():
             data = given[name, None] if (name, None) in given else {k: given[name, k] for k in view.data}
-            rows = torch.arange(count)
-            made[name] = View(data, {"instance": rows})
+            # By shape: `len` would make the number of items a constant.
+            made[name] = View(data, {"instance": torch.arange(tensors[0].shape[0])})
         first = next(iter(made.values()))
         if len(made) == 1:  # it stands for all
             made = dict.fromkeys(self.pipeline.views, first)

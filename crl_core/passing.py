@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,8 +40,8 @@ class Pass:
                 branch.follow(self.branches[branch.tracks])
             found = branch(self.views, self.branches, self.table, self._cache, self.chunk)
             shape = found.z.shape[:-1]
-            rows = torch.arange(self._row, self._row + shape.numel(), device=found.z.device).view(shape)
-            self._row += shape.numel()
+            rows = torch.arange(self._row, self._row + math.prod(shape), device=found.z.device).view(shape)
+            self._row += math.prod(shape)
             self.table[name] = Embeddings(found.z, {**found.meta, "row": rows}, found.features)
         return self.table
 
@@ -71,10 +72,11 @@ def _with_columns(view: View, position: int, step: Tensor) -> View:
     """
     if not view.meta:
         raise CrlError("a view has at least the column `instance`: View(data, {'instance': torch.arange(len(data))})")
-    device = next(iter(view.meta.values())).device
+    column = next(iter(view.meta.values()))
+    count, device = column.shape[0], column.device  # by shape: `len` would be a constant in an exported graph
     # Added, a number on the CPU goes along with the step, where moved to a GPU it would be waited for.
     columns = {
-        "view": torch.full((len(view),), position, device=device),
-        "batch": torch.zeros(len(view), dtype=torch.int64, device=device) + step,
+        "view": torch.full((count,), position, device=device),
+        "batch": torch.zeros(count, dtype=torch.int64, device=device) + step,
     }
     return View(view.data, {**columns, **view.meta}, view.source)

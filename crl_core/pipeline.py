@@ -405,8 +405,8 @@ class Pipeline(nn.Module):
         if found.tap is None and found.represents(self.branches) is not None:
             return found.representation(views, self.branches).mean()
         table = self.embed(views, name)[name]
-        first = views[self.views_of(name)[0]]
-        return table.mean()[: len(first)]
+        items = next(iter(views[self.views_of(name)[0]].meta.values()))
+        return table.mean()[: items.shape[0]]  # of several views, those of the first
 
     def views_of(self, branch: str) -> tuple[str, ...]:
         """The views that a branch reads, itself or by what it taps."""

@@ -264,14 +264,23 @@ def test_a_method_goes_the_whole_way(method: Callable[[], Any], tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
 def test_every_branch_is_exported(method: Callable[[], Any], tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime")
     pipeline, source, _ = method()
     pipeline.eval()
     for name in pipeline.branches:
         items = of_branch(source, pipeline, name).items("test")
         batch = items.__getitems__(list(range(6)))
         pipeline.build(items.__getitems__(list(range(9))))
-        assert crl.to_onnx(pipeline, pipeline.clean(batch), tmp_path / f"{name}.onnx", name) < 1e-4, name
+        path = tmp_path / f"{name}.onnx"
+        assert crl.to_onnx(pipeline, pipeline.clean(batch), path, name) < 1e-4, name
+        # Of any number of items.
+        more = items.__getitems__(list(range(11)))
+        views = {view: pipeline.clean(more)[view] for view in pipeline.views_of(name)[:1]}
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        data = next(iter(views.values())).data
+        fed = data if isinstance(data, Mapping) else {session.get_inputs()[0].name: data}
+        (found,) = session.run(None, {key: value.numpy() for key, value in fed.items()})
+        torch.testing.assert_close(torch.from_numpy(found), pipeline.encode(more, name), rtol=1e-3, atol=1e-4)
 
 
 def test_stages_keep_what_is_frozen_and_drop_what_does_not_run(tmp_path: Path) -> None:
