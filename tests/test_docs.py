@@ -70,3 +70,32 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     commands = blocks(ROOT / "README.md", "console")
     assert commands[1].strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert commands[1].strip() in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def protocols_of(module: object) -> set[str]:
+    """The names of the protocols that are written there."""
+    found = {name: one for name, one in vars(module).items() if getattr(one, "_is_protocol", False)}
+    return {name for name, one in found.items() if one.__module__ == getattr(module, "__name__", "")}
+
+
+def test_every_kind_and_contract_is_on_the_page_of_contracts() -> None:
+    import crl_core as crl
+    from crl_core import protocols, rows
+
+    page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
+    for kind in crl.KINDS:
+        assert re.search(rf"^\| {kind}", page, re.MULTILINE), f"no line says what a {kind} is"
+    kinds = {kind.title() for kind in crl.KINDS}
+    # Memory and Chooses are the two forms of `keys`.
+    for name in (protocols_of(protocols) | protocols_of(rows)) - kinds - {"Memory", "Chooses"}:
+        assert name in page, f"no line says what {name} is"
+
+
+def test_every_part_that_needs_no_domain_is_on_a_page() -> None:
+    import crl_core as crl
+
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for kind in ("loss", "keys", "update", "optimiser", "schedule"):
+        for part in crl.known(kind):
+            written = f"`{part.name}`", part.name.title().replace("-", "") + "("
+            assert part.namespace != "core" or any(name in text for name in written), f"{kind} {part.address}"

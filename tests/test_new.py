@@ -37,7 +37,7 @@ def test_a_plugin_is_six_files_and_its_test_is_two_statements(
     assert (folder / "crl_acme/__init__.py").read_text() == ""
     assert len(ast.parse((folder / "tests/test_conformance.py").read_text()).body) == 2
     project = tomllib.loads((folder / "pyproject.toml").read_text())
-    assert project["project"]["dependencies"] == ["crl-core>=0.1,<0.2"]
+    assert project["project"]["dependencies"] == ["crl-core>=0.2,<0.3"]
     assert project["project"]["entry-points"] == {"crl.loss": {"weighted": "crl_acme.losses:Weighted"}}
     assert project["build-system"]["build-backend"] == "hatchling.build"
     printed = capsys.readouterr().out
@@ -66,7 +66,7 @@ def test_the_parts_of_all_kinds_pass_every_check(tmp_path: Path) -> None:
     write(plan("crl-acme", KINDS), folder)
     points = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]
     with fresh_registry(folder):
-        distribution(folder, "crl-acme", points, requires=["crl-core>=0.1,<0.2"])
+        distribution(folder, "crl-acme", points, requires=["crl-core>=0.2,<0.3"])
         forget()
         outcomes = Session(Plugin("crl-acme", {}, {}, {})).outcomes()
     assert {outcome.part.kind for outcome in outcomes[:-1]} == set(KINDS)

@@ -61,8 +61,8 @@ def test_it_goes_on_to_the_end(run: Path) -> None:
     assert spec.read(run / "spec.toml")["schema"] == spec.SCHEMA
     found = crl.load(run).encode(first_items(run))
     wanted = load_file(run / "expected.safetensors")
-    # On the machine that made the files it is the same to the last bit, where 0.1.0 would have come to. On another one
-    # rounding differs, which grows step by step, so what is asked for is the same place: the stopped run is at .5 to .8.
+    # On the machine that made the files it is, to the last bit, where 0.1.0 would have come to. Elsewhere rounding
+    # differs, and grows step by step: so the same place is asked for (where the run was stopped is .5 to .8 from it).
     assert (cosine(found, wanted["resumed"]) > 0.9).all()
     assert cosine(wanted["encoded"], wanted["resumed"]).mean() < 0.9 or run.name == "trans-e"
 

@@ -77,7 +77,6 @@ class Mixed:
                 raise CrlError(f"the source {name!r} is a stream, which can't be mixed with others")
         return MixedItems(parts, self.by)
 
-
     def only(self, name: str) -> Only:
         """One of the sources, whose batches say so: to evaluate what reads it."""
         return Only(name, self.sources[name])

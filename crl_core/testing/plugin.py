@@ -206,7 +206,7 @@ class Case:
                 found = sampler.clean(batch)
                 if isinstance(found, View):
                     return found
-                return found[view] if view in found else next(iter(found.values()))
+                return found[view] if view is not None and view in found else next(iter(found.values()))
             except Exception:  # told by the checks of that sampler
                 continue
         return batch

@@ -72,7 +72,9 @@ def swav() -> crl.Pipeline:
 
 
 def fitted(pipeline: crl.Pipeline, source: Scenes, epochs: int) -> crl.Pipeline:
-    training = crl.Training(epochs=epochs, batch_size=128, optimiser=crl.AdamW(3e-3), schedule=crl.CosineDecay(warmup=1))
+    training = crl.Training(
+        epochs=epochs, batch_size=128, optimiser=crl.AdamW(3e-3), schedule=crl.CosineDecay(warmup=1)
+    )
     return crl.fit(pipeline, source, training, accelerator="cpu", show=False).pipeline
 
 

@@ -24,9 +24,7 @@ class Cosine(nn.Module):
     measures: ClassVar[str] = "similarity"
     symmetric: ClassVar[bool] = True
 
-    def __init__(
-        self, temperature: float | Scheduled = 0.5, learned: bool = False, bias: float | None = None
-    ) -> None:
+    def __init__(self, temperature: float | Scheduled = 0.5, learned: bool = False, bias: float | None = None) -> None:
         super().__init__()
         self.temperature, self.learned, self.bias = temperature, learned, bias
         self.divisor = divisor(temperature, learned)

@@ -68,7 +68,7 @@ def decays_no_vectors(case: Case) -> None:
         for weight in vectors.values():
             weight.fill_(2.0)
     optimisers, before = _made(case, module), [weight.clone() for weight in vectors.values()]
-    hooks = [weight.register_hook(torch.zeros_like) for weight in vectors.values()]
+    hooks = [weight.register_hook(torch.zeros_like) for weight in vectors.values()]  # type: ignore[no-untyped-call]
     for _ in range(3):
         _step(module, optimisers)
     for held in hooks:
@@ -84,7 +84,7 @@ def takes_sparse_gradients_as_it_says(case: Case) -> None:
     before = table.weight.detach().clone()
     (optimiser,) = _made(case, table)
     set_rates([optimiser], _AT)
-    table(torch.tensor([1, 4])).square().sum().backward()  # type: ignore[no-untyped-call]
+    table(torch.tensor([1, 4])).square().sum().backward()
     optimiser.step()
     moved = (table.weight != before).any(1).nonzero().flatten().tolist()
     expect(moved == [1, 4], f"of a table it moves the rows {moved}, where the gradient is of 1 and 4")
