@@ -173,7 +173,8 @@ class Contrast(nn.Module):
         noise = _noise(sides.keys) if self.per_query else None
         if sides.plain or not len(self.keys):
             return self._pairs(sides.query, blocks, noise)
-        left, added = blocks, list[Embeddings]()
+        left = blocks
+        added: list[Embeddings] = []
         drawn: list[Pairs] = []
         choices: Iterable[Any] = self.back if sides.back and self.back is not None else self.keys
         for choice in choices:
@@ -223,7 +224,7 @@ class Contrast(nn.Module):
         if rows.z.dim() == 3:
             rows = rows.rows()
         z = _single(rows.z.detach())
-        for_memory = getattr(self.score, "for_memory", None)
+        for_memory = getattr(self.score, "for_memory", getattr(self.score, "kept", None))  # as 0.1 called it
         kept = Embeddings(z if for_memory is None else for_memory(z), rows.meta)
         for pending in side.pending:
             pending.append(kept)

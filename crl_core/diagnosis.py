@@ -95,7 +95,7 @@ def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
 @torch.no_grad()
 def information(contrast: Contrast, pairs: Pairs) -> dict[str, float]:
     """Mutual information of queries and keys, as the loss estimates it from their scores; nothing where it doesn't."""
-    estimate = getattr(contrast.loss, "information", None)
+    estimate = getattr(contrast.loss, "information", getattr(contrast.loss, "nats", None))  # as 0.1 called it
     if estimate is None:
         return {}
     problem = Problem(pairs, contrast.score, estimate)

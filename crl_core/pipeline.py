@@ -395,8 +395,6 @@ class Pipeline(nn.Module):
             CrlError: there is no such branch, or a view that it reads is missing.
         """
         name = branch or next(iter(self.branches))
-        if name not in self.branches:
-            raise CrlError(f"there is no branch {name!r}.{did_you_mean(name, self.branches)}")
         views = SameView.fromkeys(self.views, view) if isinstance(view, View) else view
         for wanted in self.views_of(name):
             if wanted not in views:
@@ -551,28 +549,14 @@ def _check(pipeline: Pipeline) -> None:
                     f"{', '.join(pipeline.views)}.{did_you_mean(view, pipeline.views)}"
                 )
         seen.append(name)
-    for contrast in pipeline.contrasts:
-        for name in contrast.branches:
-            if name not in seen:
-                raise CrlError(f"the contrast {contrast.name!r} names no branch {name!r}.{did_you_mean(name, seen)}")
-    for penalty in pipeline.penalties:
-        if penalty.branch not in seen:
-            raise CrlError(
-                f"the penalty {penalty.name!r} names no branch {penalty.branch!r}.{did_you_mean(penalty.branch, seen)}"
-            )
-    _check_terms(pipeline)
-
-
-def _check_terms(pipeline: Pipeline) -> None:
-    """Names of sources that there are, and of terms that differ."""
     terms: list[Term] = [*pipeline.contrasts, *pipeline.penalties]
     for term in terms:
-        if term.source is not None and term.source not in pipeline.samplers and None not in pipeline.samplers:
-            there = [str(name) for name in pipeline.samplers]
-            raise CrlError(
-                f"the term {term.name!r} runs on the source {term.source!r}, which has no sampler; there are "
-                f"{', '.join(there)}.{did_you_mean(term.source, there)}"
-            )
+        for name in term.branches:
+            if name not in seen:
+                raise CrlError(f"the term {term.name!r} names no branch {name!r}.{did_you_mean(name, seen)}")
+        if term.source is not None and pipeline.samplers.keys().isdisjoint({term.source, None}):
+            there = ", ".join(map(str, pipeline.samplers))
+            raise CrlError(f"the term {term.name!r} runs on {term.source!r}, which has no sampler; there are {there}")
     names = [term.name for term in terms]
     if len(set(names)) < len(names):
         raise CrlError(f"two terms have one name among {', '.join(names)}: give each a `name`")

@@ -67,7 +67,8 @@ def _views(pipeline: Pipeline, names: str | tuple[str, ...] | None) -> list[str]
 
 
 def _where(contrast: Contrast) -> str:
-    return "".join(f", {brief(choice)}" for choice in contrast.keys if not isinstance(choice, PerQuery))
+    chosen = [choice for choice in contrast.keys if not isinstance(choice, PerQuery)]
+    return "".join(f", {brief(one)}" if hasattr(one, "choose") else f", from {brief(one)}" for one in chosen)
 
 
 def _encoder(name: str, branch: Branch) -> str:

@@ -26,7 +26,7 @@ def spec(data: Mapping[str, Any], path: Path | str) -> dict[str, Any]:
     if "training" in data:
         found["training"] = _training(data["training"])
     if "pipeline" in data:
-        pipeline = _without_source(data["pipeline"], data.get("source"), "pipeline")
+        pipeline = _scheduled(_without_source(data["pipeline"], data.get("source"), "pipeline"))
         contrasts = [_contrast(contrast) for contrast in pipeline.get("contrasts", [])]
         found["pipeline"] = {**pipeline, "contrasts": contrasts}
     return {**found, "schema": SCHEMA}
@@ -62,6 +62,20 @@ def _without_source(data: Any, source: Any, place: str) -> Any:
     if isinstance(data, list):
         return [_without_source(value, source, f"{place}.{i}") for i, value in enumerate(data)]
     return data
+
+
+def _scheduled(data: Any) -> Any:
+    """What went to a `final` temperature or momentum is a number on a schedule."""
+    if isinstance(data, list):
+        return [_scheduled(value) for value in data]
+    if not isinstance(data, Mapping):
+        return data
+    found = {name: _scheduled(value) for name, value in data.items()}
+    option = {"core/momentum": "momentum", "core/cosine": "temperature"}.get(str(found.get("use")))
+    if option is None or "final" not in found:
+        return found
+    start, final = found.get(option, 0.999 if option == "momentum" else 0.5), found.pop("final")
+    return {**found, option: {"use": "core/scheduled", "start": start, "final": final}}
 
 
 def _contrast(old: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from test_house import SHORT, Sentence, Twice
+from shapes import SHORT, Sentence, Twice
 
 import crl_core as crl
 from crl_core import CrlError, Pipeline, View

@@ -11,8 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from small import Points, moco
-from test_house import (
+from shapes import (
     SHORT,
     micro_batches_with_queue_and_momentum,
     simcse,
@@ -20,6 +19,7 @@ from test_house import (
     two_sources_in_turn,
     two_stages,
 )
+from small import Points, moco
 from torch import Tensor
 
 import crl_core as crl

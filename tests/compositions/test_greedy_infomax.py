@@ -78,7 +78,7 @@ def greedy_infomax() -> crl.Pipeline:
     """What a stage makes of the one before is all that it takes from it; the context predicts its own input."""
     apart = crl.StopGradient
     contrast = {
-        "score": crl.Dot(4.0), "loss": crl.InfoNCE(), "draw": DRAWN,
+        "score": crl.Dot(4.0), "loss": crl.InfoNCE(), "keys": crl.Drawn(DRAWN),
         "positive": crl.same("instance") & crl.same("position"),
         "negative": ~(crl.same("instance") & crl.same("position")),
     }  # fmt: skip

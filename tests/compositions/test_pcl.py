@@ -210,5 +210,6 @@ def test_during_the_warm_up_the_prototypes_terms_are_nothing() -> None:
     losses = pipeline.loss(batch)
     torch.testing.assert_close(losses.total.detach(), losses.terms["instances"])
     assert int(losses.ignored["prototypes-8"]) == len(batch)
+    pipeline.abandon()  # the loss above was looked at, and is no step
     keeps_its_state(pipeline, has_a_spec(pipeline), batch)
     assert "prototypes-8: there are no keys yet" in pipeline.diagnose(batch).warnings

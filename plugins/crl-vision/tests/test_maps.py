@@ -198,4 +198,4 @@ def test_a_model_of_torchvision_comes_back_from_its_spec() -> None:
     )
     again = assemble(describe(pipeline))
     assert describe(again) == describe(pipeline)
-    assert describe(again).branches["query"].encoder.use == "vision/mobilenet_v3_small"
+    assert describe(again).options["branches"]["query"]["encoder"].use == "vision/mobilenet_v3_small"
