@@ -58,7 +58,7 @@ def load(path: Path | str) -> Pipeline:
         raise spec.SpecError(f"{path}: the spec has no pipeline")
     pipeline = assemble(data["pipeline"])
     folder.load_files(path, pipeline)
-    state = _weights(path)
+    state = _weights(path, pipeline)
     try:
         pipeline.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
@@ -66,14 +66,14 @@ def load(path: Path | str) -> Pipeline:
     return pipeline.eval()
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
+def _weights(path: Path, pipeline: Pipeline) -> dict[str, Tensor]:
     if (path / WEIGHTS).exists():
         try:
-            return upgrade.weights(load_file(path / WEIGHTS))
+            return upgrade.weights(load_file(path / WEIGHTS), pipeline)
         except (SafetensorError, OSError) as error:
             raise CrlError(f"{path / WEIGHTS} is broken: {error}") from None
     if (path / folder.CHECKPOINT).exists():
-        found = upgrade.checkpoint(checkpoint.load(path / folder.CHECKPOINT), path / folder.CHECKPOINT)
+        found = upgrade.checkpoint(checkpoint.load(path / folder.CHECKPOINT), path / folder.CHECKPOINT, pipeline)
         return dict(found["pipeline"])
     raise CrlError(f"{path} holds no weights: neither {WEIGHTS} nor {folder.CHECKPOINT}")
 

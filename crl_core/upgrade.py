@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .spec import SCHEMA, SpecError
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
 
 _DRAWN_BY = "chance"
 
@@ -91,8 +94,8 @@ def _contrast(old: Mapping[str, Any]) -> dict[str, Any]:
     return {**new, "keys": keys}
 
 
-def checkpoint(state: Any, path: Path) -> dict[str, Any]:
-    """A checkpoint's state with today's names.
+def checkpoint(state: Any, path: Path, pipeline: Pipeline) -> dict[str, Any]:
+    """A checkpoint's state with today's names, those of this pipeline.
 
     Raises:
         SpecError: it is none, or of a later version.
@@ -102,17 +105,19 @@ def checkpoint(state: Any, path: Path) -> dict[str, Any]:
     version = state.get("version", 1)
     if version not in (1, SCHEMA):
         raise SpecError(f"{path}: version {version!r}; this version of crl-core reads 1 and {SCHEMA}")
-    return state if version == SCHEMA else {**state, "pipeline": weights(state["pipeline"])}
+    return state if version == SCHEMA else {**state, "pipeline": weights(state["pipeline"], pipeline)}
 
 
-def weights(old: Mapping[str, Any]) -> dict[str, Any]:
-    """A pipeline's state, where a memory stood at `memory`; one from which keys are drawn stands in `of`."""
-    return {_renamed(name): value for name, value in old.items()}
+def weights(old: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any]:
+    """A pipeline's state, where a memory stood at `memory`, and a temperature on its way in the score's divisor."""
+    drawn = [any(hasattr(choice, "choose") for choice in contrast.keys) for contrast in pipeline.contrasts]
+    return {_renamed(name, drawn): value for name, value in old.items()}
 
 
-def _renamed(name: str) -> str:
+def _renamed(name: str, drawn: list[bool]) -> str:
+    """A name of the state; `drawn` says of every contrast whether its keys are drawn from the memory."""
     start, memory, rest = name.partition(".memory.")
-    return f"{start}.{MEMORY}.{rest}" if memory and start.startswith("contrasts.") else name
-
-
-MEMORY = "keys.0"
+    if memory and start.startswith("contrasts."):
+        place = "keys.0.of" if drawn[int(start.removeprefix("contrasts."))] else "keys.0"
+        return f"{start}.{place}.{rest}"
+    return name.replace(".divisor.now", ".temperature.now")

@@ -132,3 +132,15 @@ def test_a_plugin_of_then_works(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.strip() == "as it was", done.stderr
+
+
+def test_what_went_to_a_final_value_is_on_a_schedule(tmp_path: Path) -> None:
+    data = spec.read(OLD / "moco" / "spec.toml")
+    data["pipeline"]["branches"]["key"]["update"] = {"use": "core/momentum", "momentum": 0.99, "final": 1.0}
+    data["pipeline"]["contrasts"][0]["score"]["final"] = 0.1
+    spec.write(data, tmp_path / "spec.toml")
+    pipeline = crl.assemble(folder.open_spec(tmp_path)["pipeline"])
+    momentum = pipeline.branches["key"].update.momentum  # type: ignore[attr-defined]
+    temperature = pipeline.contrasts[0].score.temperature  # type: ignore[attr-defined]
+    assert (momentum.start, momentum.final) == (0.99, 1.0)
+    assert (temperature.start, temperature.final) == (0.2, 0.1)

@@ -322,7 +322,7 @@ class _Loop:
                 folder.create(path, self.pipeline, self.source, self.stages)
             return
         self._same_run(path)
-        state = upgrade.checkpoint(checkpoint.load(path / folder.CHECKPOINT), path / folder.CHECKPOINT)
+        state = upgrade.checkpoint(checkpoint.load(path / folder.CHECKPOINT), path / folder.CHECKPOINT, self.pipeline)
         try:
             if len(state["random"]) != self.fabric.world_size:
                 raise CrlError(
