@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import CrlError
+from ..errors import CrlError, did_you_mean
 from ..protocols import Items, Source, View
 from .order import Order, ordered
 
@@ -38,6 +38,8 @@ class ByColumn:
             self.counts = source.counts
 
     def items(self, split: str) -> Items:
+        if split not in self.splits:
+            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
         found = self.source.items(split)
         return GroupBatches(found, self.column, self.groups) if split == self.splits[0] else found
 
