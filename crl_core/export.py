@@ -61,7 +61,7 @@ def load(path: Path | str) -> Pipeline:
     state = _weights(path, pipeline)
     try:
         pipeline.load_state_dict(state)
-    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except (CrlError, RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise CrlError(f"the weights in {path} don't fit its spec: {error}") from None
     return pipeline.eval()
 
@@ -130,7 +130,8 @@ def to_onnx(pipeline: Pipeline, example: View | Views, path: Path | str, branch:
         The largest difference between what ONNX Runtime and torch make of the example.
 
     Raises:
-        CrlError: the encoder's data are no tensors, there is no such branch, or the packages for ONNX are missing.
+        CrlError: the example's data are no tensors, or not those that the encoder takes; there is no such branch; or
+            the packages for ONNX are missing.
     """
     try:
         import onnxruntime
@@ -149,7 +150,11 @@ def to_onnx(pipeline: Pipeline, example: View | Views, path: Path | str, branch:
     tensors = tuple(read[view].data if key is None else read[view].data[key] for view, key in inputs.values())
     items = torch.export.Dim("items", min=1)
     with torch.no_grad():
-        expected = module(*tensors)
+        try:
+            expected = module(*tensors)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            kind = type(next(iter(read.values())).data).__name__
+            raise CrlError(f"branch {name!r} can't encode the example, whose data is a {kind}: {error}") from error
         program = torch.onnx.export(
             module,
             tensors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,8 +117,8 @@ def weights(old: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any]:
 
 def _renamed(name: str, drawn: list[bool]) -> str:
     """A name of the state; `drawn` says of every contrast whether its keys are drawn from the memory."""
-    start, memory, rest = name.partition(".memory.")
-    if memory and start.startswith("contrasts."):
-        place = "keys.0.of" if drawn[int(start.removeprefix("contrasts."))] else "keys.0"
-        return f"{start}.{place}.{rest}"
+    found = re.fullmatch(r"contrasts\.([0-9]+)\.memory\.(.*)", name)
+    if found and int(found[1]) < len(drawn):
+        place = "keys.0.of" if drawn[int(found[1])] else "keys.0"
+        return f"contrasts.{found[1]}.{place}.{found[2]}"
     return name.replace(".divisor.now", ".temperature.now")

@@ -276,8 +276,17 @@ def test_a_queue_of_another_size_doesn_t_fit(tmp_path: Path) -> None:
     text = (tmp_path / "spec.toml").read_text()
     assert "size = 20" in text
     (tmp_path / "spec.toml").write_text(text.replace("size = 20", "size = 21"))
-    with pytest.raises(CrlError, match="don't fit its spec"):
+    with pytest.raises(CrlError, match=r"the weights in .* don't fit its spec: .*room for 21 keys.* holds 20"):
         crl.load(tmp_path)
+
+
+def test_memories_of_contrasts_that_are_not_there_don_t_fit(saved: Path) -> None:
+    for name in ("contrasts.7.memory.held", "contrasts.0.score.memory.held", "contrasts.x.memory.held"):
+        save_file({**state(saved), name: torch.ones(2)}, saved / "model.safetensors")
+        with pytest.raises(CrlError, match=r"the weights in .* don't fit its spec"):
+            crl.load(saved)
+        save_file({key: value for key, value in state(saved).items() if key != name}, saved / "model.safetensors")
+    crl.load(saved)
 
 
 def test_a_checkpoint_without_a_pipeline_is_told(saved: Path) -> None:
@@ -306,7 +315,7 @@ def test_a_distribution_that_isn_t_installed_is_named_with_what_to_run(saved: Pa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: data.update(schema=99), r"schema 99; this crl-core .* reads 1"),
+        (lambda data: data.update(schema=99), r"schema 99; this version of crl-core reads 1 and 2"),
         (lambda data: data.pop("schema"), "schema None"),
         (lambda data: data.update(pipelin={}), "there is no 'pipelin' in a run's spec"),
         (lambda data: data.pop("pipeline"), "the spec has no pipeline"),
@@ -348,6 +357,19 @@ def test_the_encoder_as_onnx_takes_any_number_of_items_and_agrees(count: int, tm
         torch.testing.assert_close(torch.from_numpy(found), pipeline.encode(batch), rtol=1e-4, atol=1e-5)
 
 
+def test_a_branch_that_taps_another_as_onnx_is_what_it_makes_of_it(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pipeline, path = trained(byol), tmp_path / "encoder.onnx"
+    assert to_onnx(pipeline, pipeline.sampler.clean(images(2)), path, branch="online") < 1e-5
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for number in (1, 3):
+        batch = images(number)
+        (found,) = session.run(None, {"data": batch.data.numpy()})
+        expected = pipeline.encode(batch, "online")
+        assert expected.shape[0] == number
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_exporting_leaves_the_pipeline_alone(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pipeline = trained(moco)
@@ -377,9 +399,14 @@ def test_missing_packages_are_named_with_what_to_run(
 
 def test_what_can_t_be_onnx_is_told(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    with pytest.raises(CrlError, match="an encoder of dict can't be written as ONNX"):
-        to_onnx(simclr(), View({"x": torch.ones(2)}, {"instance": torch.arange(2)}), tmp_path / "encoder.onnx")
-    with pytest.raises(CrlError, match="only a branch with one encoder encodes items"):
-        to_onnx(trained(byol), images(2), tmp_path / "encoder.onnx", branch="online")
+    for data, said in (
+        (["one", "two"], "an encoder of list can't be written as ONNX"),
+        ({"x": ["one", "two"]}, "an encoder of dict can't be written as ONNX"),
+        ({"x": torch.ones(2)}, "branch 'query' can't encode the example, whose data is a dict: "),
+        (torch.ones(2, 1), "branch 'query' can't encode the example, whose data is a Tensor: "),
+        (torch.ones(2, 5, 28, 28), "this encoder takes images with 1 channels, and these have 5"),
+    ):
+        with pytest.raises(CrlError, match=said):
+            to_onnx(trained(simclr), View(data, {"instance": torch.arange(2)}), tmp_path / "encoder.onnx")
     with pytest.raises(CrlError, match=r"there is no branch 'qury'\. Did you mean 'query'"):
         to_onnx(trained(simclr), images(2), tmp_path / "encoder.onnx", branch="qury")
