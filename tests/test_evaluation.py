@@ -186,7 +186,7 @@ def test_raw_is_the_input_and_trained_the_encoder() -> None:
 def test_untrained_is_the_same_architecture_with_other_weights(make: Any) -> None:
     pipeline = trained(make())
     notes: list[str] = []
-    other = fresh(pipeline, notes)
+    other = fresh(pipeline, Points(), notes)
     assert other is not None
     assert not notes
     encoder, untrained = (next(iter(p.branches.values())).encoder for p in (pipeline, other))
@@ -226,7 +226,7 @@ def test_untrained_for_parts_without_an_address_is_a_copy_set_back() -> None:
     )
     before = copy.deepcopy(pipeline.state_dict())
     notes: list[str] = []
-    other = fresh(pipeline, notes)
+    other = fresh(pipeline, Points(), notes)
     assert other is not None
     assert not notes
     for (name, one), two in zip(pipeline.named_parameters(), other.parameters(), strict=True):

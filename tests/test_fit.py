@@ -174,6 +174,7 @@ class Told(nn.Module):
         self.epochs.append(progress)
         state = torch.get_rng_state()
         self.tables.append(embed("query"))
+        assert torch.equal(embed("query").z, self.tables[-1].z), "nothing random"
         assert torch.equal(state, torch.get_rng_state())
 
 
@@ -186,8 +187,9 @@ def test_parts_are_told_of_every_step_and_before_every_epoch() -> None:
     assert [(p.step, p.steps, p.epoch, p.epochs) for p in head.epochs] == [(3 * i, 12, i, 4) for i in range(4)]
     for table in head.tables:
         assert not table.z.requires_grad
-        assert table.meta["instance"].view(3, 2, 16)[:, 0].flatten().tolist() == list(range(48)), "every item, in order"
-        assert torch.equal(*table.z.view(3, 2, 16, -1).unbind(1)), "nothing random: both views are the item itself"
+        assert table.meta["instance"].tolist() == list(range(48)), "every item once, in order"
+    last = head(pipeline.encode(Points().items("train").__getitems__(list(range(48)))))
+    assert not torch.allclose(head.tables[0].z, last, atol=1e-3), "each time by the weights as they are then"
 
 
 def test_a_pipeline_of_penalties_alone_trains() -> None:
@@ -407,9 +409,14 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run"
     run(simclr(), attrs.evolve(TRAINING, epochs=1), out=path)
     state = checkpoint.load(path / "checkpoint.safetensors")
-    for wrong in ({"weights": torch.ones(3)}, {**state, "pipeline": {"x": torch.ones(1)}}):
+    for wrong, said in (
+        ({"weights": torch.ones(3)}, "holds no pipeline"),
+        ({**state, "version": 99}, "version 99; this version of crl-core reads 1 and 2"),
+        ({**state, "pipeline": {"x": torch.ones(1)}}, "doesn't fit this run"),
+        ({name: value for name, value in state.items() if name != "optimiser"}, "doesn't fit this run: 'optimiser'"),
+    ):
         checkpoint.save(wrong, path / "checkpoint.safetensors")
-        with pytest.raises(CrlError, match=r"checkpoint\.safetensors doesn't fit this run"):
+        with pytest.raises(CrlError, match=rf"checkpoint\.safetensors:? {said}"):
             run(simclr(), attrs.evolve(TRAINING, epochs=1), out=path, resume=True)
 
 

@@ -343,7 +343,7 @@ class _Loop:
 
     def _same_run(self, path: Path) -> None:
         ours = folder.spec_of(self.pipeline, self.source, self.stages)
-        theirs = folder.open_spec(path)
+        theirs = folder.open_spec(path / folder.SPEC)
         if spec.read(path / folder.SPEC).get("schema") != spec.SCHEMA:
             # Of an earlier version: with the options that there are now, and from here on in today's words.
             theirs = {**theirs, **folder.spec_of(*folder.parts_of(theirs)), "schema": spec.SCHEMA}

@@ -241,7 +241,8 @@ def batches(items: Items | Stream, size: int, device: torch.device) -> Iterator[
         found += len(batch)
         yield batch.to(device)
     if not found:
-        raise CrlError("not one of the items can be used; the log says what is wrong with them")
+        count = "the" if isinstance(items, Stream) else len(items)
+        raise CrlError(f"not one of {count} items can be used; the log says what is wrong with them")
 
 
 def raw(view: View) -> Tensor:
