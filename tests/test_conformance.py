@@ -374,9 +374,13 @@ def test_every_check_promises_something_in_one_line() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_function_for_pytest_has_a_test_for_every_part_and_check(site: Path, pytester: pytest.Pytester) -> None:
+def test_the_function_for_pytest_has_a_test_for_every_part_and_check(
+    site: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distribution(site, "crl-acme", {"crl.encoder": {"dead": "wrong_parts:DeadWeight"}})
     forget()
+    # pytester forgets what a run imports, and torch's compiler can't be imported twice.
+    monkeypatch.setattr("_pytest.pytester.SysModulesSnapshot.restore", lambda self: None)
     pytester.makepyfile(
         """
         from small import points
