@@ -3,30 +3,36 @@
     import crl_core as crl
 
 Names are imported when they are first used, so that `import crl_core` alone is quick and needs no torch.
-`__init__.pyi` lists them.
+`__init__.pyi` lists them; it is read when the first one is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
-from pathlib import Path
 from typing import Any
 
-_LINE = re.compile(r"^from \.([\w.]+) import (\w+) as (\w+)$", re.MULTILINE)
-_LISTED = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
-_HOME_OF = {public: (module, name) for module, name, public in _LINE.findall(_LISTED)}
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+_LINE = re.compile(r"^from \.([\w.]+) import (\w+) as \w+$", re.MULTILINE)
+_HOME_OF: dict[str, str] = {}
+
+
+def _homes() -> dict[str, str]:
+    if not _HOME_OF:
+        with open(os.path.splitext(__file__)[0] + ".pyi", encoding="utf-8") as listed:
+            _HOME_OF.update((name, module) for module, name in _LINE.findall(listed.read()))
+    return _HOME_OF
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name == "__all__":
+        return sorted(_homes())
+    if name.startswith("__") or name not in _homes():
         raise AttributeError(f"module 'crl_core' has no attribute {name!r}")
-    module, written = _HOME_OF[name]
-    found = getattr(importlib.import_module(f".{module}", __name__), written)
+    found = getattr(importlib.import_module(f".{_homes()[name]}", __name__), name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_homes()})
