@@ -173,8 +173,7 @@ class Contrast(nn.Module):
         noise = _noise(sides.keys) if self.per_query else None
         if sides.plain or not len(self.keys):
             return self._pairs(sides.query, blocks, noise)
-        left = blocks
-        added: list[Embeddings] = []
+        left, added = blocks, []
         drawn: list[Pairs] = []
         choices: Iterable[Any] = self.back if sides.back and self.back is not None else self.keys
         for choice in choices:

@@ -121,8 +121,7 @@ class Pipeline(nn.Module):
         self._since_step = 0
         object.__setattr__(self, "_frozen", [])  # no modules of its own
         self._frozen_weights: list[Tensor] = []
-        self.terms: frozenset[str] | None = None
-        """The names of the terms that run; None for all."""
+        self.terms: frozenset[str] | None = None  # the names of those that run; None for all
         _check(self)
 
     @property
@@ -495,8 +494,8 @@ class Pipeline(nn.Module):
         self._since_step += 1
         if self._since_step != _PATIENCE:
             return
-        moving = any(branch.copies for branch in self.branches.values())
-        if moving or any(self.parts_with("on_step")) or any(contrast.memories for contrast in self.contrasts):
+        copies = any(branch.copies for branch in self.branches.values())
+        if copies or any(self.parts_with("on_step")) or any(contrast.memories for contrast in self.contrasts):
             warnings.warn(
                 f"{_PATIENCE} training losses without pipeline.on_step(): momentum encoders, memories and schedules "
                 f"stand still. "
