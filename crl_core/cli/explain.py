@@ -79,9 +79,9 @@ def run_explain(options: argparse.Namespace) -> None:
         pipeline.on_step()  # now the memories hold what this step gave them
     torch.manual_seed(stages_of(recipe.training)[0].seed)  # of the views
     print(f"\nThe first batch, {len(batch)} items:")
-    methods_table = pipeline.embed(pipeline.draw(batch))
+    table = pipeline.embed(pipeline.draw(batch))
     for contrast in pipeline.contrasts:
-        pairs = contrast.pairs(methods_table)
+        pairs = contrast.pairs(table)
         if pairs is not None and contrast.loss.takes == "scores":
             best, passed_over = rank(Problem(pairs, contrast.score, contrast.loss, contrast.symmetric))
             print(f"{contrast.name}: {pairs.shape[0]} × {pairs.shape[1]} scores by the kernel {best}")

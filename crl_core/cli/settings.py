@@ -28,11 +28,11 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise SpecError(f"a setting is KEY=VALUE, not {text!r}")
         *path, last = key.strip().split(".")
-        methods_table = settings
+        table = settings
         for name in path:
-            inner = methods_table.get(name, {})
-            methods_table[name] = methods_table = {"use": inner} if isinstance(inner, str) else inner
-        methods_table[last] = _value(value.strip())
+            inner = table.get(name, {})
+            table[name] = table = {"use": inner} if isinstance(inner, str) else inner
+        table[last] = _value(value.strip())
     return settings
 
 

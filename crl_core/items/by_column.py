@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import CrlError, did_you_mean
+from ..errors import CrlError
 from ..protocols import Items, Source, View
 from .order import Order, ordered
+from .splits import check_split
 
 
 class ByColumn:
@@ -38,8 +39,7 @@ class ByColumn:
             self.counts = source.counts
 
     def items(self, split: str) -> Items:
-        if split not in self.splits:
-            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
+        check_split(split, self.splits)
         found = self.source.items(split)
         return GroupBatches(found, self.column, self.groups) if split == self.splits[0] else found
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import CrlError, did_you_mean
 from ..protocols import Items, OrdersItself, Source, Stream, View
 from .order import ordered
+from .splits import check_split
 
 _Law = Literal["turn", "size"]
 
@@ -66,8 +67,7 @@ class Mixed:
         return found
 
     def items(self, split: str) -> Items:
-        if split not in self.splits:
-            raise CrlError(f"no split {split!r}; there are {', '.join(self.splits)}.{did_you_mean(split, self.splits)}")
+        check_split(split, self.splits)
         if split != "train":
             name, first = next(iter(self.sources.items()))
             return MixedItems({name: first.items(split)}, "size")
