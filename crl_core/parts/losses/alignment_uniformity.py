@@ -9,18 +9,29 @@ from .aligned import aligned
 
 
 class AlignmentUniformity(nn.Module):
-    """E ‖x - y‖^α over the pairs, plus λ times the mean of both sides' log E exp(-t ‖x - x'‖²).
+    """E ‖x - y‖^α over the pairs, plus λ times the mean of log E exp(-t ‖x - x'‖²) over both sides.
 
-    Wang and Isola 2020, section 4.1, on the unit sphere: the very figures of the evaluation. The second
-    expectation is over pairs of different rows. All embeddings equal: 0, which is far from the least.
+    Wang and Isola 2020, section 4.1, on the unit sphere. The evaluator `alignment-uniformity` reports the same two
+    quantities. The second expectation is over pairs of different rows. Embeddings `[P, D]` of P pairs; one number for
+    the batch. If all embeddings are equal, the loss is 0, which is far from its minimum.
 
-    Each pair belongs in once: with pairs in both directions, a row's other view is one of those that it is
-    pushed from; and with several positives, a row would be pushed from itself.
+    Each pair should come once. With pairs in both directions, uniformity pushes a row away from its own other view;
+    with several positives, it pushes a row away from itself.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> z = torch.eye(2)  # two items in orthogonal directions, both views alike: no alignment term, distance² 2
+    >>> round(crl.AlignmentUniformity()(z, z).item(), 3)
+    -4.0
 
     Args:
         uniformity: λ.
         power: α.
-        t: how soon the push fades with the distance.
+        t: how fast the push falls with the squared distance.
+
+    Raises:
+        ValueError: λ is below 0, or α or t is not above 0.
+        CrlError: the tables differ in shape, or there are fewer than 2 pairs.
     """
 
     takes: ClassVar[Literal["batch"]] = "batch"

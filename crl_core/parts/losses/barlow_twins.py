@@ -10,17 +10,29 @@ from .aligned import aligned
 
 
 class BarlowTwins(nn.Module):
-    """The cross-correlation C of query and key is to be the identity: Σᵢ (1 - Cᵢᵢ)² + λ Σᵢ≠ⱼ Cᵢⱼ².
+    """Makes the cross-correlation C of query and key the identity: Σᵢ (1 - Cᵢᵢ)² + λ Σᵢ≠ⱼ Cᵢⱼ².
 
-    Zbontar et al. 2021, equations 1 and 2, with λ = 0.005. Every dimension of either side is standardised
-    over the pairs `[P, D]` first, with 1e-5 beside the variance, as batch normalisation does. The authors'
-    code scales the sum by 0.024; here that is the contrast's `weight`. All embeddings equal: D.
+    Zbontar et al. 2021, equations 1 and 2, with λ = 0.005. Embeddings `[P, D]` of P pairs; one number for the batch.
+    Each dimension of each side is standardised over the pairs first, with 1e-5 added to the variance, as in batch
+    normalisation. The authors' code scales the sum by 0.024; here that is the contrast's `weight`. If all embeddings
+    are equal, the loss is D.
 
-    With pairs in both directions, the statistics are those of both views together and C is the mean of
-    itself and its transpose. The paper's form has the one view as query and the other as key.
+    With pairs in both directions, the statistics are over both views together, and C is the mean of itself and its
+    transpose. The paper uses one view as query and the other as key.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> z = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])  # uncorrelated dimensions
+    >>> loss = crl.BarlowTwins(redundancy=0.005)
+    >>> [round(loss(query, z).item(), 3) for query in (z, -z, torch.ones_like(z))]
+    [0.0, 8.0, 2.0]
 
     Args:
         redundancy: λ.
+
+    Raises:
+        ValueError: λ is below 0.
+        CrlError: the tables differ in shape, or there are fewer than 2 pairs.
     """
 
     takes: ClassVar[Literal["batch"]] = "batch"

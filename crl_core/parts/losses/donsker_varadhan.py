@@ -10,8 +10,15 @@ from ...pairs import Candidates, Scores
 class DonskerVaradhan(nn.Module):
     """-( E⁺[s] - log E⁻[exp s] ): the negative of a lower bound on mutual information, in nats.
 
-    Belghazi et al. 2018 (MINE); Hjelm et al. 2019 (DIM). The logarithm is taken for every query by itself,
-    over its own negatives, so that batches, queues and processes give one figure.
+    Belghazi et al. 2018 (MINE); Hjelm et al. 2019 (DIM). Scores of N queries; one value per query, `[N]`. The logarithm
+    is computed per query, over its own negatives, so the value does not depend on how the keys are split among batches,
+    queues and processes.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[True, False, False]])
+    >>> crl.DonskerVaradhan().information(crl.Scores.of(values, positive))  # 2 - log((e⁰ + e¹) / 2)
+    tensor([1.3799])
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -13,15 +13,27 @@ from ...pairs import Scores
 class HardNegatives(nn.Module):
     """InfoNCE with negatives weighted by how hard they are, and corrected for positives among them.
 
-    Robinson et al. 2021 (HCL), equation 4. The N negatives' sum becomes
+    Robinson et al. 2021 (HCL), equation 4. The sum over the N negatives becomes
         G = ( N E_β[exp s⁻] - N τ⁺ exp s⁺ ) / (1 - τ⁺), at least N · lowest,
     where E_β weights each negative by exp(β s⁻). β = 0 is the debiased loss of Chuang et al. 2020
-    (equation 8); with τ⁺ = 0 as well it is InfoNCE.
+    (equation 8); with τ⁺ = 0 as well it is InfoNCE. Scores of N queries; one value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[True, False, False]])
+    >>> scores = crl.Scores.of(values, positive)
+    >>> crl.HardNegatives(beta=1.0, prior=0.0)(scores) > crl.InfoNCE()(scores)  # the harder negative weighs more
+    tensor([True])
+    >>> torch.allclose(crl.HardNegatives(beta=0.0, prior=0.0)(scores), crl.InfoNCE()(scores))
+    True
 
     Args:
-        beta: how much harder negatives weigh; scores are already divided by the temperature.
+        beta: β. Scores are already divided by the temperature.
         prior: τ⁺, the probability that a random key is a positive.
-        lowest: of exp s, exp(-1 / temperature) for cosines.
+        lowest: the smallest possible exp s: exp(-1 / temperature) for cosines.
+
+    Raises:
+        ValueError: β or `lowest` is below 0, or the prior is not from 0 to below 1.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

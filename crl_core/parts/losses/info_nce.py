@@ -11,13 +11,22 @@ from ...pairs import Scores, Summed
 class InfoNCE(nn.Module):
     """The positive against all negatives: -log( exp s⁺ / (exp s⁺ + Σ exp s⁻) ).
 
-    van den Oord et al. 2018, equation 4; NT-Xent (Chen et al. 2020) where the keys are the queries.
-    Written as softplus(log Σ exp s⁻ - s⁺), which keeps its gradient where cross-entropy rounds to 0.
+    van den Oord et al. 2018, equation 4; NT-Xent (Chen et al. 2020) if the keys are the queries. Scores of N queries;
+    one value per query, `[N]`. Computed as softplus(log Σ exp s⁻ - s⁺), which still has a gradient when cross-entropy
+    rounds to 0.
 
     With several positives P:
         "outside": mean over P of -log( exp s⁺ / Σ over P and negatives ), L_out of Khosla et al. 2020;
         "inside": -log( Σ over P of exp s⁺ / Σ over P and negatives ), their L_in without its constant;
-        "each": every positive alone against the negatives, the mean over all of them.
+        "each": each positive alone against the negatives; the mean is over all positives of all queries.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[True, False, False]])
+    >>> crl.InfoNCE()(crl.Scores.of(values, positive))
+    tensor([0.4076])
+    >>> torch.nn.functional.cross_entropy(values, torch.tensor([0]))
+    tensor(0.4076)
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
@@ -45,5 +54,5 @@ class InfoNCE(nn.Module):
 
 def _outside(scores: Scores) -> Tensor:
     positive = scores.positive.logsumexp()
-    # In brackets what is 0 for one positive, so that a small loss isn't rounded away beside the scores.
+    # The bracket is 0 for one positive, so that a small loss isn't rounded away next to large scores.
     return F.softplus(scores.negative.logsumexp() - positive) + (positive - scores.positive.mean())

@@ -11,9 +11,17 @@ from ...pairs import Scores
 class InvariantSpreading(nn.Module):
     """-log P(k⁺|q) - Σ over negatives of log(1 - P(k⁻|q)), with P the softmax over all keys of the query.
 
-    Ye, Zhang, Yuen, Chang 2019, equations 3 to 6: the positive is recognised, and every other instance is not
-    taken for the query. In the paper's second term P is that of the negative's own softmax over the queries; here,
-    as in the authors' code, it is the query's, and both views are queries.
+    Ye, Zhang, Yuen, Chang 2019, equations 3 to 6: the first term recognises the positive, the second keeps all other
+    instances from being recognised as the query. In the paper, P in the second term is the softmax of the negative over
+    the queries; here, as in the authors' code, it is that of the query, and both views are queries. Scores of N
+    queries;
+    one value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.zeros(1, 2), torch.tensor([[True, False]])  # P is 1/2 for both keys
+    >>> crl.InvariantSpreading()(crl.Scores.of(values, positive))  # 2 log 2
+    tensor([1.3863])
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

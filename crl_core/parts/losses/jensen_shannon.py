@@ -12,7 +12,14 @@ from .donsker_varadhan import log_mean_exp
 class JensenShannon(nn.Module):
     """E⁺[log(1 + exp(-s))] + E⁻[log(1 + exp s)]: the estimator of DIM (Hjelm et al. 2019, equation 4).
 
-    Its best value is 2 log 2 minus twice the Jensen-Shannon divergence; steady where the bounds in nats are not.
+    Its minimum is 2 log 2 minus twice the Jensen-Shannon divergence. Its variance is lower than that of the bounds in
+    nats. Scores of N queries; one value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.zeros(1, 3), torch.tensor([[True, False, False]])
+    >>> crl.JensenShannon()(crl.Scores.of(values, positive))  # a score that separates nothing: 2 log 2
+    tensor([1.3863])
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -10,10 +10,20 @@ from ..schedules.scheduled import Scheduled
 
 
 class Lifted(nn.Module):
-    """All positives against all negatives of a query in smooth maxima; for scores that are negative distances.
+    """All positives against all negatives of a query in smooth maxima; for scores that are negative distances, D = -s.
 
-    max(0, log Σ exp D⁺ + log Σ exp(margin - D⁻)): the generalised lifted structure loss (Hermans et al.
-    2017, equation 10, after Oh Song et al. 2016). With D = -s, the first sum is over exp(-s⁺).
+    max(0, log Σ exp D⁺ + log Σ exp(margin - D⁻)): the generalised lifted structure loss (Hermans et al. 2017, equation
+    10, after Oh Song et al. 2016). Scores of N queries; one value per query, `[N]`. A contrast refuses it with a score
+    that measures a similarity.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> distances, positive = torch.tensor([[0.5, 1.0, 3.0]]), torch.tensor([[True, False, False]])
+    >>> crl.Lifted(margin=1.0)(crl.Scores.of(-distances, positive))
+    tensor([0.6269])
+
+    Args:
+        margin: in the unit of the distances.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

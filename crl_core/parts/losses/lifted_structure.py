@@ -15,7 +15,23 @@ class LiftedStructure(nn.Module):
 
     ½ max(0, J)² with J = log( Σ over negatives of i of exp(margin - D⁻) + Σ over those of j ) + Dᵢⱼ, the mean over
     all positive pairs, each of which comes as (i, j) and as (j, i): Oh Song et al. 2016, equation 4. The queries
-    are the keys. `Lifted` is the generalised form of it, which sees each end by itself.
+    are the keys. `Lifted` is the generalised form, which treats each end separately.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> distances = torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]])  # the first two belong together
+    >>> positive = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0]]).bool()
+    >>> plain = crl.Scores.of(-distances, positive, negative=~positive & ~torch.eye(3).bool())
+    >>> scores = crl.Scores(plain.positive, plain.negative, itself=True)
+    >>> value, terms = crl.LiftedStructure(margin=1.0)(scores)
+    >>> value, terms
+    (tensor([0.0491, 0.0491, 0.0000]), tensor([1., 1., 0.]))
+
+    Args:
+        margin: in the unit of the distances.
+
+    Raises:
+        CrlError: the keys are not the queries.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -10,13 +10,26 @@ from .hardest import reaching, threshold
 
 
 class LocalAggregation(nn.Module):
-    """-log P(close ∩ background) / P(background): close neighbours are gathered out of all near ones.
+    """-log P(close ∩ background) / P(background): pulls close neighbours out of all near keys.
 
-    Zhuang, Zhai, Yamins 2019, equations 3 and 4. The background are the nearest keys of the query, positive or not,
-    and its positives among them are close. Where none is, the background reaches to the nearest positive.
+    Zhuang, Zhai, Yamins 2019, equations 3 and 4. The background is the set of the keys nearest to the query, positive
+    or not; the positives in it are close. If the background holds no positive, it is enlarged up to the nearest
+    positive. Scores of N queries; one value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[True, False, False]])
+    >>> scores = crl.Scores.of(values, positive)
+    >>> crl.LocalAggregation(background=2)(scores)  # the third key is not in the background
+    tensor([0.3133])
+    >>> torch.allclose(crl.LocalAggregation(background=3)(scores), crl.InfoNCE()(scores))
+    True
 
     Args:
-        background: how many keys are near.
+        background: how many keys it holds.
+
+    Raises:
+        ValueError: the background is empty.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
@@ -29,7 +42,7 @@ class LocalAggregation(nn.Module):
 
     def forward(self, scores: Scores) -> Tensor:
         positive, negative = scores.positive, scores.negative
-        # Negatives first: bodies that see them only in tiles then know that this asks for more.
+        # Negatives first: a kernel that sees them in tiles only learns here that this loss asks for more.
         everything = negative.mask | positive.mask
         keys = Candidates(torch.where(positive.mask, positive.values, negative.values), everything)
         if not everything.shape[-1]:

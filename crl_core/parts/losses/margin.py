@@ -10,10 +10,21 @@ from ..schedules.scheduled import Scheduled
 
 
 class Margin(nn.Module):
-    """Positives nearer than `boundary` - `margin`, negatives further than `boundary` + `margin`.
+    """Positives nearer than `boundary` - `margin`, negatives further away than `boundary` + `margin`.
 
-    Wu et al. 2017, equation 7, for scores that are negative distances, D = -s; made for negatives that
-    are drawn by distance. The mean is over the pairs on the wrong side.
+    Wu et al. 2017, equation 7, for scores that are negative distances, D = -s; made for negatives that are drawn by
+    distance. Scores of N queries; the mean is over all pairs on the wrong side. A contrast refuses it with a score that
+    measures a similarity.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> distances, positive = torch.tensor([[1.5, 1.0, 2.0]]), torch.tensor([[True, False, False]])
+    >>> value, terms = crl.Margin(margin=0.2, boundary=1.2)(crl.Scores.of(-distances, positive))
+    >>> value, terms  # 1.5 should be below 1.0, 1.0 above 1.4; 2.0 is far enough
+    (tensor([0.9000]), tensor([2.]))
+
+    Args:
+        margin, boundary: in the unit of the distances.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -12,15 +12,25 @@ from .hardest import reaching, threshold
 
 
 class MarginNCE(nn.Module):
-    """InfoNCE of every positive alone, its score less a margin, against the nearest negatives.
+    """InfoNCE of each positive alone, with a margin subtracted from its score, against the nearest negatives.
 
-    Xie, Zhan, Liu, Ong, Loy 2022 (InterCLR): semi-hard negatives, of which the authors draw some from a pool of the
-    nearest tenth of the bank, and here all of the pool count; and a cosine margin, which is negative for positives
-    that are only guessed.
+    Xie, Zhan, Liu, Ong, Loy 2022 (InterCLR). Semi-hard negatives: the authors draw some from a pool of the nearest
+    tenth of the bank; here the whole pool counts. The cosine margin is negative for positives that are only guessed.
+    Scores of N queries; the mean is over all positives.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[True, False, False]])
+    >>> value, terms = crl.MarginNCE(margin=0.0, pool=0.1)(crl.Scores.of(values, positive))
+    >>> value, terms  # a tenth of three keys is one: log(1 + exp(1 - 2))
+    (tensor([0.3133]), tensor([1.]))
 
     Args:
-        margin: taken off the positive's score, in its unit: a margin of the cosine, divided by the temperature.
-        pool: how many negatives are near, as a share of all keys.
+        margin: subtracted from the positive's score, in its unit: a margin of the cosine, divided by the temperature.
+        pool: the share of all keys that count as near negatives.
+
+    Raises:
+        ValueError: the pool is not above 0 and up to 1.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -17,12 +17,23 @@ class NCE(nn.Module):
     """Data or noise? A logistic regression on s - log(K q), with K noise keys drawn with probability q.
 
     Gutmann and Hyvärinen 2010; Mnih and Teh 2012 (Le-Khac et al. 2020, equations 7 and 8). For keys that
-    were drawn (`Drawn`, or a sampler that says `log_noise`).
+    were drawn: by `Drawn`, or by a sampler that gives the column `log_noise`. One value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.zeros(1, 2), torch.tensor([[True, False]])
+    >>> plain = crl.Scores.of(values, positive)
+    >>> scores = crl.Scores(plain.positive, plain.negative, log_noise=torch.zeros(1, 2))  # drawn with probability 1
+    >>> crl.NCE()(scores)  # log(1 + exp 0), once for the data and once for one noise key
+    tensor([1.3863])
 
     Args:
-        normaliser: "one" takes exp s as it is, already normalised (Mnih and Teh); "first-batch" divides
-            it by a constant Z, estimated once from the noise keys of the first step's first batch (Wu et al. 2018;
+        normaliser: "one" takes exp s as normalised already (Mnih and Teh); "first-batch" divides
+            it by a constant Z, estimated once from the noise keys of the first batch of the first step (Wu et al. 2018;
             CMC).
+
+    Raises:
+        CrlError: the keys were not drawn, so that `log_noise` is missing.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

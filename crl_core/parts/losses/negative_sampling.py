@@ -9,7 +9,16 @@ from ...pairs import Scores
 
 
 class NegativeSampling(nn.Module):
-    """-log σ(s⁺) - Σ log σ(-s⁻): NCE without its noise term (Mikolov et al. 2013, equation 4; NEG)."""
+    """-log σ(s⁺) - Σ log σ(-s⁻): NCE without its noise term (Mikolov et al. 2013, equation 4; NEG).
+
+    Scores of N queries; one value per query, `[N]`. Usually with drawn keys: `Drawn`, or `PerQuery`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.zeros(1, 3), torch.tensor([[True, False, False]])
+    >>> crl.NegativeSampling()(crl.Scores.of(values, positive))  # 3 log 2
+    tensor([2.0794])
+    """
 
     takes: ClassVar[Literal["scores"]] = "scores"
 

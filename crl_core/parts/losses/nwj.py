@@ -11,8 +11,14 @@ from .donsker_varadhan import log_mean_exp
 class NWJ(nn.Module):
     """-( E⁺[s] - E⁻[exp(s - 1)] ): the negative of a lower bound on mutual information, in nats.
 
-    Nguyen, Wainwright, Jordan 2010 (Poole et al. 2019, equation 5). Unbiased, and of high variance where
-    there is much information.
+    Nguyen, Wainwright, Jordan 2010 (Poole et al. 2019, equation 5). Unbiased, but of high variance if the mutual
+    information is high. Scores of N queries; one value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[2.0, 1.0, 1.0]]), torch.tensor([[True, False, False]])
+    >>> crl.NWJ()(crl.Scores.of(values, positive))  # -(2 - exp 0)
+    tensor([-1.])
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

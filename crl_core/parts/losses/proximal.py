@@ -10,15 +10,22 @@ from ...protocols import Loss
 
 
 class Proximal(nn.Module):
-    """Another loss, plus λ ‖q - k⁺‖² for directions: a query stays near what it was (Wu et al. 2018, equation 10).
+    """Another loss, plus λ ‖q - k⁺‖² of the directions: keeps a query near its earlier embedding.
 
-    The positive is the query's own earlier embedding in a bank, and s its cosine divided by a temperature τ, so the
-    squared distance is 2 - 2 τ s⁺.
+    Wu et al. 2018, equation 10. The positive is the query's own earlier embedding in a bank, and s is their cosine
+    divided by a temperature τ, so the squared distance is 2 - 2 τ s⁺. One value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])  # the cosine 1, τ = 0.5
+    >>> scores = crl.Scores.of(values, positive)
+    >>> torch.allclose(crl.Proximal(crl.InfoNCE(), temperature=0.5)(scores), crl.InfoNCE()(scores))  # at distance 0
+    True
 
     Args:
-        loss: on scores, of one value for each query.
+        loss: on scores, with one value per query.
         weight: λ.
-        temperature: τ, as in the contrast's score.
+        temperature: τ, the same as in the contrast's score.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -9,10 +9,21 @@ from ...pairs import Scores
 
 
 class RINCE(nn.Module):
-    """InfoNCE that noisy positives hurt less: -exp(q s⁺) / q + (λ (exp s⁺ + Σ exp s⁻))^q / q.
+    """InfoNCE that is robust to noisy positives: -exp(q s⁺) / q + (λ (exp s⁺ + Σ exp s⁻))^q / q.
 
     Chuang et al. 2022, equation 3. As q goes to 0 it becomes InfoNCE (up to log λ); at 1 it is a
-    symmetric, robust loss.
+    symmetric, robust loss. Scores of N queries; one value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[1.0, 0.0]]), torch.tensor([[True, False]])
+    >>> scores = crl.Scores.of(values, positive)
+    >>> crl.RINCE(q=1e-3, density=1.0)(scores), crl.InfoNCE()(scores)
+    (tensor([0.3136]), tensor([0.3133]))
+
+    Args:
+        q: from above 0 to 1, how robust.
+        density: λ, the weight of the denominator.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -16,22 +16,36 @@ from .aligned import aligned
 class SwappedAssignment(nn.Module):
     """The query predicts to which prototypes its key is assigned: -Σₖ qₖ log softmax(z·c / τ)ₖ.
 
-    Caron et al. 2020 (SwAV), equations 1 to 3. z is the query's direction, c are prototypes of length 1, and q is
-    the key's assignment, in which all keys of all processes share the prototypes evenly; it has no gradient. The
-    prototypes are set back to length 1 after every step, and stay as they are for the first epochs, as in the
-    authors' code. All embeddings equal: log K, if all prototypes are equally far.
+    Caron et al. 2020 (SwAV), equations 1 to 3. Embeddings `[P, width]` of P positive pairs; one value per pair, `[P]`.
+    z is the query's direction, c are prototypes of length 1, and q is the key's assignment: all keys of all processes
+    share the prototypes evenly. q has no gradient. The prototypes are normalised to length 1 after every step, and do
+    not move in the first epochs, as in the authors' code. If all embeddings are equal and all prototypes are equally
+    far, the loss is log K.
 
-    With pairs in both directions each view predicts the other, which is the paper's swap. In multi-crop, the large
-    crops alone are keys. All of them are assigned together, and count alike however often they are keys; the
+    With pairs in both directions each view predicts the other, which is the paper's swap. In multi-crop, only the
+    large crops are keys. All of them are assigned together, and each counts once, however often it is a key; the
     authors' code assigns one crop of all images at a time, which is a contrast for each large crop.
 
+    >>> import torch
+    >>> import crl_core as crl
+    >>> _ = torch.manual_seed(0)
+    >>> loss = crl.SwappedAssignment(prototypes=4, width=8)
+    >>> torch.allclose(loss.assign(torch.randn(6, 8)).sum(1), torch.ones(6))  # each key's shares sum to 1
+    True
+    >>> loss(torch.randn(6, 8), torch.randn(6, 8)).shape
+    torch.Size([6])
+
     Args:
-        prototypes, width: how many, K, and the embeddings' dimension. They are trained with the pipeline.
+        prototypes, width: how many prototypes, K, and the embeddings' dimension. They are trained with the pipeline.
         temperature: τ.
-        epsilon, iterations: of the assignment: its entropy, and how often shares are evened out.
-        frozen: epochs at the start in which the prototypes stay as they are.
-        queue, queue_from: so many earlier keys share the prototypes with those of the batch, once there are as
-            many, beginning with this epoch: for batches that are small beside the number of prototypes.
+        epsilon, iterations: of the Sinkhorn algorithm: the weight of the entropy, and how often shares are balanced.
+        frozen: epochs at the start in which the prototypes do not move.
+        queue, queue_from: the number of earlier keys that share the prototypes with the batch, and the epoch from which
+            they do, once the queue is full: for batches that are small compared with the number of prototypes.
+
+    Raises:
+        ValueError: a number is out of its range.
+        CrlError: the embeddings have another width.
     """
 
     takes: ClassVar[Literal["pairs"]] = "pairs"
@@ -87,7 +101,7 @@ class SwappedAssignment(nn.Module):
         """The keys' shares in the prototypes, `[P, K]`."""
         if self.earlier is None or not self.late:
             return self._shares(key)
-        # A key that stands in several pairs is one key beside the earlier ones.
+        # A key of several pairs counts once among the earlier ones.
         keys, place = torch.unique(key, dim=0, return_inverse=True)
         if self.training:
             self._fresh.append(keys)

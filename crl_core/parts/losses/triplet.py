@@ -20,8 +20,23 @@ class Triplet(nn.Module):
         "all": every one; the mean is over those whose loss isn't 0, as is usual;
         "hard": the furthest positive with the nearest negative (Hermans et al. 2017);
         "easy-positive": the nearest positive with the nearest negative (Xuan et al. 2020);
-        "semi-hard": for every positive, the nearest of the negatives that are further than it (Schroff et al. 2015).
-    "all" and "semi-hard" are by sorting and searching, not by trying all triplets, and know the hinge alone.
+        "semi-hard": for every positive, the nearest of the negatives that are further away (Schroff et al. 2015).
+    "all" and "semi-hard" sort and search instead of trying all triplets, and take the hinge only.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> values, positive = torch.tensor([[1.0, 0.9, 0.0]]), torch.tensor([[True, False, False]])
+    >>> value, terms = crl.Triplet(margin=0.2)(crl.Scores.of(values, positive))
+    >>> value, terms  # of two triplets, one violates the margin
+    (tensor([0.1000]), tensor([1.]))
+
+    Args:
+        margin: in the unit of the scores.
+        form: "hinge", "soft" or "ratio".
+        mining: "all", "hard", "easy-positive" or "semi-hard".
+
+    Raises:
+        ValueError: this mining does not take this form.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -14,15 +14,26 @@ class VICReg(nn.Module):
 
         s  the mean square of Z - Z', over pairs and dimensions;
         v  the mean over dimensions of max(0, 1 - √(variance + 0.0001));
-        c  Σᵢ≠ⱼ Cᵢⱼ² / D, of the covariance matrix C; both with P - 1.
+        c  Σᵢ≠ⱼ Cᵢⱼ² / D, of the covariance matrix C; variance and covariance are divided by P - 1.
 
-    Bardes et al. 2022, equations 1 to 6, in the scale of the authors' code, for which the weights 25, 25, 1 are
-    meant: there s is divided by D too, and v is the mean of the two sides. All embeddings equal: 0.99 μ.
+    Bardes et al. 2022, equations 1 to 6, in the scale of the authors' code, for which the weights 25, 25, 1 are meant:
+    there s is divided by D too, and v is the mean of the two sides. Embeddings `[P, D]` of P pairs; one number for the
+    batch. If all embeddings are equal, the loss is 0.99 μ.
 
-    With pairs in both directions, v and c are of both views together.
+    With pairs in both directions, v and c are over both views together.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> z = torch.ones(4, 2)  # collapsed: only the variance term is left
+    >>> crl.VICReg(variance=25.0)(z, z)
+    tensor(24.7500)
 
     Args:
         invariance, variance, covariance: λ, μ, ν.
+
+    Raises:
+        ValueError: a weight is below 0.
+        CrlError: the tables differ in shape, or there are fewer than 2 pairs.
     """
 
     takes: ClassVar[Literal["batch"]] = "batch"

@@ -14,19 +14,33 @@ from .aligned import aligned
 class Whitening(nn.Module):
     """W-MSE: the squared distance 2 - 2 cos of the two embeddings of a pair, after whitening.
 
-    Ermolov et al. 2021, section 3. The pairs are dealt at random into slices of `size`; in each, either
-    side is whitened by itself (Cholesky, no affine map) and its rows then get length 1. Dealt anew `iterations`
-    times, of which it is the mean. Pairs that don't fill a slice enlarge the others, where the authors' code
-    needs a batch that divides. What all embeddings equal would give can't be whitened, and is an error; with an
-    `epsilon` it is 2.
+    Ermolov et al. 2021, section 3. Embeddings `[P, D]` of P pairs; one number for the batch. The pairs are split at
+    random into slices of `size`; in each slice, each side is whitened by itself (Cholesky, no affine map) and its rows
+    are then normalised to length 1. This is repeated `iterations` times, and the loss is the mean. Pairs that don't
+    fill a slice enlarge the others; the authors' code needs a batch that divides. Embeddings that are all equal can't
+    be whitened, which is an error; with an `epsilon` they cost 2.
 
-    With pairs in both directions, a slice holds rows of both views. The paper's form has the one view as query
+    With pairs in both directions, a slice holds rows of both views. The paper uses one view as query
     and the other as key; for 4 views, a contrast for each two of them.
 
+    >>> import torch
+    >>> import crl_core as crl
+    >>> _ = torch.manual_seed(0)
+    >>> z = torch.randn(16, 4)
+    >>> loss = crl.Whitening()  # slices of 2 · 4 = 8 pairs
+    >>> loss(z, 3 * z + 1).item() < 1e-3  # scale and mean don't matter
+    True
+    >>> crl.Whitening(epsilon=0.1)(torch.ones(16, 4), torch.ones(16, 4))
+    tensor(2.)
+
     Args:
-        size: of a slice, at least 2 D; None stands for 2 D, as in the paper.
-        iterations: how often the pairs are dealt.
+        size: pairs in a slice, at least 2 D; None stands for 2 D, as in the paper.
+        iterations: how often the pairs are split.
         epsilon: the share of the identity in the covariance, for embeddings that don't vary in all directions.
+
+    Raises:
+        ValueError: a number is out of its range.
+        CrlError: there are too few pairs for a slice, or they can't be whitened.
     """
 
     takes: ClassVar[Literal["batch"]] = "batch"

@@ -9,10 +9,19 @@ from crl_core import Scores
 
 
 class SelfAdversarial(nn.Module):
-    """-log σ(γ + s⁺) - Σ p log σ(-γ - s⁻), over negatives that weigh the more the higher they score.
+    """-log σ(γ + s⁺) - Σ p log σ(-γ - s⁻): the higher a negative scores, the more it weighs.
 
-    Sun et al. 2019 (RotatE), section 3.3, halved as in their source, for scores that are negative distances;
+    Sun et al. 2019 (RotatE), section 3.3, halved as in the authors' code, for scores that are negative distances;
     p is the softmax of the negatives' scores times `sharpness`, and has no gradient. Of several positives, their mean.
+    Scores of N queries; one value per query, `[N]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_graph.losses.self_adversarial import SelfAdversarial
+    >>> distances, positive = torch.tensor([[1.0, 6.0, 20.0]]), torch.tensor([[True, False, False]])
+    >>> scores = crl.Scores.of(-distances, positive)
+    >>> SelfAdversarial(margin=6.0)(scores) > SelfAdversarial(margin=6.0, sharpness=0.0)(scores)
+    tensor([True])
 
     Args:
         margin: γ, the distance at which a triple is as likely true as false.

@@ -12,14 +12,27 @@ _NONE = 1e-37  # below any sum of exp(-2c), and yet a number in float32
 
 
 class ClippedNCE(nn.Module):
-    """InfoNCE of scores that are softly kept within ±c, c·tanh(s / c), and cost what they are large: + λ E[s²].
+    """InfoNCE of scores that are softly clipped to ±c, c·tanh(s / c), with a penalty on large scores: + λ E[s²].
 
-    Bachman et al. 2019 (AMDIM), section 3.2 and the authors' code: every positive alone against the negatives, the
-    mean over all of them; the square is that of the scores before, of positives and negatives alike.
+    Bachman et al. 2019 (AMDIM), section 3.2 and the authors' code: each positive alone against the negatives, the
+    mean over all of them. The penalty is on the scores before clipping, of positives and negatives alike. Scores of N
+    queries.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.losses.clipped_nce import ClippedNCE
+    >>> values, positive = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[True, False, False]])
+    >>> scores = crl.Scores.of(values, positive)
+    >>> value, terms = ClippedNCE(clip=40.0, penalty=0.0)(scores)  # hardly clipped, not penalised
+    >>> torch.allclose(value, crl.InfoNCE()(scores), atol=0.01)
+    True
 
     Args:
-        clip: c.
+        clip: c, up to 40.
         penalty: λ.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"
