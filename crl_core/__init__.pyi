@@ -146,9 +146,12 @@ from .protocols import Views as Views
 from .tables import COLUMNS as COLUMNS
 from .tables import describe_method as describe_method
 from .tables import methods_table as methods_table
-from .cli.settings import parse_settings as parse_settings
-from .cli.settings import prepare as prepare
-from .recipe import Recipe as Recipe
+from .settings.prepare import parse_settings as parse_settings
+from .settings.prepare import prepare as prepare
+from .settings.prepare import recipe as recipe
+from .settings.presets import presets as presets
+from .settings.presets import presets_of as presets_of
+from .method.recipe import Recipe as Recipe
 from .registry import address_of as address_of
 from .registry import find as find
 from .registry import get as get

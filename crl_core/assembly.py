@@ -102,7 +102,7 @@ def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
         return value
     if isinstance(value, Scheduled):
         return part_of("schedule", value, place, seen)
-    if kind := _kind(hint):
+    if kind := kind_of(hint):
         return part_of(kind, value, place, seen)
     if isinstance(value, STRUCTURES) or attrs.has(type(value)):
         return options_of(value, place, seen)
@@ -114,7 +114,7 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _kind(hint: Any) -> str | None:
+def kind_of(hint: Any) -> str | None:
     """The kind of part that an option takes, if it takes one."""
     return next((KIND_OF[choice] for choice in _choices(hint) if choice in KIND_OF), None)
 
@@ -193,7 +193,9 @@ def holder_from(cls: Any, data: Any, place: str, made: dict[str, Any] | None = N
 
 def _options(data: Mapping[str, Any], hints: Mapping[str, Any], place: str, made: dict[str, Any]) -> dict[str, Any]:
     # In the order of the options, so that what is the same as another part comes after it.
-    return {name: _value(data[name], hint, _below(place, name), made) for name, hint in hints.items() if name in data}
+    return {
+        name: value_from(data[name], hint, _below(place, name), made) for name, hint in hints.items() if name in data
+    }
 
 
 @contextmanager
@@ -218,7 +220,7 @@ def part_from(
         cls = get(kind, spec.use)
         hints = signature(cls)
     for name, hint in hints.items():
-        if _kind(hint) == "source" and kind not in ("source", "recipe"):
+        if kind_of(hint) == "source" and kind not in ("source", "recipe"):
             raise SpecError(f"{place}.{name}: {spec.use} takes a source; only a source does: the run's is handed over")
     given = _today(cls, spec, place)
     for name in given:
@@ -261,11 +263,13 @@ def _today(cls: Any, spec: Part, place: str) -> dict[str, Any]:
     return found
 
 
-def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
+def value_from(value: Any, hint: Any, place: str, made: dict[str, Any] | None = None) -> Any:
+    """The value of an option of type `hint`: of data, what they describe."""
+    made = {} if made is None else made
     is_part = isinstance(value, (Part, SameAs)) or (
         isinstance(value, Mapping) and bool({"use", "same_as"} & set(value))
     )
-    kind = _kind(hint) or ("schedule" if float in _choices(hint) else None)
+    kind = kind_of(hint) or ("schedule" if float in _choices(hint) else None)
     if kind and is_part:
         return part_from(kind, value, place, made)
     holder = _holder(hint)
@@ -274,19 +278,19 @@ def _value(value: Any, hint: Any, place: str, made: dict[str, Any]) -> Any:
     if isinstance(value, Relation) or attrs.has(type(value)):
         return value
     inner = _inner(hint, value) if isinstance(value, (list, tuple, Mapping)) else Any
-    if _kind(inner) is not None or _holder(inner) is not None or _holds_made(value):
+    if kind_of(inner) is not None or _holder(inner) is not None or _holds_made(value):
         return _many(value, inner, place, made)
-    if _kind(hint) and value is not None and not _of_data(hint):
+    if kind_of(hint) and value is not None and not _of_data(hint):
         raise SpecError(f'{place}: expected a part of kind {kind}, {{ use = "…" }}, not {value!r}')
-    if _kind(hint) is None or value is None:
+    if kind_of(hint) is None or value is None:
         return convert(value, hint, place)
     return convert(value, Union[_of_data(hint)], place)  # noqa: UP007
 
 
 def _many(value: Any, inner: Any, place: str, made: dict[str, Any]) -> Any:
     if isinstance(value, Mapping):
-        return {name: _value(item, inner, f"{place}.{name}", made) for name, item in value.items()}
-    return [_value(item, inner, f"{place}.{i}", made) for i, item in enumerate(value)]
+        return {name: value_from(item, inner, f"{place}.{name}", made) for name, item in value.items()}
+    return [value_from(item, inner, f"{place}.{i}", made) for i, item in enumerate(value)]
 
 
 def _of_data(hint: Any) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ CORE = Path(__file__).parents[1] / "crl_core"
 HEART = {
     "contracts": ["protocols.py"],
     "data": ["relation.py", "pairs.py", "listing.py", "rows.py"],
-    "method": ["branch.py", "contrast.py", "terms", "objective.py", "passing.py", "pipeline.py", "recipe.py"],
+    "method": ["branch.py", "contrast.py", "terms", "objective.py", "passing.py", "pipeline.py", "method"],
     "spec": ["spec.py", "assembly.py", "places.py"],
     "registry": ["registry"],
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from ..engine import folder
 from ..engine.loading import first_of
 from ..engine.training import stages_of
 from ..errors import CrlError
+from ..method.recipe import Recipe
 from ..pipeline import Pipeline
 from ..protocols import Problem
-from ..recipe import Recipe
 from ..registry import Known, PluginError, get, known, load
 from ..registry.kernels import rank
+from ..settings.prepare import parse_settings, prepare, with_settings
+from ..settings.presets import preset_of, presets_of
 from ..tables import methods_table
-from .settings import parse_settings, prepare, with_settings
 
 
 def run_methods(options: argparse.Namespace) -> None:
@@ -42,14 +43,32 @@ def run_methods(options: argparse.Namespace) -> None:
 def recipe_of(what: str, texts: list[str]) -> Recipe:
     """The recipe, spec file or run that `what` names, with these settings."""
     settings = parse_settings(texts)
-    path = Path(what)
-    if path.suffix in (".toml", ".json") or (path / folder.SPEC).exists():
-        return Recipe(*folder.parts_of(with_settings(folder.open_spec(path), settings)))
+    if _is_spec(what):
+        return Recipe(*folder.parts_of(with_settings(folder.open_spec(Path(what)), settings)))
+    return prepare(_function(what), settings)
+
+
+def preset_line(what: str, texts: list[str]) -> str | None:
+    """Which preset of a recipe is taken, what it sets, and which others there are; None for a spec or a run."""
+    if _is_spec(what):
+        return None
+    recipe = _function(what)
+    name, values = preset_of(recipe, parse_settings(texts).get("preset"))
+    others = [f"--set preset={other}" for other in presets_of(recipe) if other != name]
+    sets = ", ".join(f"{key} = {value}" for key, value in values.items()) or "all as in the recipe's file"
+    return f"preset {name}: {sets}" + (f" (or {', '.join(others)})" if others else "")
+
+
+def _is_spec(what: str) -> bool:
+    return Path(what).suffix in (".toml", ".json") or (Path(what) / folder.SPEC).exists()
+
+
+def _function(what: str) -> Callable[..., Recipe]:
     try:
-        recipe = get("recipe", what)
+        found: Callable[..., Recipe] = get("recipe", what)
     except PluginError as error:
-        raise (no_run(what) if path.is_dir() else error) from None
-    return prepare(recipe, settings)
+        raise (no_run(what) if Path(what).is_dir() else error) from None
+    return found
 
 
 def from_seed(recipe: Recipe) -> Pipeline:

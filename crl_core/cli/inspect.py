@@ -57,6 +57,7 @@ def _told(of: Loaded) -> dict[str, Any]:
         "target": part.target,
         "file": _file(loaded) or part.target,
         "options": _options(loaded),
+        **({"presets": presets} if (presets := _presets(loaded)) else {}),
         "text": inspect.getdoc(loaded) or "",
     }
 
@@ -69,11 +70,43 @@ def _file(loaded: Any) -> str | None:
 
 
 def _options(loaded: Any) -> list[str]:
+    """The options with their types and defaults; a group (`images: Images`) gives way to its fields."""
     try:
-        parameters = inspect.signature(loaded).parameters.values()
+        parameters = [
+            each
+            for parameter in inspect.signature(loaded).parameters.values()
+            for each in _fields(parameter.default) or [parameter]
+        ]
     except (TypeError, ValueError):
         return []
     return [_option(parameter) for parameter in parameters]
+
+
+def _presets(loaded: Any) -> dict[str, dict[str, str]]:
+    """What each preset of a recipe sets."""
+    named = getattr(loaded, "presets", {})
+    return {name: {key: str(value) for key, value in values.items()} for name, values in named.items()}
+
+
+def _fields(group: Any) -> list[inspect.Parameter]:
+    """The fields of a group of options; none if it is no group."""
+    if not callable(getattr(group, "recipe", None)):
+        return []
+    parameters = inspect.signature(type(group)).parameters.values()
+    return [each.replace(default=_short(getattr(group, each.name))) for each in parameters]
+
+
+def _short(value: Any) -> Any:
+    """A part as its address, in which the address of its memory doesn't stand; anything else as it is."""
+    if value is None or isinstance(value, (bool, int, float, str, list, tuple)):
+        return value
+    from ..registry import address_of
+
+    return next((address_of(kind, value) for kind in KINDS if _is_of(kind, value)), value)
+
+
+def _is_of(kind: str, value: Any) -> bool:
+    return any(part.kind == kind and part.target.endswith(f":{type(value).__name__}") for part in known(kind))
 
 
 def _option(parameter: inspect.Parameter) -> str:
@@ -88,6 +121,9 @@ def _option(parameter: inspect.Parameter) -> str:
 def _text(told: dict[str, Any]) -> str:
     lines = [f"{told['kind']} {told['address']}  ({told['distribution']} {told['version']})", told["file"], ""]
     lines += [f"  {option}" for option in told["options"]] or ["  no options"]
+    for name, values in told.get("presets", {}).items():
+        sets = ", ".join(f"{key} = {value}" for key, value in values.items())
+        lines.append(f"  preset {name}: {sets or 'as above'}")
     return "\n".join([*lines, "", told["text"]])
 
 

@@ -15,13 +15,13 @@ from ..engine.fit import fit
 from ..errors import CrlError, did_you_mean
 from ..evaluation.embed import check_path, embed, write
 from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate, of_branch
+from ..method.recipe import Recipe
 from ..pipeline import Pipeline
 from ..protocols import Embeddings, Source
-from ..recipe import Recipe
 from ..report.page import write_report
+from ..settings.prepare import parse_settings
 from ..spec import Part
-from .explain import from_seed, no_run, recipe_of
-from .settings import parse_settings
+from .explain import from_seed, no_run, preset_line, recipe_of
 
 EVALUATION = "evaluation.json"
 
@@ -35,6 +35,8 @@ def run_train(options: argparse.Namespace) -> int:
         _check_run(options.resume)
     started = time.perf_counter()
     recipe = recipe_of(options.resume or options.what, options.settings)
+    if rank() == 0 and (line := preset_line(options.resume or options.what, options.settings)):
+        print(line)
     path = Path(options.resume) if options.resume else Path(options.out or _next_folder(options.what))
     devices = int(options.devices) if options.devices.isdigit() else options.devices
     fitted = fit(

@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name
 
 from ..assembly import signature
 from ..errors import CrlError, did_you_mean
+from ..method.recipe import Recipe
 from ..named import Named
 from ..protocols import Items, Sampler, Source, View
-from ..recipe import Recipe
 from ..registry import Known, known, load
 from . import Examples, ExpectedFailures, Options
 from .importing import Imported, import_all

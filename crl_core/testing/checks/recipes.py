@@ -14,8 +14,11 @@ from torch import Tensor
 
 from ...engine import folder
 from ...engine.loading import without_broken
+from ...errors import CrlError
+from ...method.recipe import Recipe
 from ...protocols import Stream, View
-from ...recipe import Recipe
+from ...settings.prepare import recipe
+from ...settings.presets import presets_of
 from ...spec import to_toml
 from ...tables import describe_method
 from ..outcome import Fails, all_same, expect, finite
@@ -36,6 +39,15 @@ def names_its_paper(case: Case) -> None:
     """Its docstring has a line `Paper: …`."""
     text = inspect.getdoc(case.cls) or ""
     expect(re.search(r"^\s*Paper:\s*\S", text, re.MULTILINE) is not None, "its docstring has no line `Paper: …`")
+
+
+def presets_can_be_made(case: Case) -> None:
+    """Each of its presets names settings that there are, and gives a recipe."""
+    for name in presets_of(case.cls):
+        try:
+            recipe(case.cls, preset=name)
+        except CrlError as error:
+            raise Fails(f"its preset {name!r}: {error}") from error
 
 
 def spec_round_trip(case: Case) -> None:

@@ -1,16 +1,16 @@
 """A recipe: a published method as a pipeline, with a source and a training that suit each other.
 
 A recipe part (kind `recipe`) is a function of annotated options, all with defaults, that returns a
-`Recipe`. Its docstring has a line `Paper: …`, and says what it was checked against.
+`Recipe`. Its defaults are its paper's. Its docstring has a line `Paper: …`, and says what it was checked against.
 """
 
 from __future__ import annotations
 
 import attrs
 
-from .engine.training import Training
-from .pipeline import Pipeline
-from .protocols import Source
+from ..engine.training import Training
+from ..pipeline import Pipeline
+from ..protocols import Source
 
 
 @attrs.frozen(eq=False)
