@@ -14,11 +14,22 @@ from .unit import unit
 class Cosine(nn.Module):
     """The cosine of the angle between query and key, divided by a temperature.
 
-    The default temperature is that of Chen et al. 2020 for small images. `Cosine(Scheduled(0.5, 0.1))` lets it fall.
+    Queries `[N, D]` and keys `[M, D]` to scores `[N, M]`; or keys per query `[N, K, D]` to `[N, K]`. The default
+    temperature is that of Chen et al. 2020 for small images. `Cosine(Scheduled(0.5, 0.1))` lowers it over the training.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> query, key = torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])
+    >>> crl.Cosine(temperature=0.5)(query, key).round(decimals=3)
+    tensor([[ 2.,  0., -2.]])
 
     Args:
+        temperature: above 0; a number, or a `Scheduled`.
         learned: train the temperature, never below 0.01 (CLIP, Radford et al. 2021).
         bias: added to every score, and trained from there (-10 in SigLIP, Zhai et al. 2023).
+
+    Raises:
+        ValueError: the temperature is not above 0, or it is learned and has a schedule.
     """
 
     measures: ClassVar[str] = "similarity"

@@ -18,7 +18,23 @@ def product(query: Tensor, key: Tensor) -> Tensor:
 
 
 class Dot(nn.Module):
-    """The dot product, divided by a temperature."""
+    """The dot product, divided by a temperature.
+
+    Queries `[N, D]` and keys `[M, D]` to scores `[N, M]`; or keys per query `[N, K, D]` to `[N, K]`. Lengths count: for
+    directions alone, take `Cosine`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> query, key = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 3.0]])
+    >>> crl.Dot()(query, key)
+    tensor([[3., 6.]])
+
+    Args:
+        temperature: above 0; a number, or a `Scheduled`.
+
+    Raises:
+        ValueError: the temperature is not above 0.
+    """
 
     measures: ClassVar[str] = "similarity"
     symmetric: ClassVar[bool] = True

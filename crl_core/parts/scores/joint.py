@@ -10,11 +10,25 @@ from ..lazy import Lazy
 
 
 class Joint(Lazy):
-    """A perceptron on each pair, [query, key] to one number: no product of two tables, so it costs N·M passes.
+    """A perceptron on each pair: [query, key] to one number.
+
+    Queries `[N, D]` and keys `[M, D]` to scores `[N, M]`; or keys per query `[N, K, D]` to `[N, K]`. It is no product
+    of two tables, so it costs N·M passes through the perceptron.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> score = crl.Joint(hidden=16)
+    >>> score(torch.randn(4, 8), torch.randn(6, 8)).shape
+    torch.Size([4, 6])
+    >>> score.layers[0].in_features  # a query and a key
+    16
 
     Args:
         hidden: width of the hidden layers; None stands for the width of the pair.
         depth: linear layers in all.
+
+    Raises:
+        ValueError: the depth is below 1.
     """
 
     measures: ClassVar[str] = "similarity"

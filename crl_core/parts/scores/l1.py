@@ -10,7 +10,22 @@ from .temperature import divisor
 
 
 class L1(nn.Module):
-    """The negative sum of absolute differences, divided by a temperature (TransE, Bordes et al. 2013)."""
+    """The negative sum of absolute differences, divided by a temperature (TransE, Bordes et al. 2013).
+
+    Queries `[N, D]` and keys `[M, D]` to scores `[N, M]`; or keys per query `[N, K, D]` to `[N, K]`. At most 0; higher
+    means closer.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> crl.L1()(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 2.0], [0.0, 0.5]]))
+    tensor([[-3.0000, -0.5000]])
+
+    Args:
+        temperature: above 0; a number, or a `Scheduled`.
+
+    Raises:
+        ValueError: the temperature is not above 0.
+    """
 
     measures: ClassVar[str] = "distance"
     symmetric: ClassVar[bool] = True

@@ -10,7 +10,24 @@ from .temperature import divisor
 
 
 class L2(nn.Module):
-    """The negative Euclidean distance, or its square, divided by a temperature; so higher means closer."""
+    """The negative Euclidean distance, or its negative square, divided by a temperature.
+
+    Queries `[N, D]` and keys `[M, D]` to scores `[N, M]`; or keys per query `[N, K, D]` to `[N, K]`. At most 0; higher
+    means closer.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> query, key = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    >>> crl.L2()(query, key), crl.L2(squared=True)(query, key)
+    (tensor([[-5., -1.]]), tensor([[-25.,  -1.]]))
+
+    Args:
+        temperature: above 0; a number, or a `Scheduled`.
+        squared: the square of the distance.
+
+    Raises:
+        ValueError: the temperature is not above 0.
+    """
 
     measures: ClassVar[str] = "distance"
     symmetric: ClassVar[bool] = True

@@ -9,9 +9,23 @@ from .temperature import divisor
 
 
 class Order(nn.Module):
-    """How far the query is from lying above the key in every dimension: -‖max(0, key - query)‖².
+    """How much the query falls short of the key: -‖max(0, key - query)‖², divided by a temperature.
 
-    Asymmetric, for what contains and what is contained (order embeddings, Vendrov et al. 2016, equation 2).
+    For what contains and what is contained (order embeddings, Vendrov et al. 2016, equation 2). Not symmetric: 0 if the
+    query is at least as large as the key in every dimension. Queries `[N, D]` and keys `[M, D]` to scores `[N, M]`; or
+    keys per query `[N, K, D]` to `[N, K]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> large, small = torch.tensor([[3.0, 3.0]]), torch.tensor([[1.0, 2.0]])
+    >>> float(crl.Order()(large, small)), float(crl.Order()(small, large))
+    (-0.0, -5.0)
+
+    Args:
+        temperature: above 0; a number, or a `Scheduled`.
+
+    Raises:
+        ValueError: the temperature is not above 0.
     """
 
     measures: ClassVar[str] = "distance"
