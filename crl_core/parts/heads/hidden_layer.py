@@ -8,12 +8,18 @@ from ..lazy import Lazy
 class HiddenLayer(Lazy):
     """One layer of a perceptron by itself: linear, batch normalisation, ReLU.
 
-    A branch of its own where what lies inside of a head is asked for: SimCLR v2 (Chen et al. 2020) takes its
-    representation after the first layer.
+    For a branch whose representation is taken inside a head: SimCLR v2 (Chen et al. 2020) takes it after the first
+    layer. `[…, width]` to `[…, size]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> output = crl.HiddenLayer(16)(torch.randn(32, 8))
+    >>> output.shape, output.min().item()
+    (torch.Size([32, 16]), 0.0)
 
     Args:
         size: width of the layer; None stands for the width of the input.
-        norm: batch normalisation.
+        norm: batch normalisation, over all rows.
     """
 
     def __init__(self, size: int | None = None, norm: bool = True) -> None:

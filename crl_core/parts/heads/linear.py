@@ -6,7 +6,19 @@ from ..lazy import Lazy
 
 
 class Linear(Lazy):
-    """One linear map to `size` numbers: the head of Wu et al. 2018 and MoCo v1."""
+    """One linear map to `size` numbers: the head of Wu et al. 2018 and MoCo v1.
+
+    `[…, width]` to `[…, size]`. Made for the width of its first input.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> crl.Linear(128)(torch.randn(32, 512)).shape
+    torch.Size([32, 128])
+
+    Args:
+        size: numbers in an embedding.
+        bias: add a learned vector.
+    """
 
     def __init__(self, size: int = 128, bias: bool = True) -> None:
         super().__init__()

@@ -8,12 +8,25 @@ from ..lazy import Lazy
 class MLP(Lazy):
     """`depth` linear layers with ReLU between them: the projection head of Chen et al. 2020.
 
+    `[…, width]` to `[…, size]`. Made for the width of its first input.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> head = crl.MLP(128, hidden=2048)
+    >>> head(torch.randn(32, 512)).shape
+    torch.Size([32, 128])
+    >>> [type(layer).__name__ for layer in head.layers]
+    ['Linear', 'BatchNorm1d', 'ReLU', 'Linear']
+
     Args:
         size: numbers in an embedding.
         hidden: width of the hidden layers; None stands for the width of the input.
         depth: linear layers in all (SimCLR and MoCo v2 have 2, SimCLR v2 has 3).
-        norm: batch normalisation after each hidden layer (SimCLR, BYOL; not MoCo v2).
-        final_norm: and after the last layer, without an affine map (SimSiam, NNCLR).
+        norm: batch normalisation after each hidden layer, over all rows (SimCLR, BYOL; not MoCo v2).
+        final_norm: batch normalisation after the last layer too, without an affine map (SimSiam, NNCLR).
+
+    Raises:
+        ValueError: the depth is below 1.
     """
 
     def __init__(

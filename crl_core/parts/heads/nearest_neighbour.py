@@ -12,13 +12,25 @@ from ..keys.queue import Queue
 
 
 class NearestNeighbour(nn.Module):
-    """Every embedding's direction replaced by the nearest of those of earlier steps (NNCLR, Dwibedi et al. 2021).
+    """Replaces each embedding by the nearest direction among those of earlier steps (NNCLR, Dwibedi et al. 2021).
 
-    The support set of equation 2. What a step has embedded joins after the step, so that none finds itself; while
-    nothing has joined, an embedding stands for itself. In evaluation nothing joins.
+    `[N, D]` to `[N, D]`, of length 1: the support set of equation 2. The embeddings of a step are added in `on_step`,
+    so that none finds itself. As long as the support set is empty, an embedding's own direction is returned. In
+    evaluation nothing is added.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> head = crl.NearestNeighbour(size=1000)
+    >>> _ = head(torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
+    >>> head.on_step(crl.Progress(step=1, steps=100, epoch=0, epochs=1))
+    >>> head(torch.tensor([[2.0, 1.0]]))
+    tensor([[1., 0.]])
 
     Args:
-        size: how many embeddings are remembered.
+        size: how many embeddings the support set holds.
+
+    Raises:
+        ValueError: the size is below 1.
     """
 
     def __init__(self, size: int = 98_304) -> None:

@@ -9,11 +9,18 @@ from .mlp import perceptron
 class Prediction(Lazy):
     """Predicts one embedding from another: the predictor of BYOL (Grill et al. 2020).
 
-    As wide at its end as at its start, with one hidden layer.
+    `[…, width]` to `[…, width]`, with one hidden layer.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> crl.Prediction(hidden=512)(torch.randn(32, 128)).shape
+    torch.Size([32, 128])
+    >>> crl.Branch(tap="online", head=crl.Prediction()).tap  # usually one more head on a branch's embedding
+    'online'
 
     Args:
         hidden: width of the hidden layer; None stands for the width of the input.
-        norm: batch normalisation after the hidden layer.
+        norm: batch normalisation after the hidden layer, over all rows.
     """
 
     def __init__(self, hidden: int | None = None, norm: bool = True) -> None:

@@ -8,7 +8,23 @@ from ...protocols import Head
 
 
 class Unit(nn.Module):
-    """Another head's embeddings at length 1, for scores and memories that take lengths as they are."""
+    """Normalises another head's embeddings to length 1.
+
+    `[…, width]` to what the other head returns. For scores and memories that don't normalise: a dot product,
+    prototypes.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> z = crl.Unit(crl.Linear(16))(torch.randn(4, 8))
+    >>> torch.allclose(z.norm(dim=1), torch.ones(4))
+    True
+
+    Args:
+        head: returns one tensor.
+
+    Raises:
+        CrlError: the head returns something else.
+    """
 
     def __init__(self, head: Head) -> None:
         super().__init__()

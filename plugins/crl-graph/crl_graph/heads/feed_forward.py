@@ -6,10 +6,17 @@ from crl_core import Lazy
 
 
 class FeedForward(Lazy):
-    """Three layers, each with ReLU, beside a linear way past them: the head of InfoGraph and MVGRL.
+    """Three linear layers, each with ReLU, plus one linear map of the input: the head of InfoGraph and MVGRL.
+
+    `[N, width]` to `[N, size]`. Made for the width of its first input.
+
+    >>> import torch
+    >>> from crl_graph.heads.feed_forward import FeedForward
+    >>> FeedForward(size=32)(torch.randn(10, 8)).shape
+    torch.Size([10, 32])
 
     Args:
-        size: numbers in an embedding; None stands for as many as there are.
+        size: numbers in an embedding; None stands for the width of the input.
     """
 
     def __init__(self, size: int | None = None) -> None:

@@ -8,11 +8,24 @@ from crl_core import Embeddings, Head
 
 
 class Nodes(nn.Module):
-    """One row for each node where the encoder makes one for each graph; with the columns `node` and `graph`.
+    """One row per node, from an encoder that makes one per graph; with the columns `node` and `graph`.
+
+    Features `[N, d]` of the nodes of all graphs to `[N, d]`, or to what the head makes of them.
+
+    >>> import torch
+    >>> from crl_graph.heads.nodes import Nodes
+    >>> features = {  # of two graphs, number 7 with two nodes and number 9 with one
+    ...     "nodes": torch.zeros(3, 4),
+    ...     "node": torch.tensor([0, 1, 2]),
+    ...     "segment": torch.tensor([0, 0, 1]),
+    ...     "graph": torch.tensor([7, 9]),
+    ... }
+    >>> Nodes()(features).meta["graph"]
+    tensor([7, 7, 9])
 
     Args:
-        head: what the nodes' rows go through, each by itself.
-        feature: the nodes' rows, by the name that the encoder gives them.
+        head: for each node's row by itself; None leaves the rows as they are.
+        feature: the encoder's name for the nodes' rows.
     """
 
     def __init__(self, head: Head | None = None, feature: str = "nodes") -> None:

@@ -10,12 +10,22 @@ from crl_core import Embeddings
 
 
 class Readout(nn.Module):
-    """One row for each graph, the mean or the sum of its nodes; with the columns `graph` and `corrupted` (0).
+    """One row per graph, the mean or the sum of its nodes; with the columns `graph` and `corrupted` (0).
+
+    Features `[N, d]` of the nodes, with the place of each node's graph in the batch `segment` `[N]`, to `[G, d]`.
+
+    >>> import torch
+    >>> from crl_graph.heads.readout import Readout
+    >>> nodes = torch.tensor([[1.0], [3.0], [5.0]])
+    >>> features = {"nodes": nodes, "segment": torch.tensor([0, 0, 1]), "graph": torch.tensor([7, 9])}
+    >>> Readout("mean")(features).z
+    tensor([[2.],
+            [5.]])
 
     Args:
         how: "mean" or "sum".
-        sigmoid: put each number between 0 and 1, afterwards (DGI, Veličković et al. 2019, equation 2).
-        feature: the nodes' rows, by the name that the encoder gives them.
+        sigmoid: map each number to the range from 0 to 1 afterwards (DGI, Veličković et al. 2019, equation 2).
+        feature: the encoder's name for the nodes' rows.
     """
 
     def __init__(self, how: Literal["mean", "sum"] = "mean", sigmoid: bool = False, feature: str = "nodes") -> None:

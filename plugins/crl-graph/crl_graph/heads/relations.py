@@ -12,14 +12,26 @@ from torch import Tensor, nn
 
 
 class Translation(nn.Module):
-    """head + relation (TransE, Bordes et al. 2013); relations are vectors `[N, D]`."""
+    """head + relation (TransE, Bordes et al. 2013); relations are vectors `[N, D]`.
+
+    >>> import torch
+    >>> from crl_graph.heads.relations import Translation
+    >>> Translation()({"head": torch.tensor([[1.0, 2.0]]), "relation": torch.tensor([[10.0, 20.0]])})
+    tensor([[11., 22.]])
+    """
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         return features["head"] + _beside(features)
 
 
 class Diagonal(nn.Module):
-    """head ⊙ relation, the matrix product with a diagonal matrix (DistMult, Yang et al. 2015); vectors `[N, D]`."""
+    """head ⊙ relation, the matrix product with a diagonal matrix (DistMult, Yang et al. 2015); vectors `[N, D]`.
+
+    >>> import torch
+    >>> from crl_graph.heads.relations import Diagonal
+    >>> Diagonal()({"head": torch.tensor([[1.0, 2.0]]), "relation": torch.tensor([[10.0, 20.0]])})
+    tensor([[10., 40.]])
+    """
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         return features["head"] * _beside(features)
@@ -28,7 +40,13 @@ class Diagonal(nn.Module):
 class MatrixProduct(nn.Module):
     """relation · head, for relations that are matrices `[N, D, D]` (LRE, Paccanaro and Hinton 2001).
 
-    With a dot product for its score it is RESCAL (Nickel et al. 2011).
+    With a dot product as its score it is RESCAL (Nickel et al. 2011).
+
+    >>> import torch
+    >>> from crl_graph.heads.relations import MatrixProduct
+    >>> swap = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+    >>> MatrixProduct()({"head": torch.tensor([[1.0, 2.0]]), "relation": swap})
+    tensor([[2., 1.]])
     """
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:

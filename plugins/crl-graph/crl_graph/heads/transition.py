@@ -11,16 +11,29 @@ from ..encoders.objects import xavier
 
 
 class Transition(Lazy):
-    """Where an action leads: a graph network over all pairs of objects says how each object's state changes.
+    """Predicts the state after an action: a graph network over all pairs of objects changes each object's state.
 
-    C-SWM (Kipf et al. 2020, equations 2 and 3): a perceptron on each pair, summed over the pair's other object, and
-    a perceptron on each object with its action and that sum. The last layer of the first perceptron is linear, so
-    that it is put behind the sum, and its first is a sum of two products: the same numbers for half the work.
+    C-SWM (Kipf et al. 2020, equations 2 and 3): a perceptron on each pair of objects, summed over the pair's other
+    object, and a perceptron on each object with its action and that sum. The last layer of the first perceptron is
+    linear, so it is applied after the sum; its first layer is a sum of two products: the same numbers for half the
+    work.
+
+    Features `state` `[B, D]` and `action` `[B]` to `[B, 2, D]`: the state after the action, and the state before it.
+
+    >>> import torch
+    >>> from crl_graph.heads.transition import Transition
+    >>> head = Transition(objects=5, actions=4, hidden=32)
+    >>> state, action = torch.randn(8, 10), torch.randint(5 * 4, (8,))  # two numbers per object
+    >>> head({"state": state, "action": action}).z.shape, head.step(state, action).shape
+    (torch.Size([8, 2, 10]), torch.Size([8, 10]))
 
     Args:
-        objects: of the state, whose numbers stand side by side.
-        actions: of each object, one number that says which; action = object · actions + which.
+        objects: how many; a state has the numbers of each object one after the other.
+        actions: of each object; the number of an action is object · actions + which.
         hidden: width of both perceptrons.
+
+    Raises:
+        CrlError: the state is not a multiple of the objects, or an action has a higher number.
     """
 
     def __init__(self, objects: int = 5, actions: int = 4, hidden: int = 512) -> None:
@@ -79,7 +92,17 @@ class Transition(Lazy):
 
 
 class NextAndOther(nn.Module):
-    """The two keys of a step, `[B, 2, D]`: the state after it, and another step's state before; see Transition."""
+    """The two keys of a step, `[B, 2, D]`: the state after it, and the state before another step; see `Transition`.
+
+    Features `next` and `state` `[B, D]`, and `other` `[B]`, the place of the other step in the batch.
+
+    >>> import torch
+    >>> from crl_graph.heads.transition import NextAndOther
+    >>> state = torch.tensor([[1.0], [2.0]])
+    >>> NextAndOther()({"state": state, "next": state + 0.5, "other": torch.tensor([1, 0])}).z[0]
+    tensor([[1.5000],
+            [2.0000]])
+    """
 
     def forward(self, features: Mapping[str, Tensor]) -> Embeddings:
         after, other = features["next"], features["state"][features["other"]]

@@ -10,17 +10,33 @@ from crl_core import CrlError, Embeddings, Lazy
 
 
 class Below(Lazy):
-    """From what is above, predictions of the patches below: the context of CPC on images, and a map for each step.
+    """Predicts patches from all patches above them: the context of CPC on images, and one linear map per row ahead.
 
     The context is a stack of masked convolutions that see their own row and those above it (PixelCNN, van den Oord
-    et al. 2016; the layers are those of Hénaff et al. 2020, appendix A). A linear map of it for each row ahead is
+    et al. 2016; the layers are those of Hénaff et al. 2020, appendix A). The linear map for each row ahead is
     the query's half of a bilinear score (van den Oord et al. 2018, equation 3).
+
+    A square grid of patches `[N, L, width]`, line by line, to all Q predictions `[N, Q, size]`. The column `position`
+    is the patch that is predicted, `step` the number of rows that it is ahead.
+
+    >>> import torch
+    >>> from crl_vision.heads.below import Below
+    >>> found = Below(first=1, last=2, layers=1, hidden=8)(torch.randn(2, 16, 8))  # grids of 4 × 4
+    >>> found.z.shape  # 12 patches one row ahead, 8 patches two rows ahead
+    torch.Size([2, 20, 8])
+    >>> found.meta["position"][0]
+    tensor([ 4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15,  8,  9, 10, 11, 12, 13,
+            14, 15])
 
     Args:
         size: numbers in a prediction; None stands for the width of the patches.
-        first, last: of how many rows ahead.
+        first, last: the smallest and the largest number of rows ahead.
         directions: 1 looks from above; 4 from all sides, each with a context of its own (CPC v2).
-        layers, hidden: of the context.
+        layers, hidden: of the context: how many masked convolutions, and their inner width.
+
+    Raises:
+        ValueError: `first` is not from 1 to `last`, or `directions` is neither 1 nor 4.
+        CrlError: the patches are no square grid of more than `last` rows.
     """
 
     def __init__(

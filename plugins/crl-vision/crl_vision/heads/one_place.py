@@ -7,12 +7,19 @@ from crl_core import Head, Output
 
 
 class OnePlace(nn.Module):
-    """Another head, for one place of each map: drawn at random in training, the middle one else.
+    """Another head on one place of each map: a random place in training, the middle place in evaluation.
 
-    Places of a map as queries are many; AMDIM takes one of each image (Bachman et al. 2019, its authors' code).
+    All places of a map would be many queries; AMDIM takes one per image (Bachman et al. 2019, the authors' code).
+    `[N, L, width]` to what the head returns for `[N, width]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.heads.one_place import OnePlace
+    >>> OnePlace(crl.Linear(16))(torch.randn(4, 49, 32)).shape
+    torch.Size([4, 16])
 
     Args:
-        head: what the chosen places go through.
+        head: for the chosen places.
     """
 
     def __init__(self, head: Head) -> None:

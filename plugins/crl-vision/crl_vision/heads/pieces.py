@@ -6,13 +6,21 @@ from crl_core import CrlError, Lazy
 
 
 class Pieces(Lazy):
-    """One embedding of several patches: a linear map of each, side by side, and a linear map of these.
+    """One embedding of several patches: a linear map of each, concatenated, and a linear map of the result.
 
-    The head for jigsaws of PIRL (Misra and van der Maaten 2020, section 3.3).
+    The head for jigsaws of PIRL (Misra and van der Maaten 2020, section 3.3). `[N, pieces, width]` to `[N, size]`.
+
+    >>> import torch
+    >>> from crl_vision.heads.pieces import Pieces
+    >>> Pieces(size=128, pieces=9)(torch.randn(4, 9, 32)).shape
+    torch.Size([4, 128])
 
     Args:
-        size: numbers in an embedding, and in a patch's.
+        size: numbers in an embedding, and in the map of a patch.
         pieces: how many patches.
+
+    Raises:
+        CrlError: there are more or fewer patches.
     """
 
     def __init__(self, size: int = 128, pieces: int = 9) -> None:
