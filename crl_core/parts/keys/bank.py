@@ -14,18 +14,30 @@ from .rows import Rows
 class Bank(Rows):
     """One key for every item of the data set: v ← normalise(m v + (1 - m) z), z the item's newest direction.
 
-    Wu et al. 2018, section 3.4, with m = 0.5. An item's first embedding is taken as it comes, and several of
-    one item in one batch count by their mean. With m = 0 the newest replaces the old, and keeps its length.
+    Wu et al. 2018, section 3.4, with m = 0.5. An item's first embedding is taken unchanged, and several embeddings of
+    one item in one batch count by their mean. With m = 0 the newest embedding replaces the old one, and keeps its
+    length.
 
-    Items that were never seen are no keys, so a query that finds its positives in the bank alone counts from its
+    Items that were never seen are no keys, so a query whose positives are all in the bank counts from its
     second epoch on. `initial="random"` begins with random directions instead, as the authors' code does: the first
     epoch then pulls every item towards a random point, whose other columns are unknown.
 
+    >>> import torch
+    >>> import crl_core as crl
+    >>> bank = crl.Bank(size=1000)
+    >>> bank.update(crl.Embeddings(torch.eye(2), {"instance": torch.tensor([7, 500])}))
+    >>> bank.keys().meta["instance"]
+    tensor([  7, 500])
+
     Args:
-        size: how many items the source has for training; without it, the source tells.
+        size: how many items the source has for training; None takes the number from the source.
         momentum: m.
-        column: the one that numbers the items, 0 … size - 1. Rows where it is unknown are left out.
-        initial: what it holds before an item is seen.
+        column: the column with the number of the item, 0 … size - 1. Rows where it is unknown are left out.
+        initial: "empty" or "random": what the bank holds before an item is seen.
+
+    Raises:
+        ValueError: the size is below 1, the momentum is not from 0 to below 1, or `initial` is another word.
+        CrlError: the size is unknown, keys lack the column, or an item has a number beyond the size.
     """
 
     def __init__(

@@ -16,15 +16,29 @@ from .bank import Bank
 class ClusteredBank(Bank):
     """A bank whose items are clustered, several times over: its keys and the queries have columns `cluster_0`, ….
 
-    Zhuang et al. 2019 (Local Aggregation), where close neighbours are those that any of the clusterings puts
-    together: positive=same("instance") | same("cluster_0") | same("cluster_1"). All clusterings are made anew from
-    what the bank holds before every epoch.
+    Zhuang et al. 2019 (Local Aggregation), where close neighbours are items that share a cluster in any of the
+    clusterings: `positive=same("instance") | same("cluster_0") | same("cluster_1")`. All clusterings are computed again
+    from the bank before every epoch.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> bank = crl.ClusteredBank(size=4, clusters=2)
+    >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+    >>> bank.update(crl.Embeddings(z, {"instance": torch.arange(4)}))
+    >>> bank.on_epoch(crl.Progress(step=0, steps=100, epoch=1, epochs=10), embed=None)
+    >>> cluster = bank.keys().meta["cluster_0"]
+    >>> (cluster == cluster[0]).tolist()  # the first two share a cluster, the others don't
+    [True, True, False, False]
 
     Args:
-        size, momentum, column, initial: as of `Bank`.
+        size, momentum, column, initial: see `Bank`.
         clusters: how many.
         clusterings: how often, each from another start.
         warmup: epochs without clusters, in which no item is in one.
+
+    Raises:
+        ValueError: a number is out of its range, or there are more clusters than the size.
+        CrlError: there are more clusters than items in the source; see also `Bank`.
     """
 
     def __init__(

@@ -14,17 +14,29 @@ _By = Literal["chance", "distance"]
 
 
 class Drawn(nn.Module):
-    """Of the batch's keys, for every query one of its positives and `count` of its negatives, drawn with replacement.
+    """Draws candidates per query from the batch: one of its positives and `count` of its negatives, with replacement.
 
-    What NCE and negative sampling contrast with (Le-Khac et al. 2020, section III-E). Other choices stand next to it
-    as they are: `keys=[Drawn(16), Queue(4096)]` draws from the batch, and takes the whole queue. Positives are drawn
-    by their weights. A query without a positive keeps none, and a query without a negative none of these.
+    For NCE and negative sampling (Le-Khac et al. 2020, section III-E). Other choices are not affected:
+    `keys=[Drawn(16), Queue(4096)]` draws from the batch, and takes the whole queue. Positives are drawn
+    by their weights. A query without a positive gets none, and a query without a negative gets no negatives.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> rows = crl.Embeddings(torch.randn(6, 4), {"label": torch.tensor([0, 0, 1, 1, 2, 2])})
+    >>> pairs = crl.Pairs(rows, (rows,), crl.same("label"), ~crl.same("label"))
+    >>> chosen = crl.Drawn(3).choose(pairs)
+    >>> chosen.key.shape, chosen.log_noise.exp()[0]  # each of 4 negatives is drawn with probability 1/4
+    (torch.Size([6, 4, 4]), tensor([0.2500, 0.2500, 0.2500, 0.2500]))
 
     Args:
-        count: negatives of each query.
-        by: "chance" draws every negative alike; "distance" draws all distances alike, so that few
-            negatives that are near are not missed (Wu et al. 2017, equation 3).
+        count: negatives per query.
+        by: "chance" draws all negatives with the same probability; "distance" draws all distances with the same
+            probability, so that the few near negatives are drawn too (Wu et al. 2017, equation 3).
         of: a memory whose keys are drawn along with the batch's.
+
+    Raises:
+        ValueError: the count is below 1, or `by` is another word.
+        CrlError: some keys are shared and others were made per query.
     """
 
     def __init__(self, count: int, by: _By = "chance", of: Memory | None = None) -> None:

@@ -13,22 +13,26 @@ from .stored import Stored
 
 
 class Prototypes(Stored):
-    """Centroids of all training items, clustered anew before every epoch, each divided by its concentration φ.
+    """Cluster centres of all training items, each divided by its concentration φ, computed again before every epoch.
 
-    Li et al. 2021 (PCL), equations 11 and 12. With a dot product as score and InfoNCE as loss that is ProtoNCE:
+    Li et al. 2021 (PCL), equations 11 and 12. With a dot product as score, InfoNCE as loss, and queries of length 1 it
+    is ProtoNCE; the paper adds the mean of several such terms, with different numbers of clusters, to MoCo's loss. A
+    prototype has one column, `cluster`, and rows whose instance was clustered get that column too. Prototypes have no
+    gradient. The clusters come from plain k-means with one start; the authors' code keeps the best of five.
 
-        Contrast("query", None, keys=Prototypes(1000), loss=InfoNCE(), positive=same("cluster"))
-
-    for queries of length 1; the paper adds the mean of several such terms, of different numbers of clusters, to
-    MoCo's. A prototype's one column is `cluster`, and rows whose instance was clustered get that column too.
-    Prototypes have no gradient. The clusters are those of plain k-means, started once, where the authors' code keeps
-    the best of five.
+    >>> import crl_core as crl
+    >>> contrast = crl.Contrast("query", keys=crl.Prototypes(1000), loss=crl.InfoNCE(), positive=crl.same("cluster"))
+    >>> contrast.keys[0].keys() is None  # before the first epoch after the warm-up
+    True
 
     Args:
         clusters: how many.
-        branch: whose embeddings of the training items are clustered, by their directions.
+        branch: the branch whose embeddings of the training items are clustered, by their directions.
         temperature: the mean of φ.
-        warmup: epochs without prototypes, in which the term is nothing.
+        warmup: epochs without prototypes, in which the term is 0.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(self, clusters: int, branch: str = "key", temperature: float = 0.2, warmup: int = 20) -> None:

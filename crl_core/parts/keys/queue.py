@@ -10,8 +10,23 @@ from .rows import Rows
 class Queue(Rows):
     """The last `size` keys with their metadata: first in, first out (He et al. 2020, MoCo).
 
-    Any size goes with any batch. Beside the batch's own keys and with labels, it is the cross-batch memory of
-    Wang et al. 2020 (XBM).
+    Any size goes with any batch size. Together with the batch's own keys and with labels, it is the cross-batch memory
+    of Wang et al. 2020 (XBM).
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> queue = crl.Queue(size=3)
+    >>> for batch in (torch.tensor([0, 1]), torch.tensor([2, 3])):
+    ...     queue.update(crl.Embeddings(torch.randn(2, 8), {"instance": batch}))
+    >>> queue.keys().meta["instance"].sort().values
+    tensor([1, 2, 3])
+
+    Args:
+        size: how many keys it holds.
+
+    Raises:
+        ValueError: the size is below 1.
+        CrlError: keys come with other columns, or another dimension, than the first ones.
     """
 
     def __init__(self, size: int = 65_536) -> None:

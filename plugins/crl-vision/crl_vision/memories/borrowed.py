@@ -6,12 +6,20 @@ from crl_core import Embeddings, Memory
 
 
 class Borrowed(nn.Module):
-    """What another contrast's memory holds, without adding to it.
+    """Another contrast's memory, read but not written.
 
-    So several kinds of queries meet the same bank, which one of them fills (PIRL, Misra and van der Maaten 2020).
+    For several kinds of queries against the same bank, which one contrast fills (PIRL, Misra and van der Maaten 2020).
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.memories.borrowed import Borrowed
+    >>> bank = crl.Bank(size=10)
+    >>> bank.update(crl.Embeddings(torch.eye(2), {"instance": torch.tensor([3, 5])}))
+    >>> Borrowed(bank).keys().meta["instance"]
+    tensor([3, 5])
 
     Args:
-        memory: the very memory of the other contrast.
+        memory: the memory of the other contrast, the same object.
     """
 
     def __init__(self, memory: Memory) -> None:
