@@ -11,15 +11,23 @@ from ...protocols import Sparse
 
 @attrs.frozen
 class Adagrad:
-    """Steps divided by the root of all squared gradients so far (Duchi, Hazan, Singer 2011).
+    """Divides each step by the root of the sum of all squared gradients so far (Duchi, Hazan, Singer 2011).
 
-    Takes sparse gradients where it has no weight decay.
+    Takes sparse gradients if it has no weight decay.
+
+    >>> import crl_core as crl
+    >>> training = crl.Training(optimiser=crl.Adagrad(0.1))
+    >>> training.optimiser.sparse
+    'yes'
 
     Args:
-        learning_rate: at its highest; the schedule of a training multiplies it.
-        weight_decay: an L2 penalty, added to the gradient; biases and normalisation are never decayed.
-        start: what the sum of squares begins with.
+        learning_rate: the maximum; the schedule of a training multiplies it.
+        weight_decay: an L2 penalty, added to the gradient; biases and normalisation never decay.
+        start: the initial value of the sum of squares.
         epsilon: added to the root.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     sparse: ClassVar[Sparse] = "yes"

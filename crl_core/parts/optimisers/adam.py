@@ -14,11 +14,18 @@ from .options import below_one
 class Adam:
     """Steps by moving averages of the gradient and of its square (Kingma, Ba 2015, algorithm 1).
 
+    >>> import crl_core as crl
+    >>> crl.Training(optimiser=crl.Adam(3e-4)).optimiser
+    Adam(learning_rate=0.0003, weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-08)
+
     Args:
-        learning_rate: at its highest; the schedule of a training multiplies it.
-        weight_decay: an L2 penalty, added to the gradient; biases and normalisation are never decayed.
-        beta1, beta2: of the moving averages of the gradient and of its square.
-        epsilon: added to the root of the latter.
+        learning_rate: the maximum; the schedule of a training multiplies it.
+        weight_decay: an L2 penalty, added to the gradient; biases and normalisation never decay.
+        beta1, beta2: the decay rates of the moving averages of the gradient and of its square.
+        epsilon: added to the root of the average square.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     sparse: ClassVar[Sparse] = "no"

@@ -12,15 +12,20 @@ from .options import below_one
 
 @attrs.frozen
 class AdamW:
-    """Adam whose weight decay is apart from the gradient (Loshchilov, Hutter 2019, algorithm 2).
+    """Adam with weight decay apart from the gradient (Loshchilov, Hutter 2019, algorithm 2).
 
-    >>> Training(optimiser=AdamW(1e-3, weight_decay=1e-4))
+    >>> import crl_core as crl
+    >>> crl.Training().optimiser  # the default
+    AdamW(learning_rate=0.001, weight_decay=0.0001, beta1=0.9, beta2=0.999, epsilon=1e-08)
 
     Args:
-        learning_rate: at its highest; the schedule of a training multiplies it.
-        weight_decay: per unit of the learning rate; biases and normalisation are never decayed.
-        beta1, beta2: of the moving averages of the gradient and of its square.
-        epsilon: added to the root of the latter.
+        learning_rate: the maximum; the schedule of a training multiplies it.
+        weight_decay: per unit of the learning rate; biases and normalisation never decay.
+        beta1, beta2: the decay rates of the moving averages of the gradient and of its square.
+        epsilon: added to the root of the average square.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     sparse: ClassVar[Sparse] = "no"

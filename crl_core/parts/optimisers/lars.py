@@ -14,18 +14,24 @@ from .options import below_one
 
 @attrs.frozen
 class LARS:
-    """SGD with momentum whose step is, for every matrix, in proportion to the norm of its weights: for large batches.
+    """SGD with momentum whose step is proportional to the norm of the weights, for each matrix: for large batches.
 
     You, Gitman, Ginsburg 2017, algorithm 1, with the convention of SimCLR and BYOL: biases and normalisation take
     plain steps of SGD.
 
-    >>> Training(batch_size=4096, optimiser=LARS(4.8, weight_decay=1e-6))
+    >>> import crl_core as crl
+    >>> training = crl.Training(batch_size=4096, optimiser=crl.LARS(4.8, weight_decay=1e-6))  # SimCLR on ImageNet
+    >>> training.optimiser.trust
+    0.001
 
     Args:
-        learning_rate: at its highest; the schedule of a training multiplies it.
-        momentum: how much of the last step is added to the next.
-        weight_decay: added to the gradient, before the norm is taken; biases and normalisation are never decayed.
-        trust: how large a step may be, as a fraction of the weights' norm.
+        learning_rate: the maximum; the schedule of a training multiplies it.
+        momentum: the share of the last step that is added to the next.
+        weight_decay: added to the gradient, before the norm is taken; biases and normalisation never decay.
+        trust: the size of a step as a fraction of the weights' norm.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     sparse: ClassVar[Sparse] = "no"

@@ -12,17 +12,27 @@ from .options import below_one
 
 @attrs.frozen
 class SGD:
-    """Stochastic gradient descent, with momentum if it is asked for.
+    """Stochastic gradient descent, with or without momentum.
 
-    Takes sparse gradients where it has neither momentum nor weight decay.
+    Takes sparse gradients if it has neither momentum nor weight decay.
 
-    >>> Training(optimiser=SGD(0.03, momentum=0.9, weight_decay=1e-4))
+    >>> import torch
+    >>> import crl_core as crl
+    >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimiser = crl.SGD(0.1)([{"params": [weight]}])
+    >>> weight.grad = torch.tensor([2.0])
+    >>> optimiser.step()
+    >>> weight.data
+    tensor([0.8000])
 
     Args:
-        learning_rate: at its highest; the schedule of a training multiplies it.
-        momentum: how much of the last step is added to the next (Polyak 1964, as torch has it).
-        weight_decay: an L2 penalty, added to the gradient; biases and normalisation are never decayed.
-        nesterov: take the gradient's step once more after the momentum's (Nesterov 1983).
+        learning_rate: the maximum; the schedule of a training multiplies it.
+        momentum: the share of the last step that is added to the next (Polyak 1964, in torch's form).
+        weight_decay: an L2 penalty, added to the gradient; biases and normalisation never decay.
+        nesterov: apply the gradient once more after the momentum (Nesterov 1983).
+
+    Raises:
+        ValueError: a number is out of its range, or `nesterov` comes without momentum.
     """
 
     sparse: ClassVar[Sparse] = "yes"

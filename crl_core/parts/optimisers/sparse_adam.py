@@ -12,14 +12,20 @@ from .options import below_one
 
 @attrs.frozen
 class SparseAdam:
-    """Adam for tables with sparse gradients: only the rows that a batch has read are moved, with their averages.
+    """Adam for tables with sparse gradients: moves only the rows that the batch has read, and their averages.
 
-    >>> Group("branches.item.encoder.table", optimiser=SparseAdam(1e-2))
+    >>> import crl_core as crl
+    >>> training = crl.Training(groups=[crl.Group("branches.item.encoder.table", optimiser=crl.SparseAdam(1e-2))])
+    >>> training.groups[0].optimiser.sparse  # it takes only sparse gradients
+    'only'
 
     Args:
-        learning_rate: at its highest; the schedule of a training multiplies it.
-        beta1, beta2: of the moving averages of the gradient and of its square.
-        epsilon: added to the root of the latter.
+        learning_rate: the maximum; the schedule of a training multiplies it.
+        beta1, beta2: the decay rates of the moving averages of the gradient and of its square.
+        epsilon: added to the root of the average square.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     sparse: ClassVar[Sparse] = "only"

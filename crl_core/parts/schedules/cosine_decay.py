@@ -10,14 +10,19 @@ from .warmup import after, at_least_zero, rise, share, warmup_steps
 
 @attrs.frozen
 class CosineDecay:
-    """A straight rise, then half a cosine down (Loshchilov, Hutter 2017, without restarts).
+    """A linear rise, then half a cosine down (Loshchilov, Hutter 2017, without restarts).
 
-    >>> CosineDecay(warmup=5.0)(Progress(step=0, steps=100, epoch=0, epochs=10))
-    0.02
+    >>> import crl_core as crl
+    >>> schedule = crl.CosineDecay(warmup=5.0)
+    >>> [round(schedule(crl.Progress(step, 100, step // 10, 10)), 3) for step in (0, 25, 49, 75, 100)]
+    [0.02, 0.52, 1.0, 0.5, 0.0]
 
     Args:
-        warmup: epochs of the rise from 0; a tenth of the run, where the run is no longer than that.
-        final: what is left at the end, as a share of the highest.
+        warmup: epochs of the rise from 0; a tenth of the run, if the run is no longer than that.
+        final: the factor at the end, from 0 to 1.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     warmup: float = attrs.field(default=0.0, validator=at_least_zero)

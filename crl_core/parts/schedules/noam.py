@@ -8,12 +8,20 @@ from .warmup import at_least_zero, rise, warmup_steps
 
 @attrs.frozen
 class Noam:
-    """A straight rise, then a fall with the inverse square root of the step (Vaswani et al. 2017, equation 3).
+    """A linear rise, then a fall with the inverse square root of the step (Vaswani et al. 2017, equation 3).
 
-    In the paper's words it is sqrt(warmup · d) times the rate there, so that it is 1 at the end of the warm-up.
+    Scaled to 1 at the end of the warm-up, where the paper's rate is 1 / sqrt(warmup · d), with the warm-up in steps.
+
+    >>> import crl_core as crl
+    >>> schedule = crl.Noam(warmup=1.0)  # ten steps
+    >>> [round(schedule(crl.Progress(step, 100, step // 10, 10)), 3) for step in (0, 9, 39, 89)]
+    [0.1, 1.0, 0.5, 0.333]
 
     Args:
-        warmup: epochs of the rise from 0; a tenth of the run, where the run is no longer than that.
+        warmup: epochs of the rise from 0; a tenth of the run, if the run is no longer than that.
+
+    Raises:
+        ValueError: the warm-up is below 0 or infinite.
     """
 
     warmup: float = attrs.field(default=1.0, validator=at_least_zero)

@@ -13,16 +13,19 @@ from .cosine_decay import CosineDecay
 class Scheduled(nn.Module):
     """A number that goes from `start` to `final` over the training: for an option of any part.
 
-    >>> Cosine(Scheduled(0.5, 0.1)), Momentum(Scheduled(0.996, 1.0)), Triplet(margin=Scheduled(0.1, 0.5))
+    It computes like a number: `self.margin - scores` uses its value at this step, a tensor without dimensions, and
+    `float(self.margin)` is that value as a number. It is an `nn.Module`, saved with the part that has it, and
+    `Pipeline.on_step` moves it on. A part that is no module calls `at(progress)`, as `Momentum` does.
 
-    It computes like a number: `self.margin - scores` takes what it is at this step, a tensor without dimensions, and
-    `float(self.margin)` a number. It is saved with the part that has it, an `nn.Module`, and moved on by
-    `Pipeline.on_step`. A part that is none asks for `at(progress)`, as `Momentum` does.
+    >>> import crl_core as crl
+    >>> score = crl.Cosine(crl.Scheduled(0.5, 0.1))
+    >>> [round(score.temperature.at(crl.Progress(step, 100, 0, 1)), 3) for step in (0, 50, 100)]
+    [0.5, 0.3, 0.1]
 
     Args:
         start: before the first step.
         final: where the shape has come down to 0.
-        shape: the factor of their difference; by default half a cosine over the whole run.
+        shape: a schedule, the factor of their difference; None stands for half a cosine over the whole run.
     """
 
     now: Tensor

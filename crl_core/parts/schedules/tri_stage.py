@@ -13,12 +13,20 @@ def _above_zero(instance: object, field: attrs.Attribute[float], value: float) -
 
 @attrs.frozen
 class TriStage:
-    """A straight rise, a plateau, and an exponential fall (SpecAugment, Park et al. 2019; wav2vec 2.0 fine-tuning).
+    """A linear rise, a plateau, and an exponential fall (SpecAugment, Park et al. 2019; wav2vec 2.0 fine-tuning).
+
+    >>> import crl_core as crl
+    >>> schedule = crl.TriStage(rise=0.1, hold=0.4)
+    >>> [round(schedule(crl.Progress(step, 100, 0, 1)), 3) for step in (0, 10, 50, 75, 100)]
+    [0.01, 1.0, 1.0, 0.224, 0.05]
 
     Args:
-        rise, hold: their shares of the run; the fall is the rest.
-        start: what it rises from, as a share of the highest.
-        final: what it falls to at the end, as a share of the highest.
+        rise, hold: the shares of the run; the fall is the rest.
+        start: the factor at the start, from 0 to 1.
+        final: the factor at the end, above 0.
+
+    Raises:
+        ValueError: a number is out of its range, or no share is left for the fall.
     """
 
     rise: float = attrs.field(default=0.1, validator=share)

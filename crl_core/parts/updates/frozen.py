@@ -9,10 +9,16 @@ from ...protocols import Progress
 
 
 class Frozen:
-    """Weights that stay as they are at the start, in evaluation mode: a teacher.
+    """Weights that stay at their initial values, in evaluation mode: a teacher.
 
-    On a branch with an encoder of its own, that encoder; heads of the branch's own still train
+    On a branch with an encoder of its own, the encoder is frozen, and the branch's own heads still train
     (CRD, Tian et al. 2020). On a branch that tracks another, a copy made at the start.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> teacher = crl.Frozen().follow(torch.nn.Linear(8, 8))
+    >>> teacher.weight.requires_grad
+    False
     """
 
     gradient: ClassVar[bool] = False

@@ -14,7 +14,22 @@ class Momentum:
     """A moving average of the weights: follower ← m · follower + (1 - m) · module, after every step.
 
     He et al. 2020 (MoCo), equation 2. `Momentum(Scheduled(0.996, 1.0))` rises along half a cosine over the
-    training (Grill et al. 2020, BYOL). Running statistics of batch normalisation are the follower's own.
+    training (Grill et al. 2020, BYOL). The follower has running statistics of batch normalisation of its own.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> module, update = torch.nn.Linear(1, 1, bias=False), crl.Momentum(0.9)
+    >>> follower = update.follow(module)
+    >>> _ = module.weight.data.fill_(1.0), follower.weight.data.fill_(0.0)
+    >>> update.advance(module, follower, crl.Progress(step=1, steps=100, epoch=0, epochs=1))
+    >>> round(follower.weight.item(), 3)
+    0.1
+
+    Args:
+        momentum: m, from 0 to 1; a number, or a `Scheduled`.
+
+    Raises:
+        ValueError: m is not from 0 to 1.
     """
 
     gradient: ClassVar[bool] = False

@@ -9,10 +9,26 @@ from ...protocols import Progress
 
 
 class Past:
-    """A past checkpoint: the weights and statistics as they were, taken anew every `every` steps.
+    """A past checkpoint: a copy of the weights and statistics, made again every `every` steps.
 
-    Between, they stay as they are, in evaluation mode; until the first refresh, they are those of the start.
+    In between, the copy does not change, in evaluation mode; before the first `every` steps it is that of the start.
     (Le-Khac et al. 2020, section III-C: an offline encoder.)
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> module, update = torch.nn.Linear(1, 1, bias=False), crl.Past(every=10)
+    >>> follower = update.follow(module)
+    >>> _ = module.weight.data.fill_(1.0), follower.weight.data.fill_(0.0)
+    >>> for step in range(1, 10):
+    ...     update.advance(module, follower, crl.Progress(step, 100, 0, 1))
+    >>> follower.weight.item()  # the tenth step takes the weights over
+    0.0
+
+    Args:
+        every: steps between two copies.
+
+    Raises:
+        ValueError: it is below 1.
     """
 
     gradient: ClassVar[bool] = False

@@ -8,7 +8,14 @@ from ...protocols import Progress
 
 
 class Shared:
-    """The same weights, trained from both sides."""
+    """The same weights, trained from both branches.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> encoder = torch.nn.Linear(8, 8)
+    >>> crl.Shared().follow(encoder) is encoder, crl.Shared().gradient
+    (True, True)
+    """
 
     gradient: ClassVar[bool] = True
     frozen: ClassVar[bool] = False

@@ -8,7 +8,14 @@ from ...protocols import Progress
 
 
 class StopGradient:
-    """The same weights, but no gradient from this side (SimSiam, Chen and He 2020)."""
+    """The same weights, but no gradient from this branch (SimSiam, Chen and He 2020).
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> encoder = torch.nn.Linear(8, 8)
+    >>> crl.StopGradient().follow(encoder) is encoder, crl.StopGradient().gradient
+    (True, False)
+    """
 
     gradient: ClassVar[bool] = False
     frozen: ClassVar[bool] = False
