@@ -14,7 +14,7 @@ OURS = ("-e", ".[train,onnx]", "-e", "plugins/crl-vision", "-e", "plugins/crl-ti
 
 def group(name: str) -> list[str]:
     """The packages of a dependency group of pyproject.toml."""
-    return nox.project.dependency_groups(PROJECT, name)
+    return list(nox.project.dependency_groups(PROJECT, name))
 
 
 @nox.session
@@ -36,7 +36,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy: strict for crl_core, and for what the plugins hand to it; and the examples of the documentation."""
+    """mypy, strict: crl_core, every plugin, the benchmarks, this file; and the examples of the documentation."""
     session.install(*OURS, *group("types"), *group("tests"))
     session.run("mypy")
     session.run("pytest", "tests/test_docs.py", "-k", "types")

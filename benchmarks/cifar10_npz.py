@@ -9,6 +9,7 @@ a sheet is one image) and the labels in `train_lables.json` and `test_lables.jso
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,7 +30,7 @@ def _sheet(path: Path) -> np.ndarray:
 
 
 def main(folder: Path, out: Path) -> None:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split in ("train", "test"):
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = read(folder, split)
     np.savez(out, **arrays)

@@ -78,8 +78,8 @@ def made(name: str, source: OnDevice, epochs: int, seed: int) -> Recipe:
 
 
 def judged(pipeline: Pipeline, source: OnDevice) -> dict[str, float]:
-    tables = [embed(pipeline, source.items(split)) for split in source.splits]
-    return {**KNN(10)(*tables, None), **LinearProbe()(*tables, None)}
+    train, test = (embed(pipeline, source.items(split)) for split in source.splits)
+    return {**KNN(10)(train, test, None), **LinearProbe()(train, test, None)}
 
 
 def trained(name: str, source: OnDevice, epochs: int, seed: int) -> dict[str, Any]:

@@ -352,14 +352,18 @@ def _node2vec_steps(nodes: int) -> tuple[float, float, Any]:
     from crl_graph.network import Network
     from crl_graph.recipes import node2vec as recipes
 
+    from crl_core import Training
+
     torch.manual_seed(0)
     edges = torch.stack([torch.arange(nodes).repeat(5), torch.randint(nodes, (5 * nodes,))])
     source = Network(Adjacency.of(edges, nodes), range(nodes))  # type: ignore[arg-type]
     recipe = recipes.node2vec(source)
+    training = recipe.training
+    assert isinstance(training, Training)
     items = source.items("train")
-    order = torch.randperm(nodes).split(recipe.training.batch_size)
+    order = torch.randperm(nodes).split(training.batch_size)
     pipeline = recipe.pipeline.build(items.__getitems__(order[0].tolist()), source).train()
-    optimiser = recipe.training.optimiser([{"params": list(pipeline.parameters())}])
+    optimiser = training.optimiser([{"params": list(pipeline.parameters())}])
     whole, learning, pairs = [], [], []
     for rows in order[:30]:
         batch = items.__getitems__(rows.tolist())
@@ -510,7 +514,7 @@ def _whole(source: Any) -> Any:
     return items.__getitems__(list(range(len(items))))
 
 
-def _labels(source: Any) -> torch.Tensor:
+def _labels(source: Any) -> Any:
     """Of all nodes, those that training doesn't see too."""
     return source.items("test").label
 
@@ -596,11 +600,11 @@ def _pygs_dgi(source: Any, epochs: int) -> float:
         z = model(x, graph.edge_index)[0]
     train, test = splits["train"], splits["test"]
     known = train.label >= 0
-    tables = [
+    return NodeClassification()(
         Embeddings(z[known], {"label": train.label[known]}),
         Embeddings(z[test.chosen], {"label": test.label[test.chosen]}),
-    ]
-    return NodeClassification()(*tables, None)["accuracy"]
+        None,
+    )["accuracy"]
 
 
 def mutag(seeds: int) -> list[Row]:

@@ -30,7 +30,7 @@ def step(small_stem: bool, temperature: float, device: torch.device) -> Callable
         encoder.conv1, encoder.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     cuda = device.type == "cuda"
     layout = torch.channels_last if cuda else torch.contiguous_format
-    model = nn.Sequential(encoder, SimCLRProjectionHead(512, 512, 128)).to(device, memory_format=layout)
+    model = nn.Sequential(encoder, SimCLRProjectionHead(512, 512, 128)).to(device).to(memory_format=layout)
     criterion = NTXentLoss(temperature=temperature)
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
 

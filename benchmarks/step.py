@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -161,7 +161,7 @@ def against_lightly(stem: Literal["small", "imagenet"], batch: crl.View, rounds:
     }
 
 
-def as_dict(training: crl.Training) -> dict[str, object]:
+def as_dict(training: crl.Training) -> dict[str, Any]:
     return {name: getattr(training, name) for name in ("epochs", "batch_size", "schedule")}
 
 

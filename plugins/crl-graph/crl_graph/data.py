@@ -17,7 +17,7 @@ _EDGES = {"edge_index": ("edge_weight", "edge_attr"), "diffusion_index": ("diffu
 _PLACES = ("shuffle",)  # of nodes, which are numbers of nodes
 
 
-class NodeRows(Data):
+class NodeRows(Data):  # type: ignore[misc]  # PyG has no types
     """One graph, whose rows are the nodes `asked` `[B]`, or all of them."""
 
     def row_count(self) -> int:
@@ -48,7 +48,7 @@ class NodeRows(Data):
         return None  # `checked` has refused what isn't
 
 
-class GraphRows(Batch):
+class GraphRows(Batch):  # type: ignore[misc]
     """Many graphs, each a row: `batch` `[N]` says which one a node belongs to, `ptr` `[G + 1]` where each begins."""
 
     def row_count(self) -> int:

@@ -152,7 +152,8 @@ def grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
     r, g, b = images.split(1, dim=1)
-    return (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
+    luminance: Tensor = (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
+    return luminance
 
 
 def shift_hue(images: Tensor, turn: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Objects(Lazy):
 
     def _states(self, pictures: Tensor) -> Tensor:
         self.ensure_built(pictures)
-        numbers = pictures.to(self.look[0].weight.dtype)
+        numbers = pictures.to(next(self.look.parameters()).dtype)
         if not pictures.is_floating_point():
             numbers = numbers / 255
         states: Tensor = self.read(self.look(numbers).flatten(2))
@@ -72,4 +72,5 @@ def xavier(module: nn.Module) -> None:
     """The start of C-SWM's weights: Glorot and Bengio's, and no biases."""
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

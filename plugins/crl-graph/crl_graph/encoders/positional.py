@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ class Positional(nn.Module):
         place = eigenvectors(graph.edge_index, graph.batch, graph.ptr, self.positions).to(self.degrees.weight.dtype)
         featured = copy.copy(graph)
         featured.x = torch.cat([place, self.degrees(count), graph.ego.to(place.dtype).unsqueeze(1)], 1)
-        found: Embeddings = self.encoder(featured)
+        found = cast(Embeddings, self.encoder(featured))
         return Embeddings(self.map(found.z), found.meta)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -36,5 +37,5 @@ class Nodes(nn.Module):
         """`[N, d]` of all graphs to `[N, d]`."""
         rows = features[self.feature]
         if self.head is not None:
-            rows = self.head(rows)
+            rows = cast(Tensor, self.head(rows))
         return Embeddings(rows, {"node": features["node"], "graph": features["graph"][features["segment"]]})

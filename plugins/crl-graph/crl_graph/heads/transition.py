@@ -78,7 +78,8 @@ class Transition(Lazy):
                 f"{int(action.max())}: give the recipe as many objects and actions as the source has"
             ) from None
         known = torch.cat([objects, told.view(len(state), self.objects, self.actions), self._messages(objects)], -1)
-        return state + self.node(known).flatten(1)
+        moved: Tensor = self.node(known).flatten(1)
+        return state + moved
 
     def _messages(self, objects: Tensor) -> Tensor:
         """What every object is told by all others, `[B, objects, hidden]`."""

@@ -84,4 +84,5 @@ def _staying(graph: Data, chance: float) -> Tensor:
     draw = torch.rand(int(graph.num_nodes or 0), device=graph.edge_index.device)
     segment = getattr(graph, "batch", None)
     segment = torch.zeros_like(draw, dtype=torch.int64) if segment is None else segment
-    return (draw >= chance) | (draw == scatter(draw, segment, reduce="max")[segment])
+    highest: Tensor = scatter(draw, segment, reduce="max")
+    return (draw >= chance) | (draw == highest[segment])

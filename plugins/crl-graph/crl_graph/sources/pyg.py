@@ -99,8 +99,8 @@ class PyG:
 def _chosen(graph: Data, nodes: int) -> dict[str, Tensor]:
     """The nodes of every split."""
     names = ("train", "val", "test")
-    masks = [getattr(graph, f"{name}_mask", None) for name in names]
-    if all(mask is not None for mask in masks):
+    masks = [graph[f"{name}_mask"] for name in names if f"{name}_mask" in graph]
+    if len(masks) == len(names):
         # Where a data set has several splits, the first.
         return {name: mask.view(nodes, -1)[:, 0].nonzero().flatten() for name, mask in zip(names, masks, strict=True)}
     order = torch.randperm(nodes, generator=torch.Generator().manual_seed(0))

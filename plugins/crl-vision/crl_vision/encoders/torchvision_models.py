@@ -80,9 +80,10 @@ class TorchvisionEncoder(nn.Module):
 
 def _last(net: nn.Module) -> str:
     """The name of the last layer; SqueezeNet's is a convolution."""
-    linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
-    convolutions = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
-    return (linear or convolutions)[-1]
+    names: list[str] = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
+    if not names:
+        names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
+    return names[-1]
 
 
 def _replace(net: nn.Module, name: str, module: nn.Module) -> None:

@@ -146,7 +146,7 @@ def at_once(images: Tensor) -> tuple[Tensor, ...]:
     """The whole batch; on a CPU as many images at a time as its cache holds through all steps."""
     if images.device.type != "cpu":
         return (images,)
-    return images.split(max(1, _CACHED // max(1, images[:1].numel())))
+    return tuple(images.split(max(1, _CACHED // max(1, images[:1].numel()))))
 
 
 def augment(images: Tensor, how: Augmentation, size: int | tuple[int, int]) -> Tensor:

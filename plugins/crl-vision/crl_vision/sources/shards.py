@@ -259,7 +259,7 @@ def _grouped(file: io.BufferedReader, offset: int) -> Iterator[tuple[str, dict[s
     members: dict[str, tarfile.TarInfo] = {}
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # which would grow to a list of all
+            tar.members.clear()  # type: ignore[attr-defined]  # would grow to a list of all; typeshed doesn't know it
             if not member.isfile():
                 continue
             name = member.name.rpartition("/")[2]
