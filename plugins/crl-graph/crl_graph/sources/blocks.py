@@ -23,17 +23,27 @@ class Episodes(NamedTuple):
 
 
 class Blocks:
-    """Five objects on a grid of 5 × 5 cells; an action pushes one of them a cell further, if nothing is in its way.
+    """Five objects on a grid of 5 × 5 cells; an action pushes one of them to the next cell, if that is free.
 
-    An item is a step: the picture before `observation` `[3, 50, 50]`, the `action` (object · 4 + direction), and the
-    picture after, `next`. Columns say which `episode` it is from, and at what `time`. The test episodes begin
-    anew, and are ten steps long.
+    An item is a step: the picture before the action, `observation` `[3, 50, 50]`, the `action` (object · 4 +
+    direction), and the picture after it, `next`. The columns `episode` and `time` say which step it is. The test
+    episodes have other starts, and are ten steps long. The simulated world of C-SWM (Kipf et al. 2020).
+
+    >>> from crl_graph.sources.blocks import Blocks
+    >>> items = Blocks(episodes=2, steps=3).items("train")
+    >>> step = items.__getitems__([4])
+    >>> len(items), step.data["observation"].shape, step.meta["episode"].item(), step.meta["time"].item()
+    (6, torch.Size([1, 3, 50, 50]), 1, 1)
 
     Args:
-        shape: "shapes" are circles, triangles and squares, seen from above; "cubes" stand there, seen from the side,
+        shape: "shapes" are circles, triangles and squares, seen from above; "cubes" are seen from the side,
             and hide parts of each other.
         episodes, steps: for training; the paper has 1,000 of 100.
         test_episodes: the paper has 10,000.
+        seed: of all episodes.
+
+    Raises:
+        CrlError: a number is below 1, or the shape is another word.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")

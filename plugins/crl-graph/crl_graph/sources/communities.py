@@ -14,14 +14,26 @@ from ..items import Nodes, checked, few_labelled
 
 
 class Communities:
-    """One generated graph of groups whose nodes are linked more often, with words that say little of the group.
+    """One generated graph of groups: nodes of one group are linked more often, and their words hint at the group.
 
-    Every node has as many edges as `degree` on average, a share of `mixing` of them to nodes anywhere, and ten words
-    of `words`, each from its group's part of them with a chance of `signal`, or else any. Neither words nor edges
-    alone tell the groups apart as well as both do. Twenty nodes of each group have a label for training.
+    Every node has `degree` edges on average, of which a share `mixing` leads to random nodes, and ten words
+    out of `words`: each is one of its group's with probability `signal`, or else any word. Words and edges together
+    tell the groups apart better than either alone. Twenty nodes of each group have a label for training.
+
+    >>> from crl_graph.sources.communities import Communities
+    >>> view = Communities(nodes=200, groups=2, words=50).items("train").__getitems__([0, 1, 2])
+    >>> view.data.x.shape, len(view)  # the whole graph, of which three nodes are asked for
+    (torch.Size([200, 50]), 3)
 
     Args:
         nodes, groups, words: how many there are.
+        degree: edges of a node, on average.
+        mixing: the share of edges to nodes of any group.
+        signal: the probability that a word is one of the group's.
+        seed: of everything random.
+
+    Raises:
+        CrlError: a group has fewer than 30 nodes, or no word.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")

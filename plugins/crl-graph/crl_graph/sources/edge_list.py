@@ -13,19 +13,28 @@ from ..network import Network
 
 
 class EdgeList(Network):
-    """A graph in a file: on every line two nodes by name, and a weight where `weighted`.
+    r"""A graph in a file: two nodes by name on every line, and a weight if `weighted`.
 
-    Spaces, tabs or commas stand between them; lines that begin with # are left out. An edge that stands there twice
-    counts once, and weighs what it weighs together.
+    Separated by spaces, tabs or commas; lines that begin with # are left out. An edge that is listed twice
+    counts once, with the sum of its weights.
+
+    >>> import os, tempfile
+    >>> from crl_graph.sources.edge_list import EdgeList
+    >>> path = os.path.join(tempfile.mkdtemp(), "edges.txt")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("anna ben\nben carl\n")
+    >>> graph = EdgeList(path)
+    >>> graph.names, graph.adjacency.degree
+    (('anna', 'ben', 'carl'), tensor([1, 2, 1]))
 
     Args:
         path: of the file.
-        weighted: the third column is a number above 0; without this it isn't read.
-        directed: edges can be walked from the first node to the second alone.
-        labels: a second file, with a node and its label on every line; the nodes that it lacks have none (-1).
+        weighted: the third column is a number above 0; otherwise it isn't read.
+        directed: walks follow edges only from the first node to the second.
+        labels: a second file, with a node and its label on every line; other nodes have none (-1).
 
     Raises:
-        CrlError: there is no such file, a line is no edge, or a label is of a node that the graph doesn't have.
+        CrlError: the file is missing, a line is no edge, or a label is of a node that the graph doesn't have.
     """
 
     def __init__(self, path: str, weighted: bool = False, directed: bool = False, labels: str | None = None) -> None:

@@ -25,14 +25,23 @@ FAMILIES: tuple[Callable[[int, int], Any], ...] = (
 
 
 class Families:
-    """Generated graphs of five families: by chance, rich-get-richer, small world, regular, in groups.
+    """Generated graphs of five families: random, preferential attachment, small world, regular, and in groups.
 
-    The families are the labels. All have about as many edges for their nodes; a node's features are its degree.
-    `folds` are the same graphs again, for evaluators that themselves hold out parts of them.
+    The families are the labels. All have about the same number of edges per node; a node's features are its degree.
+    `folds` holds the same graphs again, for evaluators that do their own cross-validation.
+
+    >>> from crl_graph.sources.families import Families
+    >>> view = Families(count=2).items("train").__getitems__([0, 9])
+    >>> len(view), view.meta["label"]
+    (2, tensor([0, 4]))
 
     Args:
         count: graphs of each family.
-        nodes: at least so many in a graph, and at most twice as many.
+        nodes: the smallest number of nodes in a graph; the largest is twice that.
+        seed: of everything random.
+
+    Raises:
+        CrlError: there is no graph, or a graph would have fewer than 6 nodes.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", FOLDS)

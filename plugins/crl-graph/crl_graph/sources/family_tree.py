@@ -29,12 +29,24 @@ _RELATIONS = (
 
 
 class FamilyTree(KnowledgeGraph):
-    """Who is whose uncle: 112 triples of 24 people and 12 relations (Hinton 1986).
+    """Hinton's family trees: 112 triples of 24 people and 12 relations (Hinton 1986).
 
-    (Colin, father, James) says that Colin's father is James. Uncles and aunts are so by marriage too.
+    (Colin, father, James) says that Colin's father is James. Uncles and aunts include those by marriage.
+
+    >>> from crl_graph.sources.family_tree import FamilyTree
+    >>> source = FamilyTree()
+    >>> source.counts, len(source.items("train"))
+    ({'entities': 24, 'relations': 12}, 100)
+    >>> head, relation, tail = source.items("train").data[0]
+    >>> source.entities[head], source.relations[relation], source.entities[tail]
+    ('Jennifer', 'niece', 'Charlotte')
 
     Args:
-        held_out: triples that are for the test, drawn by the seed.
+        held_out: triples for the test, drawn by the seed.
+        seed: of the draw.
+
+    Raises:
+        CrlError: `held_out` is not from 1 to 100.
     """
 
     def __init__(self, held_out: int = 12, seed: int = 0) -> None:

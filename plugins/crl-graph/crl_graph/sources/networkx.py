@@ -24,10 +24,19 @@ class NetworkX(Network):
 
     "karate": 34 members of a club that split in two, the label (Zachary 1977); "les-miserables": 77 characters
     that meet in a chapter (Knuth 1993); "florentine": 15 families of Florence, by marriage (Padgett and Ansell 1993);
-    "davis": 18 women and 14 occasions that they met at, the label (Davis et al. 1941).
+    "davis": 18 women and the 14 occasions at which they met, the label (Davis et al. 1941).
+
+    >>> from crl_graph.sources.networkx import NetworkX
+    >>> graph = NetworkX("karate")
+    >>> len(graph.names), graph.label.unique()
+    (34, tensor([0, 1]))
 
     Args:
-        weighted: walks go by how often two met, where the graph says so.
+        name: of the graph.
+        weighted: walks take edges by how often two people met, if the graph has these numbers.
+
+    Raises:
+        CrlError: there is no such graph.
     """
 
     def __init__(

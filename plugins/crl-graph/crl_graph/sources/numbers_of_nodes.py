@@ -12,10 +12,18 @@ from ..network import Network, NodeNumbers
 class NumbersOfNodes(Network):
     """The nodes of another source's one graph, by their numbers: for methods that learn a vector for each.
 
-    Features are not looked at; splits and labels are those of the other source.
+    Features are not used; splits and labels are those of the other source.
+
+    >>> from crl_graph.sources.communities import Communities
+    >>> from crl_graph.sources.numbers_of_nodes import NumbersOfNodes
+    >>> NumbersOfNodes(Communities(nodes=200)).items("train").__getitems__([0, 7]).data
+    tensor([0, 7])
 
     Args:
         source: whose items are the nodes of one graph, such as `graph/pyg` or `graph/communities`.
+
+    Raises:
+        CrlError: the source has other items.
     """
 
     def __init__(self, source: Source) -> None:

@@ -16,19 +16,27 @@ FOLDS = "folds"
 
 
 class PyG:
-    """A data set of torch_geometric.datasets, by name; downloaded where it is absent.
+    """A data set of torch_geometric.datasets, by name; downloaded if it is missing.
 
     One graph: the items are its nodes. All of them are for training, with the labels of the data set's training
-    nodes alone (the others have -1); `val` and `test` are as the data set has them, or else 10 % of the nodes
+    nodes only (the others have -1); `val` and `test` are those of the data set, or else 10 % of the nodes
     each for training labels and `val`, drawn once, and the rest for `test`.
-    Many graphs: all are for training, and `folds` are the same graphs again, for evaluators that themselves hold
-    out parts of them.
+    Many graphs: all are for training, and `folds` holds the same graphs again, for evaluators that do their own
+    cross-validation.
+
+    >>> from crl_graph.sources.pyg import PyG
+    >>> source = PyG("KarateClub")  # which PyG need not download
+    >>> {split: len(source.items(split)) for split in source.splits}
+    {'train': 34, 'val': 3, 'test': 28}
 
     Args:
         dataset: the class, such as "Planetoid" or "TUDataset".
-        name: of the data set, where the class has several: "Cora", "MUTAG".
-        root: folder where the data are, or will be.
-        features: "given"; or for graphs without any, "degree" (in one of 32 places) or "ones".
+        name: of the data set, if the class has several: "Cora", "MUTAG".
+        root: folder of the data.
+        features: "given"; or for graphs without features, "degree" (one-hot, 32 classes) or "ones".
+
+    Raises:
+        CrlError: there is no such data set, or it is missing and can't be downloaded.
     """
 
     def __init__(

@@ -17,13 +17,25 @@ _SPLITS = ("train", "val", "test")
 
 
 class PyGTriples(KnowledgeGraph):
-    """A knowledge graph of torch_geometric.datasets, by name; downloaded where it is absent.
+    """A knowledge graph of torch_geometric.datasets, by name; downloaded if it is missing.
 
-    Entities and relations are called by their numbers there. Test triples of an entity or a relation that no
-    training triple has are left out and counted: nothing can have been learned of it.
+    The names of entities and relations are their numbers there. Test triples with an entity or a relation that no
+    training triple has are left out and counted: nothing was learned about it.
+
+    >>> import crl_core as crl
+    >>> from crl_graph.sources.pyg_triples import PyGTriples
+    >>> try:
+    ...     PyGTriples("FB15k")
+    ... except crl.CrlError as error:
+    ...     print(error)
+    no knowledge graph 'FB15k'; there are FB15k_237, WordNet18, WordNet18RR. Did you mean 'FB15k_237'?
 
     Args:
-        root: folder where the data are, or will be.
+        dataset: "FB15k_237", "WordNet18" or "WordNet18RR".
+        root: folder of the data.
+
+    Raises:
+        CrlError: there is no such data set, or it is missing and can't be downloaded.
     """
 
     def __init__(self, dataset: _Name = "FB15k_237", root: str = "data") -> None:

@@ -14,10 +14,21 @@ _Name = Literal["umls", "kinships", "nations"]
 class PykeenTriples(TripleFiles):
     """A small knowledge graph that comes inside the package pykeen.
 
+    >>> import crl_core as crl
+    >>> from crl_graph.sources.pykeen_triples import PykeenTriples
+    >>> try:
+    ...     PykeenTriples("nation")
+    ... except crl.CrlError as error:
+    ...     print(error)
+    no triples 'nation'; there are umls, kinships, nations. Did you mean 'nations'?
+
     Args:
         dataset: "umls", 135 biomedical concepts, 46 relations, 6,529 triples (McCray 2003); "kinships", 104 people of
             the Alyawarra, 25 kinship terms, 10,686 triples (Denham 1973; Kemp et al. 2006); or "nations", 14 of them,
             55 relations, 1,992 triples of the years 1950 to 1965 (Rummel 1976; Kemp et al. 2006).
+
+    Raises:
+        CrlError: there is no such data set, or pykeen is not installed.
     """
 
     def __init__(self, dataset: _Name = "umls") -> None:

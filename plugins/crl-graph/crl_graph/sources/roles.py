@@ -24,15 +24,25 @@ BETWEEN, FASTENED = 13, 14
 
 
 class Roles:
-    """One generated graph, a ring with small shapes along it; a node's label is the part it plays there.
+    """One generated graph, a ring with small shapes along it; a node's label is its part in the shape.
 
-    A house, fan, star, clique or loop hangs on every other node of the ring, as in GraphWave (Donnat et al. 2018), and
-    then `noise` of all edges once more lead from anywhere to anywhere. Nodes that play the same part lie anywhere: who
-    is near tells nothing, only what the surroundings look like. Ten nodes of each of the 15 parts have a label for
-    training. Features are degrees.
+    A house, fan, star, clique or loop hangs on every other node of the ring, as in GraphWave (Donnat et al. 2018). Then
+    random edges are added, a share `noise` of all edges. Nodes with the same part lie anywhere on the ring, so that
+    only the structure around a node tells its part, not the nodes near it. Ten nodes of each of the 15 parts have a
+    label for training. Features are degrees.
+
+    >>> from crl_graph.sources.roles import Roles
+    >>> view = Roles(copies=16).items("train").__getitems__([0, 1])
+    >>> view.data.num_nodes, len(view)
+    (560, 2)
 
     Args:
-        copies: of each shape, seven nodes each with those of the ring.
+        copies: of each shape, 16 at least; a shape has seven nodes with its two nodes of the ring.
+        noise: random edges, as a share of all edges.
+        seed: of everything random.
+
+    Raises:
+        CrlError: a number is out of its range.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")

@@ -11,12 +11,22 @@ from ..items import Nodes
 
 
 class Seeds:
-    """The nodes of another source, of which an epoch draws batches: those with more edges more often.
+    """The nodes of another source, of which an epoch draws batches: nodes with more edges more often.
+
+    >>> import torch
+    >>> from crl_graph.sources.communities import Communities
+    >>> from crl_graph.sources.seeds import Seeds
+    >>> items = Seeds(Communities(nodes=200)).items("train")
+    >>> len(items.batches(32, torch.Generator())[0])
+    32
 
     Args:
         source: of the nodes of one graph.
-        power: a node is drawn in proportion to its degree to this power; 0.75 in GCC (Qiu et al. 2020). A node
-            without edges is never drawn.
+        power: a node is drawn with a probability proportional to its degree to this power; 0.75 in GCC (Qiu et al.
+            2020). A node without edges is never drawn.
+
+    Raises:
+        CrlError: the source has other items, or no node has an edge.
     """
 
     def __init__(self, source: Source, power: float = 0.75) -> None:

@@ -21,17 +21,25 @@ _ENDINGS = (".tsv", ".txt", ".csv")
 
 
 class TripleFiles(KnowledgeGraph):
-    """Triples in files of three columns, head, relation and tail, by name; without a line of titles.
+    r"""Triples in files of three columns, head, relation and tail, by name; without a header line.
+
+    >>> import os, tempfile
+    >>> from crl_graph.sources.triples import TripleFiles
+    >>> path = os.path.join(tempfile.mkdtemp(), "facts.csv")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("Colin,father,James\nColin,mother,Victoria\n")
+    >>> TripleFiles(path).entities
+    ('Colin', 'James', 'Victoria')
 
     Args:
-        path: a folder with `train.tsv`, and `valid.tsv` and `test.tsv` where there are; `.txt` with tabs and
+        path: a folder with `train.tsv`, and `valid.tsv` and `test.tsv` if they exist; `.txt` with tabs and
             `.csv` with commas will do as well. Or one such file, all of which is for training.
-        unknown: what to do with a triple of another split that names an entity or a relation which no training
-            triple has, so that nothing can have been learned of it: "error" says which, "skip" leaves it out
-            and says how many.
+        unknown: what to do with a triple of another split with an entity or a relation that no training
+            triple has, about which nothing can be learned: "error" names it, "skip" leaves it out
+            and reports how many.
 
     Raises:
-        CrlError: there are no such files, or a line has other columns.
+        CrlError: the files are missing, or a line has other columns.
     """
 
     def __init__(self, path: str, unknown: Literal["error", "skip"] = "error") -> None:

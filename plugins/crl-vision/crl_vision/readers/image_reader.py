@@ -16,18 +16,25 @@ from ..sources.folder import read, square
 
 
 class ImageReader:
-    """Images that somebody holds: paths, the bytes of a file, Pillow's images, arrays and tensors.
+    """Makes a batch of images: from paths, the bytes of a file, Pillow's images, arrays and tensors.
 
-    What comes out is bytes `[N, channels, size, size]`: the short side is scaled and the middle cut out, and a file is
+    The batch is bytes `[N, channels, size, size]`: the short side is scaled and the middle cut out, and a file is
     decoded as the source `vision/folder` decodes it. Arrays are `[H, W]` or `[H, W, 1, 3 or 4]`, tensors `[H, W]` or
     `[1, 3 or 4, H, W]`, of bytes or of numbers from 0 to 1, which become bytes.
 
+    >>> import numpy as np
+    >>> from crl_vision.readers.image_reader import ImageReader
+    >>> view = ImageReader(size=32)([np.zeros((48, 64, 3)), np.zeros((100, 80), np.uint8)])
+    >>> view.data.shape, view.data.dtype, view.meta["instance"]
+    (torch.Size([2, 3, 32, 32]), torch.uint8, tensor([0, 1]))
+
     Args:
-        size: height and width; None keeps the length of each image's short side, which has to be the same for all.
+        size: height and width; None keeps the length of each image's short side, which must be the same for all.
         channels: 3 for colour, 1 for grey.
 
     Raises:
-        CrlError: an item is no image; it says which.
+        ValueError: `channels` is neither 1 nor 3, or the size is below 1.
+        CrlError: an item is no image; the message names it.
     """
 
     def __init__(self, size: int | None = None, channels: int = 3) -> None:

@@ -14,12 +14,23 @@ _SPLITS = ("train", "val", "test")
 class Arrays:
     """Images in one `.npz` file: `train_images`, `train_labels`, `test_images`, `test_labels` (and `val_…`).
 
-    That is the layout of MedMNIST (Yang et al. 2023). Images are `[N, H, W]` or `[N, H, W, 1 or 3]`,
-    bytes or numbers from 0 to 1; labels, which may be absent, are whole numbers `[N]` or `[N, 1]`,
-    negative where unknown. Pickled objects are not read.
+    The layout of MedMNIST (Yang et al. 2023). Images are `[N, H, W]` or `[N, H, W, 1 or 3]`,
+    bytes or numbers from 0 to 1; labels, which may be missing, are whole numbers `[N]` or `[N, 1]`,
+    negative if unknown. Pickled objects are not read.
+
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from crl_vision.sources.arrays import Arrays
+    >>> path = os.path.join(tempfile.mkdtemp(), "images.npz")
+    >>> np.savez(path, train_images=np.zeros((4, 28, 28), np.uint8), train_labels=np.arange(4))
+    >>> Arrays(path).items("train").__getitems__([0, 3]).data.shape
+    torch.Size([2, 1, 28, 28])
+
+    Args:
+        path: of the file.
 
     Raises:
-        CrlError: there is no such file, or it holds something else.
+        CrlError: the file is missing, or holds something else.
     """
 
     def __init__(self, path: str) -> None:

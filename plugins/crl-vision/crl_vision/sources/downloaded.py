@@ -11,10 +11,17 @@ from crl_core import CrlError, InMemory, check_split
 
 
 class CIFAR10:
-    """60,000 colour images of 32×32, 10 classes (Krizhevsky 2009); downloaded by torchvision where absent.
+    """60,000 colour images of 32×32, 10 classes (Krizhevsky 2009); torchvision downloads them if they are missing.
+
+    >>> from crl_vision.sources.downloaded import CIFAR10
+    >>> CIFAR10(root="data").splits  # read, or downloaded, when the items are used
+    ('train', 'test')
 
     Args:
-        root: folder where the data are, or will be.
+        root: folder of the data.
+
+    Raises:
+        CrlError: the data are missing, and can't be downloaded.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
@@ -27,10 +34,17 @@ class CIFAR10:
 
 
 class CIFAR100:
-    """60,000 colour images of 32×32, 100 classes (Krizhevsky 2009); downloaded by torchvision where absent.
+    """60,000 colour images of 32×32, 100 classes (Krizhevsky 2009); torchvision downloads them if they are missing.
+
+    >>> from crl_vision.sources.downloaded import CIFAR100
+    >>> CIFAR100(root="data").splits  # read, or downloaded, when the items are used
+    ('train', 'test')
 
     Args:
-        root: folder where the data are, or will be.
+        root: folder of the data.
+
+    Raises:
+        CrlError: the data are missing, and can't be downloaded.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
@@ -43,13 +57,20 @@ class CIFAR100:
 
 
 class STL10:
-    """113,000 colour images of 96×96, 10 classes (Coates et al. 2011); downloaded by torchvision where absent.
+    """113,000 colour images of 96×96, 10 classes (Coates et al. 2011); torchvision downloads them if they are missing.
 
-    Training sees the 100,000 images without a label and the 5,000 with one, which alone are used
-    to judge representations. About 3 GB of memory.
+    Training uses the 100,000 images without a label and the 5,000 with one; representations are judged by the latter.
+    About 3 GB of memory.
+
+    >>> from crl_vision.sources.downloaded import STL10
+    >>> STL10(root="data").splits  # read, or downloaded, when the items are used
+    ('train', 'test')
 
     Args:
-        root: folder where the data are, or will be.
+        root: folder of the data.
+
+    Raises:
+        CrlError: the data are missing, and can't be downloaded.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")

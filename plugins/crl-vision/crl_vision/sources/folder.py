@@ -22,22 +22,33 @@ _KEPT = 1 << 30  # bytes of images that are kept in memory once they have been r
 
 
 class Folder:
-    """Any folder of images, with a folder for each class or without; every image as a square of `size` pixels.
+    """A folder of images, with a folder for each class or without; every image as a square of `size` pixels.
 
     The short side is scaled to `size` and the middle is cut out; EXIF's rotation is applied, and
-    what is transparent becomes white. Files that are no whole images are left out, counted and
-    named in the log. Folders `train` and `test` (or `val`) in it are the splits; where there is none
-    for testing, some images are set aside, chosen by their names. A label is the place of its class
+    transparent pixels become white. Broken files are left out, counted and
+    named in the log. Folders `train` and `test` (or `val`) in it are the splits; without one
+    for testing, some images are held out, chosen by their names. A label is the place of its class
     among the classes of all splits.
+
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> from crl_vision.sources.folder import Folder
+    >>> root = tempfile.mkdtemp()
+    >>> for kind in ("train/cats", "train/dogs", "test/dogs"):
+    ...     os.makedirs(os.path.join(root, kind))
+    ...     Image.new("RGB", (60, 40)).save(os.path.join(root, kind, "1.png"))
+    >>> view = Folder(root, size=32).items("train").__getitems__([0, 1])
+    >>> view.data.shape, view.meta["label"]
+    (torch.Size([2, 3, 32, 32]), tensor([0, 1]))
 
     Args:
         root: the folder.
         size: height and width of the images. Larger than the views, so that crops keep their detail.
         channels: 3 for colour, 1 for grey.
-        test: which share of the images is for testing, where there is no such folder.
+        test: the share of the images for testing, if there is no such folder.
 
     Raises:
-        CrlError: there is no such folder, or no image in it.
+        CrlError: the folder is missing, or has no image in it.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")

@@ -24,12 +24,24 @@ _LONGEST = 40  # bits of an offset in a shard
 class Shards:
     """Images in tar files, as WebDataset lays them out: `000123.jpg` and `000123.cls`, one sample after the other.
 
-    Training reads them as a stream: from beginning to end, shard after shard in an order settled by seed and epoch, and
-    shuffled in blocks of so many samples, which are in memory undecoded. The place in the stream is six numbers. Of
-    several processes, or workers, each has every so-manieth shard of an epoch, or sample where there are fewer shards.
-    Test images are found once and fetched by index. The class is the whole number in `.cls`, -1 where there is none.
-    Every image is a square of `size` pixels, cut as by `vision/folder`; samples without an image that can be read are
-    left out, counted and named in the log.
+    Training reads them as a stream: from beginning to end, shard after shard in an order that depends on seed and
+    epoch, and shuffled in blocks of `block` samples, which are in memory undecoded. The place in the stream is six
+    numbers. With several processes or workers, each reads every n-th shard of an epoch, or every n-th sample if there
+    are fewer shards. Test images are indexed once and fetched by index. The class is the whole number in `.cls`, -1
+    without one. Every image is a square of `size` pixels, cut as by `vision/folder`; samples without a readable image
+    are left out, counted and named in the log.
+
+    >>> import io, os, tarfile, tempfile
+    >>> from PIL import Image
+    >>> from crl_vision.sources.shards import Shards
+    >>> root, image = tempfile.mkdtemp(), io.BytesIO()
+    >>> Image.new("RGB", (60, 40)).save(image, "png")
+    >>> with tarfile.open(os.path.join(root, "0.tar"), "w") as shard:
+    ...     entry = tarfile.TarInfo("000001.png")
+    ...     entry.size = len(image.getvalue())
+    ...     shard.addfile(entry, io.BytesIO(image.getvalue()))
+    >>> Shards(root, test=root, size=32).items("test").__getitems__([0]).data.shape
+    torch.Size([1, 3, 32, 32])
 
     Args:
         train: a folder of tar files, or a pattern of their paths such as `"data/train-*.tar"`.
