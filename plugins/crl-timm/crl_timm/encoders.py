@@ -15,14 +15,22 @@ from crl_core import CrlError, did_you_mean
 class TimmEncoder(nn.Module):
     """A model of timm without its classifier: images to its pooled features.
 
+    `[N, channels, H, W]` to `[N, d]`. The address is `timm/` and timm's name of the model.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> encoder = crl.make("encoder", "timm/test_resnet")
+    >>> encoder(torch.rand(2, 3, 64, 64)).shape
+    torch.Size([2, 96])
+
     Args:
-        pretrained: start from timm's weights, which are fetched for the first images that it sees. What is
-            loaded from a run or a file brings its own, and fetches nothing.
+        pretrained: start from timm's weights, which are downloaded for the first batch of images. An encoder that is
+            loaded from a run or a file has its own weights, and downloads nothing.
         channels: 1 for grey images, 3 for colour.
-        mean, std: by which images from 0 to 1 are normalised, the same for all channels; by default as
-            timm's weights were trained, channel by channel.
-        size: the height and width of the images, for models that are made for one size (vision
-            transformers); by default the size that timm's weights were trained with.
+        mean, std: by which images from 0 to 1 are normalised, the same for all channels; by default those of
+            timm's weights, channel by channel.
+        size: height and width of the images, for models that are made for one size (vision
+            transformers); by default the size of timm's weights.
 
     Raises:
         ValueError: there are no such channels, weights or size.

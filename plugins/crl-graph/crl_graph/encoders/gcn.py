@@ -16,19 +16,26 @@ from ..sparse import Kept, Sparse, propagation, table, weighted
 class GCN(Lazy):
     """Graph convolutions: each node's features times a matrix, averaged over its neighbours and itself.
 
-    Kipf and Welling 2017; with PReLU, as in DGI (Veličković et al. 2019, equation 3). Of a graph with an order
-    `shuffle`, it makes the rows of the shuffled features too: the product of features and weights, which is most of
-    the work, is made once and put into that order.
+    Kipf and Welling 2017; with PReLU, as in DGI (Veličković et al. 2019, equation 3). A graph with N nodes to `[N,
+    size]`, or with a readout G graphs to `[G, depth · size]`. If the graph has an order `shuffle`, the rows of the
+    shuffled features are returned too: the product of features and weights, which is most of the work, is computed once
+    and reordered.
+
+    >>> from crl_graph.encoders.gcn import GCN
+    >>> from crl_graph.sources.communities import Communities
+    >>> view = Communities(nodes=200).items("train").__getitems__([0, 1])
+    >>> GCN(size=16)(view.data).z.shape
+    torch.Size([2, 16])
 
     Args:
         size: numbers for each node.
         depth: layers.
         activation: "prelu" with one learned slope for each layer, or "relu".
-        normalise: divide each node's features by their sum first (their sizes' sum, where some are negative).
-        edges: "normalised" with a loop at every node, as Kipf and Welling do; or with the weights "as-given", as those
-            of a diffusion are.
-        readout: "sum" makes one row for each graph, of the nodes' rows of all layers side by side; None, one for
-            each node.
+        normalise: divide each node's features by their sum first (by the sum of their sizes, if some are negative).
+        edges: "normalised" with a loop at every node, as in Kipf and Welling; or with the weights "as-given", for
+            diffusions.
+        readout: "sum" or "mean" returns one row for each graph, from the nodes' rows of all layers, concatenated; None,
+            one for each node.
     """
 
     def __init__(

@@ -15,12 +15,20 @@ from ..rows import node_rows, pooled
 class GIN(Lazy):
     """Graph isomorphism network: a perceptron on the sum of each node and its neighbours, layer by layer.
 
-    Xu et al. 2019; with the rows of all layers side by side, as in InfoGraph (Sun et al. 2020).
+    Xu et al. 2019; with the rows of all layers concatenated, as in InfoGraph (Sun et al. 2020). G graphs to
+    `[G, depth · size]`, or without a readout N nodes to `[N, depth · size]`.
+
+    >>> from crl_graph.encoders.gin import GIN
+    >>> from crl_graph.sources.families import Families
+    >>> view = Families(count=2).items("train").__getitems__([0, 1, 2])
+    >>> found = GIN(size=8, depth=2)(view.data)
+    >>> found.z.shape, sorted(found.features)
+    (torch.Size([3, 16]), ['graph', 'node', 'nodes', 'segment'])
 
     Args:
         size: numbers for each node and layer.
         depth: layers.
-        readout: "sum" or "mean" makes one row for each graph; None, one for each node.
+        readout: "sum" or "mean" returns one row for each graph; None, one for each node.
     """
 
     def __init__(self, size: int = 32, depth: int = 5, readout: Literal["sum", "mean"] | None = "sum") -> None:

@@ -12,13 +12,18 @@ from crl_core import Embeddings, Lazy
 class Objects(Lazy):
     """The state of every object in a picture: a mask for each, and a perceptron that reads it.
 
-    The object extractor and object encoder of C-SWM (Kipf et al. 2020, section 3.1, appendix D), with its start of
-    the weights. Of a step it makes the states before and after in one pass, so that batch normalisation sees both.
+    The object extractor and object encoder of C-SWM (Kipf et al. 2020, section 3.1, appendix D), with its
+    initialisation. The states before and after a step are computed in one pass, so that batch normalisation sees both.
+
+    >>> import torch
+    >>> from crl_graph.encoders.objects import Objects
+    >>> Objects(objects=5, size=2, hidden=32)(torch.rand(4, 3, 50, 50)).shape  # the numbers of each object in turn
+    torch.Size([4, 10])
 
     Args:
         objects: masks.
         size: numbers for each object.
-        hidden: width of the perceptron; a sixteenth of it are the channels before the masks.
+        hidden: width of the perceptron; there are a sixteenth as many channels before the masks.
         masks: "small" looks at cells of 10 × 10 pixels; "medium" at overlapping ones of 9 × 9, for objects that hide
             parts of each other.
     """

@@ -12,16 +12,27 @@ from crl_core import Embeddings, Encoder, Linear
 
 
 class Positional(nn.Module):
-    """Features that any graph has, for an encoder of graphs: where nodes lie, their degrees, and which is the ego.
+    """Features that any graph has, for an encoder of graphs: positions of nodes, degrees, and which node is the ego.
 
     GCC (Qiu et al. 2020, section 3.2): the eigenvectors of the normalised Laplacian that vary least over the
-    subgraph, a learned vector for the degree, and a mark.
+    subgraph, a learned vector for the degree, and a mark of the ego. G graphs to `[G, size]`.
+
+    >>> import torch
+    >>> from crl_graph.encoders.gin import GIN
+    >>> from crl_graph.encoders.positional import Positional
+    >>> from crl_graph.samplers.subgraphs import Subgraphs
+    >>> from crl_graph.sources.roles import Roles
+    >>> batch = Roles(copies=16).items("train").__getitems__([0, 1, 2])
+    >>> view = Subgraphs(steps=32)(batch)["a"]
+    >>> Positional(GIN(size=8, depth=2), size=16, positions=4)(view.data).z.shape
+    torch.Size([3, 16])
 
     Args:
-        encoder: what these go through; its rows then go through one linear map.
+        encoder: for graphs with these features; its rows are then mapped linearly to `size`.
         size: numbers for each graph.
         positions: eigenvectors.
-        degree: numbers for a degree; degrees from `most` on have the same.
+        degree: numbers in the vector of a degree.
+        most: all degrees from here on have the same vector.
     """
 
     def __init__(

@@ -17,19 +17,22 @@ _NORMALISE = (None, "always", "start")
 class Table(Numbered):
     """A vector for each of `count` nodes, entities or relations.
 
-    >>> Table("entities", 64, normalise="always")  # as many as the source has
+    Numbers `[…]` to vectors `[…, size]`. `Table("entities", 64)` takes the count from the source.
+
+    >>> import torch
+    >>> from crl_graph.encoders.table import Table
     >>> Table(24, 64, sparse=True)(torch.tensor([0, 23])).shape
     torch.Size([2, 64])
 
     Args:
         count: how many there are, or the word by which the source counts them: "entities", "relations", "nodes".
-            Whole numbers from 0 to that number - 1 name them.
+            They are numbered from 0 to count - 1.
         size: numbers in a vector.
-        bound: vectors begin uniform from -bound to bound; by default 6/√size (Bordes et al. 2013).
-        normalise: "always" sets every vector to length 1, at the start and again after every step; "start" at
-            the start alone.
-        sparse: gradients hold the rows of the batch alone, and a step costs nothing for all others; for optimisers
-            that take such gradients.
+        bound: vectors are initialised uniformly from -bound to bound; None stands for 6/√size (Bordes et al. 2013).
+        normalise: "always" normalises every vector to length 1, at the start and after every step; "start" only at
+            the start; None never.
+        sparse: gradients hold only the rows of the batch, and a step costs nothing for all others; for optimisers
+            that take sparse gradients.
     """
 
     renamed: ClassVar[dict[str, str]] = {"spread": "bound", "unit": "normalise"}

@@ -9,13 +9,22 @@ from crl_core import Embeddings, Encoder
 
 
 class TwoStructures(nn.Module):
-    """Two encoders for the two sets of edges of a graph, its own and those of a diffusion; their sum is the row.
+    """Two encoders for the two sets of edges of a graph, its own and those of a diffusion; the row is their sum.
 
     MVGRL (Hassani and Khasahmadi 2020). Features for heads: `adjacency` and `diffusion`, the rows of each, and
     `adjacency nodes` and `diffusion nodes`.
 
+    >>> from crl_graph.encoders.gcn import GCN
+    >>> from crl_graph.encoders.two_structures import TwoStructures
+    >>> from crl_graph.samplers.diffusion import Diffusion
+    >>> from crl_graph.sources.communities import Communities
+    >>> batch = Communities(nodes=200).items("train").__getitems__([0, 1])
+    >>> encoder = TwoStructures(GCN(size=16), GCN(size=16, edges="as-given"))
+    >>> sorted(encoder(Diffusion()(batch)["graph"].data).features)
+    ['adjacency', 'adjacency nodes', 'diffusion', 'diffusion nodes', 'graph', 'node', 'nodes', 'segment']
+
     Args:
-        adjacency, diffusion: of the same size.
+        adjacency, diffusion: encoders with the same output size.
     """
 
     def __init__(self, adjacency: Encoder, diffusion: Encoder) -> None:

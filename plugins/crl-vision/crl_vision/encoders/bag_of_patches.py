@@ -8,16 +8,23 @@ from crl_core import CrlError, Stored, k_means, nearest_centre
 
 
 class BagOfPatches(Stored):
-    """How often an image shows each of some visual words: a fixed descriptor, with no weights that train.
+    """How often an image shows each of some visual words: a fixed descriptor, without trained weights.
 
-    A word is the centre of a cluster of patches (Csurka et al. 2004), found on the first images that it meets, whose
-    patches have mean 0 and length 1; flat ones, without contrast, show no word. The counts' square roots, at length 1.
-    Local descriptors in a bag were what OASIS (Chechik et al. 2010) and its time had for representations.
+    `[N, C, H, W]` to `[N, words]`. A word is the centre of a cluster of patches (Csurka et al. 2004), found on the
+    first images; patches are normalised to mean 0 and length 1, and patches without contrast show no word. The output
+    is the square roots of the counts, normalised to length 1. OASIS (Chechik et al. 2010) and its time used bags of
+    local descriptors as representations.
+
+    >>> import torch
+    >>> from crl_vision.encoders.bag_of_patches import BagOfPatches
+    >>> z = BagOfPatches(words=8)(torch.rand(4, 3, 16, 16))
+    >>> z.shape, bool((z >= 0).all())
+    (torch.Size([4, 8]), True)
 
     Args:
         words: how many.
         patch: height and width of a patch, in pixels; there is one at every second pixel.
-        sampled: patches of the first images, at most, that are clustered.
+        sampled: the maximum number of patches of the first images that are clustered.
     """
 
     def __init__(self, words: int = 256, patch: int = 6, sampled: int = 20_000) -> None:

@@ -16,15 +16,22 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class ConvNet(nn.Module):
-    """A few 3×3 convolutions for small images: minutes on a CPU are enough to train it.
+    """A few 3×3 convolutions for small images; trains within minutes on a CPU.
+
+    `[N, channels, H, W]` to `[N, width · 2^(stages - 1)]`.
+
+    >>> import torch
+    >>> from crl_vision.encoders.conv_net import ConvNet
+    >>> ConvNet(width=32, stages=4)(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 256])
 
     Args:
         width: channels of the first stage; each further one has twice as many and halves the size.
         stages: how many.
         channels: 1 for grey images, 3 for colour.
         mean, std: by which images from 0 to 1 are normalised, the same for all channels.
-        norm: after each convolution: "batch"; "layer", over each image by itself, or "none", which let
-            nothing of one image, or patch, into another.
+        norm: after each convolution: "batch"; "layer", over each image by itself; or "none". Only "batch" lets images,
+            or patches, of a batch influence each other.
     """
 
     def __init__(

@@ -9,16 +9,22 @@ from .normalise import Normalise
 
 
 class MultiScale(nn.Module):
-    """A vector of the whole image, and of its parts, each of which has seen a small part only.
+    """A vector of the whole image, and vectors of its parts, each of which sees only a small part.
 
     The maps of 7×7 and 5×5 places and the vector of AMDIM (Bachman et al. 2019), as named features `seven`, `five`
     and `one`; DIM's local map and global vector are the first and the last (Hjelm et al. 2019). No convolution is
-    padded, and most see one place, so that what two places see is little the same: 4 pixels of 16, 8 of 32.
+    padded, and most see one place, so that the parts that two places see overlap little: 4 pixels of 16, 8 of 32.
+
+    >>> import torch
+    >>> from crl_vision.encoders.multi_scale import MultiScale
+    >>> found = MultiScale(size=32, width=16, features=64)(torch.rand(2, 3, 32, 32))
+    >>> {name: tuple(feature.shape) for name, feature in found.items()}
+    {'seven': (2, 49, 32), 'five': (2, 25, 64), 'one': (2, 64)}
 
     Args:
-        size: of the images, which are square.
+        size: height and width of the images.
         width: channels of the first map; `seven` has at least twice as many.
-        features: numbers of `one`.
+        features: numbers in `one`.
         channels: 1 for grey images, 3 for colour.
         mean, std: by which images from 0 to 1 are normalised, the same for all channels.
     """

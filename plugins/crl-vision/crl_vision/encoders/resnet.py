@@ -13,7 +13,15 @@ _STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet without its classifier (He et al. 2016).
+    """torchvision's ResNet without its classifier (He et al. 2016), with random weights.
+
+    `[N, channels, H, W]` to `[N, 512]`, or to `[N, 2048]` from 50 layers on.
+
+    >>> import torch
+    >>> from crl_vision.encoders.resnet import ResNet
+    >>> encoder = ResNet(18, stem="small", stages=["stage4"])
+    >>> {name: tuple(feature.shape) for name, feature in encoder(torch.rand(2, 3, 32, 32)).items()}
+    {'stage4': (2, 16, 512), 'pooled': (2, 512)}
 
     Args:
         depth: layers.
@@ -21,9 +29,9 @@ class ResNet(nn.Module):
             32 pixels, starts with one 3×3 convolution instead (Chen et al. 2020, appendix B.9).
         channels: 1 for grey images, 3 for colour.
         mean, std: by which images from 0 to 1 are normalised, the same for all channels.
-        norm: after each convolution: "batch"; "layer", over each image by itself, or "none", which let
-            nothing of one image, or patch, into another.
-        stages: of "stage1" to "stage4", those whose maps are given too, as named features `[N, places, channels]`
+        norm: after each convolution: "batch"; "layer", over each image by itself; or "none". Only "batch" lets images,
+            or patches, of a batch influence each other.
+        stages: those of "stage1" to "stage4" whose maps are returned too, as named features `[N, places, channels]`
             line by line, before the pooled one, `pooled`.
 
     Raises:

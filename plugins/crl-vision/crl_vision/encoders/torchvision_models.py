@@ -20,10 +20,18 @@ _AUXILIARY = ("googlenet", "inception_v3")
 class TorchvisionEncoder(nn.Module):
     """A model of torchvision without the last layer of its classifier, with random weights.
 
+    `[N, channels, H, W]` to `[N, d]`. The address is `vision/` and torchvision's name of the model.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> encoder = crl.make("encoder", "vision/squeezenet1_1")
+    >>> encoder(torch.rand(2, 3, 64, 64)).shape
+    torch.Size([2, 512])
+
     Args:
         channels: 1 for grey images, 3 for colour.
         mean, std: by which images from 0 to 1 are normalised, the same for all channels.
-        size: the height and width of the images, for models that are made for one size (`vit_…` and `maxvit_…`);
+        size: height and width of the images, for models that are made for one size (`vit_…` and `maxvit_…`);
             by default 224.
 
     Raises:

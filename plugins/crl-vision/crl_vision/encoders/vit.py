@@ -12,9 +12,17 @@ from .normalise import Normalise
 
 
 class ViT(nn.Module):
-    """torchvision's vision transformer without its classifier (Dosovitskiy et al. 2021): its class token.
+    """torchvision's vision transformer without its classifier (Dosovitskiy et al. 2021), with random weights: its class
+    token.
 
-    The defaults are a small one for images of 32 pixels. ViT-B/16 is size=224, patch=16, depth=12, width=768, heads=12.
+    `[N, channels, size, size]` to `[N, width]`. The defaults are a small one for images of 32 pixels. ViT-B/16 is
+    size=224, patch=16, depth=12, width=768, heads=12.
+
+    >>> import torch
+    >>> from crl_vision.encoders.vit import ViT
+    >>> encoder = ViT(size=32, patch=4, depth=1, places=True)
+    >>> {name: tuple(feature.shape) for name, feature in encoder(torch.rand(2, 3, 32, 32)).items()}
+    {'places': (2, 64, 192), 'token': (2, 192)}
 
     Args:
         size: height and width of the images, in pixels.
@@ -24,7 +32,7 @@ class ViT(nn.Module):
         heads: of the attention.
         channels: 1 for grey images, 3 for colour.
         mean, std: by which images from 0 to 1 are normalised, the same for all channels.
-        places: give the patches' tokens too, as the named feature `places`, before the class token, `token`.
+        places: return the patches' tokens too, as the named feature `places`, before the class token, `token`.
 
     Raises:
         ValueError: a number is below 1, or one is no multiple of the other.
