@@ -10,11 +10,22 @@ from ..knowledge import Facts, facts_of, met, of_triples, without_source
 
 
 class AllTails:
-    """Every triple, with all entities for its tail: one true, all false ones, and no other that is true too.
+    """Every triple, with all entities as tails: the true one, and all that are not known to be true.
 
-    The view `tail` is `[N, entities]`, so this is for graphs of some thousands of entities; for larger ones there is
-    `graph/corruption`. Its column `triple` is the triple's number at its own tail and -1 elsewhere; another tail that
-    training knows to be true of this head and relation is no candidate (column `valid`).
+    The view `tail` is `[N, entities]`, so this is for graphs of some thousands of entities; for larger graphs there is
+    `graph/corruption`. Its column `triple` is the triple's number at its own tail and -1 elsewhere. Other tails that
+    are true of this head and relation in training are no candidates (column `valid`).
+
+    >>> from crl_graph.samplers.all_tails import AllTails
+    >>> from crl_graph.sources.family_tree import FamilyTree
+    >>> source, sampler = FamilyTree(), AllTails()
+    >>> items = source.items("train")
+    >>> sampler.on_source(items, source)
+    >>> {name: tuple(view.data.shape) for name, view in sampler(items.__getitems__([0, 1])).items()}
+    {'head': (2,), 'relation': (2,), 'tail': (2, 24)}
+
+    Raises:
+        CrlError: the source's items are no triples, or it has not seen the source yet.
     """
 
     views: ClassVar[tuple[str, ...]] = ("head", "relation", "tail")

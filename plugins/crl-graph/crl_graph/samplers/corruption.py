@@ -13,18 +13,29 @@ _SHARE = {"either": 0.5, "head": 1.0, "tail": 0.0}
 
 
 class Corruption:
-    """Every triple, and beside it false ones whose head or tail is another entity (Bordes et al. 2013, equation 2).
+    """Every triple, and false triples with another head or tail (Bordes et al. 2013, equation 2).
 
     The views `head` and `tail` are `[N, 1 + negatives]`, the triple itself first; `relation` is `[N]`. The column
-    `triple` of both is the triple's number where it is this triple; the tails of others have -1.
+    `triple` of both is the triple's number for the triple itself; the tails of false triples have -1.
 
-    The source's entities are drawn, and what it has for training is known to be true.
+    Entities are drawn from the source's, and its training triples are known to be true.
+
+    >>> from crl_graph.samplers.corruption import Corruption
+    >>> from crl_graph.sources.family_tree import FamilyTree
+    >>> source, sampler = FamilyTree(), Corruption(negatives=3)
+    >>> items = source.items("train")
+    >>> sampler.on_source(items, source)
+    >>> {name: tuple(view.data.shape) for name, view in sampler(items.__getitems__([0, 1])).items()}
+    {'head': (2, 4), 'relation': (2,), 'tail': (2, 4)}
 
     Args:
         negatives: false triples for each true one.
-        side: what is replaced: the head or the tail, by a coin for each true triple, or always the same.
-        filtered: a false triple is never one that is known to be true: it is then drawn anew once, and if that is
+        side: what is replaced: "head", "tail", or for each true triple "either" at random.
+        filtered: a false triple is never one that is known to be true: it is drawn again once, and if that is
             known as well, it is no candidate (column `valid`).
+
+    Raises:
+        CrlError: the source's items are no triples, or it has not seen the source yet.
     """
 
     views: ClassVar[tuple[str, ...]] = ("head", "relation", "tail")

@@ -16,17 +16,25 @@ _COLUMNS = 1 << 22  # numbers in a block of columns
 
 
 class Diffusion:
-    """The graph, and beside its edges those of a diffusion over it: `diffusion_index` `[2, E]`, `diffusion_weight`.
+    """The graph, with the edges of a diffusion over it: `diffusion_index` `[2, E]`, `diffusion_weight` `[E]`.
 
     With T = D^-½ (A + I) D^-½, "ppr" is personalised PageRank, α (I - (1 - α) T)⁻¹, and "heat" exp(t (T - I)), both
-    summed to a millionth. (Klicpera et al. 2019, equation 1; MVGRL, Hassani and Khasahmadi 2020, equation 2)
+    summed to an error of 10^-6. (Klicpera et al. 2019, equation 1; MVGRL, Hassani and Khasahmadi 2020, equation 2)
+
+    >>> from crl_graph.samplers.diffusion import Diffusion
+    >>> from crl_graph.sources.communities import Communities
+    >>> batch = Communities(nodes=200).items("train").__getitems__([0, 1])
+    >>> graph = Diffusion(top=10)(batch)["graph"].data
+    >>> graph.diffusion_index.shape[1] == len(graph.diffusion_weight) > 0
+    True
 
     Args:
-        alpha: chance to start again at each step of "ppr".
+        kind: "ppr" or "heat".
+        alpha: α, the probability to restart at each step of "ppr".
         time: t of "heat".
-        top: of the weights that lead to a node, so many are kept, the largest.
-        threshold: and only those above.
-        shuffle: also draw an order of the nodes, as FeatureShuffle does.
+        top: the number of weights into each node that are kept, the largest.
+        threshold: smaller weights are dropped.
+        shuffle: also draw an order of the nodes, as `FeatureShuffle` does.
     """
 
     views: ClassVar[tuple[str, ...]] = ("graph",)

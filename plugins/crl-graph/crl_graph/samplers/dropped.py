@@ -14,14 +14,21 @@ from crl_core import View
 class Dropped:
     """Two views of a graph, each without some of its edges, nodes and features.
 
-    GRACE (Zhu et al. 2020) drops edges and features of all nodes; GraphCL (You et al. 2020) edges, nodes, or the
+    GRACE (Zhu et al. 2020) drops edges, and features of all nodes; GraphCL (You et al. 2020) edges, nodes, or the
     features of some nodes.
 
+    >>> from crl_graph.samplers.dropped import Dropped
+    >>> from crl_graph.sources.communities import Communities
+    >>> batch = Communities(nodes=200).items("train").__getitems__([0, 1])
+    >>> views = Dropped(edges=0.5)(batch)
+    >>> sorted(views), views["a"].data.edge_index.shape[1] < batch.data.edge_index.shape[1]
+    (['a', 'b'], True)
+
     Args:
-        edges: chance of each edge to be dropped, in both directions together.
-        nodes: chance of each node to lose its edges and its features; every graph keeps a node.
-        features: chance of each feature to be 0 for all nodes of the batch.
-        other_edges, other_features: of the second view; as in the first by default.
+        edges: probability of each edge to be dropped, in both directions together.
+        nodes: probability of each node to lose its edges and its features; every graph keeps a node.
+        features: probability of each feature to be 0 for all nodes of the batch.
+        other_edges, other_features: of the second view; None takes those of the first.
     """
 
     views: ClassVar[tuple[str, ...]] = ("a", "b")

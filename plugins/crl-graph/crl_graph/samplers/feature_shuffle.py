@@ -12,13 +12,19 @@ from ..sparse import Kept
 
 
 class FeatureShuffle:
-    """The graph, and an order in which its nodes take each other's features: the corruption of DGI.
+    """The graph, and an order in which its nodes exchange their features: the corruption of DGI.
 
     The view `graph` carries `shuffle` `[N]`: in the corrupted graph, node n has the features of node `shuffle[n]`,
-    and the edges that it has. Of many graphs, each is shuffled in itself. (Veličković et al. 2019, section 4.2)
+    and its own edges. With many graphs, each is shuffled by itself. (Veličković et al. 2019, section 4.2)
+
+    >>> from crl_graph.samplers.feature_shuffle import FeatureShuffle
+    >>> from crl_graph.sources.communities import Communities
+    >>> batch = Communities(nodes=200).items("train").__getitems__([0, 1])
+    >>> FeatureShuffle()(batch)["graph"].data.shuffle.sort().values[:4]
+    tensor([0, 1, 2, 3])
 
     Raises:
-        CrlError: all nodes have the same features, so that a shuffled graph is no other one.
+        CrlError: all nodes have the same features, so that shuffling them changes nothing.
     """
 
     views: ClassVar[tuple[str, ...]] = ("graph",)

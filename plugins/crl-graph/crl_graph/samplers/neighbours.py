@@ -12,14 +12,22 @@ from ..sparse import Kept
 
 
 class Neighbours:
-    """A small part of a large graph: the nodes asked for, some neighbours of each, and some of theirs.
+    """A small part of a large graph: the nodes asked for, some neighbours of each, and some of their neighbours.
 
-    What another sampler then draws its views of. Neighbours are drawn without replacement (Hamilton et al. 2017,
-    GraphSAGE); an edge leads from a neighbour to the node for which it was drawn. For `clean`, the graph is whole.
+    Another sampler then draws its views of that part. Neighbours are drawn without replacement (Hamilton et al. 2017,
+    GraphSAGE); an edge leads from a neighbour to the node for which it was drawn. `clean` returns the whole graph.
+
+    >>> from crl_graph.samplers.feature_shuffle import FeatureShuffle
+    >>> from crl_graph.samplers.neighbours import Neighbours
+    >>> from crl_graph.sources.communities import Communities
+    >>> batch = Communities(nodes=200).items("train").__getitems__([0, 1])
+    >>> view = Neighbours(FeatureShuffle(), counts=(3,))(batch)["graph"]
+    >>> len(view), view.data.num_nodes <= 2 + 2 * 3
+    (2, True)
 
     Args:
         sampler: draws the views of the part.
-        counts: so many neighbours at most at each step away; as many steps as the encoder has layers.
+        counts: the maximum number of neighbours at each step away; as many steps as the encoder has layers.
     """
 
     def __init__(self, sampler: Sampler, counts: tuple[int, ...] = (10, 10)) -> None:

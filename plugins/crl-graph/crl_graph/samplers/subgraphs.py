@@ -14,12 +14,23 @@ from ..sparse import Kept
 
 
 class Subgraphs:
-    """Two subgraphs around each node asked for: what a walk meets that returns to it again and again.
+    """Two subgraphs around each node asked for: the nodes that a random walk with restart visits.
 
-    Random walk with restart, as in GCC (Qiu et al. 2020, section 3.2): `steps` steps to a neighbour, each with chance
-    `restart` from the node itself and else from where the last one led; then the edges among all that it met.
-    A node's features are left out; `ego` `[N]` marks the node where the walk began. All walks go on together.
-    Without chance, for `clean`, a walk's steps are decided by the node's number.
+    GCC (Qiu et al. 2020, section 3.2): `steps` steps to a random neighbour, each with probability
+    `restart` from the start node, else from the last node; then all edges among the visited nodes.
+    Features are left out; `ego` `[N]` marks the node where the walk began. All walks run in parallel.
+    In `clean` nothing is random: a walk's steps depend on the node's number.
+
+    >>> from crl_graph.samplers.subgraphs import Subgraphs
+    >>> from crl_graph.sources.roles import Roles
+    >>> batch = Roles(copies=16).items("train").__getitems__([0, 1, 2])
+    >>> views = Subgraphs(steps=32)(batch)
+    >>> sorted(views), len(views["a"]), int(views["a"].data.ego.sum())
+    (['a', 'b'], 3, 3)
+
+    Args:
+        steps: of each walk.
+        restart: the probability.
     """
 
     views: ClassVar[tuple[str, ...]] = ("a", "b")

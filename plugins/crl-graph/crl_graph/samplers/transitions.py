@@ -8,10 +8,16 @@ from crl_core import View
 
 
 class Transitions:
-    """Steps `observation`, `action`, `next`, and for each another of the batch: the negative of C-SWM.
+    """Steps `observation`, `action`, `next`, and for each another step of the batch: the negative of C-SWM.
 
-    `other` `[B]` is a random order of the batch: whose observation stands against a row's. As in the source, now
-    and then a row is its own, and then counts for nothing that could be learned. (Kipf et al. 2020, equation 5)
+    `other` `[B]` is a random order of the batch: the observation that a row is compared with. As in the authors' code,
+    a row is sometimes its own, and is then not counted. (Kipf et al. 2020, equation 5)
+
+    >>> from crl_graph.samplers.transitions import Transitions
+    >>> from crl_graph.sources.blocks import Blocks
+    >>> batch = Blocks(episodes=2, steps=3).items("train").__getitems__([0, 1, 2])
+    >>> sorted(Transitions()(batch)["step"].data)
+    ['action', 'next', 'observation', 'other']
     """
 
     views: ClassVar[tuple[str, ...]] = ("step",)

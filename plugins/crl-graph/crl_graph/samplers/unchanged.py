@@ -6,7 +6,14 @@ from crl_core import View
 
 
 class Unchanged:
-    """The items as they are, in one view `graph`: the pairs of a method are then parts and whole of one item."""
+    """The items without augmentation, in one view `graph`: for methods whose pairs are parts and whole of one item.
+
+    >>> from crl_graph.samplers.unchanged import Unchanged
+    >>> from crl_graph.sources.families import Families
+    >>> batch = Families(count=2).items("train").__getitems__([0, 1])
+    >>> Unchanged()(batch)["graph"] is batch
+    True
+    """
 
     views: ClassVar[tuple[str, ...]] = ("graph",)
 

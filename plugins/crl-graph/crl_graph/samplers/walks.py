@@ -16,18 +16,32 @@ from ..walk import walk
 class Walks:
     """Pairs of nodes that are near each other on random walks, and noise (node2vec, Grover and Leskovec 2016).
 
-    Every node of the batch begins one walk. For every node on it, `centre` `[P]`, every other one within the window is
-    once the first of `context` `[P, 1 + noise]`; the others are noise. Windows are as wide as chance has it, from 1 to
-    `window`, as in word2vec: near nodes count more. The column `pair` is the pair's number, and -1 for noise; noise
-    that happens to be the context itself is no candidate (column `valid`). Rows have the columns of the item that began
-    the walk.
+    Each node of the batch begins one walk. Each of its P pairs of a node and another node within the window is a row:
+    `centre` `[P]`, and `context` `[P, 1 + noise]`, of which the first is the other node and the rest is noise. Windows
+    are of random width from 1 to `window`, as in word2vec: near nodes count more. The column `pair` is the pair's
+    number, and -1 for noise; noise that equals the context is no candidate (column `valid`). Rows have the columns of
+    the item that began the walk.
+
+    >>> import crl_core as crl
+    >>> from crl_graph.samplers.walks import Walks
+    >>> from crl_graph.sources.networkx import NetworkX
+    >>> source, sampler = NetworkX("karate"), Walks(length=10, window=2, noise=5)
+    >>> items = source.items("train")
+    >>> sampler.on_source(items, source)
+    >>> views = sampler(items.__getitems__([0, 1]))
+    >>> views["context"].data.shape[1], len(views["centre"]) == len(views["context"])
+    (6, True)
 
     Args:
         length: nodes in a walk.
+        window: the maximum distance on the walk.
         p: the higher, the less often a walk steps back at once.
-        q: above 1 walks stay near where they began, and nodes of like position are alike; below 1 they go away,
-            and nodes of one community are alike.
-        noise: drawn for each pair, by the ¾ power of how often walks come by.
+        q: above 1 walks stay near their start, and nodes in similar positions become alike; below 1 they move away,
+            and nodes of one community become alike.
+        noise: nodes for each pair, drawn in proportion to how often walks visit them, to the power ¾.
+
+    Raises:
+        CrlError: the source is no graph of numbered nodes, or it has not been seen yet.
     """
 
     views: ClassVar[tuple[str, ...]] = ("centre", "context")

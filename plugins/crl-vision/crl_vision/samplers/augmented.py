@@ -16,7 +16,17 @@ _CACHED = 400_000  # numbers; twice as many, or half, cost up to a third more ti
 
 
 class Augmented:
-    """Two or more random views of every image, all made at once on the device where the batch is.
+    """Two or more random views of every image, all made at once on the batch's device.
+
+    Images `[N, C, H, W]`, bytes or numbers from 0 to 1, to `count` views `[N, C, size, size]`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.samplers.augmented import Augmented
+    >>> batch = crl.View(torch.rand(4, 3, 32, 32), {"instance": torch.arange(4)})
+    >>> views = Augmented("simclr-small", size=24)(batch)
+    >>> {name: tuple(view.data.shape) for name, view in views.items()}
+    {'a': (4, 3, 24, 24), 'b': (4, 3, 24, 24)}
 
     Args:
         settings: the name of a published setting, or one augmentation for each view, in turn.
@@ -24,7 +34,7 @@ class Augmented:
         count: views of each image; they are called a, b, c, …
         shared: what all views of an image have in common with the first, of "move", "crop", "flip",
             "colour", "grey", "blur" and "solarise".
-        record: every view has the columns `drawn_…`, which tell how it was made: `replay` reads them.
+        record: every view gets the columns `drawn_…`, which say how it was made: `replay` reads them.
 
     Raises:
         CrlError: there is no such setting, or nothing of such a name to share.

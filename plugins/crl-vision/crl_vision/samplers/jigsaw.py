@@ -12,17 +12,24 @@ from .settings import Augmentation
 
 
 class Jigsaw:
-    """An augmented image, and another one of it cut into nine patches that are put in a random order.
+    """An augmented image, and another augmented image of it, cut into nine patches in a random order.
 
-    The patches come out of a 3×3 grid of cells, each at a random place within its cell, so that edges don't
-    tell what belongs together (Noroozi and Favaro 2016; Misra and van der Maaten 2020, PIRL). The view
-    `image` is `[N, C, H, W]`, the view `patches` `[N, 9, C, h, w]`; its column `order` tells out of which cell
-    each patch is, as a number whose digits, in base nine and the last first, are the cells.
+    The patches come from a 3×3 grid of cells, each at a random place within its cell, so that edges don't
+    show what belongs together (Noroozi and Favaro 2016; Misra and van der Maaten 2020, PIRL). The view
+    `image` is `[N, C, H, W]`, the view `patches` `[N, 9, C, h, w]`. Its column `order` encodes from which cell
+    each patch is, as a number with a digit for each patch, in base nine and the last first.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.samplers.jigsaw import Jigsaw
+    >>> batch = crl.View(torch.rand(4, 3, 75, 75), {"instance": torch.arange(4)})
+    >>> {name: tuple(view.data.shape) for name, view in Jigsaw()(batch).items()}
+    {'image': (4, 3, 75, 75), 'patches': (4, 9, 3, 21, 21)}
 
     Args:
         settings: the name of a published setting, or an augmentation for both, or one for each.
         size: height and width of the image, in pixels; None keeps those of the source.
-        patch: height and width of the patches; by default 64/75 of a cell, as in the papers.
+        patch: height and width of the patches; None stands for 64/75 of a cell, as in the papers.
 
     Raises:
         CrlError: there is no such setting.

@@ -11,20 +11,28 @@ from .settings import Augmentation
 
 
 class LeaveOneOut:
-    """A query, a key that shares nothing with it, and for every step a key that shares that step's parameters.
+    """A query, a key that shares no parameters with it, and for each step a key that shares that step's.
 
-    What a space should stay sensitive to, its key has in common with the query, and all else differs (Xiao et al.
-    2021, LooC). The views are called `query`, `all`, and after the steps. Every step has a column of its name: the
-    number of the view whose parameters these are, 0 for the query's.
+    An embedding space that should stay sensitive to a step gets the key with the query's parameters of that step (Xiao
+    et al. 2021, LooC). The views are called `query`, `all`, and like the steps. Each step has a column of its name: the
+    number of the view whose parameters were used, 0 for the query's.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.samplers.leave_one_out import LeaveOneOut
+    >>> batch = crl.View(torch.rand(4, 3, 32, 32), {"instance": torch.arange(4)})
+    >>> views = LeaveOneOut("simclr-small", kept=["crop", "colour"])(batch)
+    >>> {name: view.meta["crop"][0].item() for name, view in views.items()}
+    {'query': 0, 'all': 1, 'crop': 0, 'colour': 3}
 
     Args:
         settings: the name of a published setting, or one augmentation.
-        kept: steps to leave out, one after the other, of "move", "crop", "flip", "colour", "grey", "blur"
+        kept: steps that share their parameters in turn, of "move", "crop", "flip", "colour", "grey", "blur"
             and "solarise".
         size: height and width of the views, in pixels; None keeps those of the source.
 
     Raises:
-        CrlError: there is no such setting or step, or this augmentation leaves it out anyway.
+        CrlError: there is no such setting or step, or this augmentation does not have the step.
         ValueError: a number is out of its range.
     """
 

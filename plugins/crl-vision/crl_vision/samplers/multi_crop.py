@@ -14,15 +14,22 @@ from .settings import Augmentation
 class MultiCrop:
     """Some large crops of every image and several small ones, each size a batch of its own (Caron et al. 2020, SwAV).
 
-    The views are called large-1, large-2, …, small-1, small-2, … What else is done to a crop is the same for both.
+    The views are called large-1, large-2, …, small-1, small-2, … The other steps are the same for both sizes.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.samplers.multi_crop import MultiCrop
+    >>> batch = crl.View(torch.rand(4, 3, 56, 56), {"instance": torch.arange(4)})
+    >>> {name: tuple(view.data.shape) for name, view in MultiCrop(small=1)(batch).items()}
+    {'large-1': (4, 3, 56, 56), 'large-2': (4, 3, 56, 56), 'small-1': (4, 3, 24, 24)}
 
     Args:
         settings: the name of a published setting, or one augmentation for each large crop, in turn; the
-            small ones go on where these end. Their own `area` is not used.
+            small crops continue the turn. Their own `area` is not used.
         size: height and width of the large crops, in pixels; None keeps those of the source.
-        small_size: of the small ones; by default 3/7 of the large, as 96 is of 224.
+        small_size: of the small crops; None stands for 3/7 of the large size, as 96 of 224.
         large, small: how many of each.
-        large_area, small_area: smallest and largest part of the image that a crop shows.
+        large_area, small_area: the smallest and the largest share of the image in a crop.
 
     Raises:
         CrlError: there is no such setting.

@@ -14,16 +14,23 @@ class Patches:
     """Every image as a grid of overlapping patches, `[N, grid · grid, C, patch, patch]`, line by line.
 
     With the defaults neighbours overlap by half: 7×7 patches of 64 pixels of an image of 256 (van den Oord et al.
-    2018, CPC). The one view is called `image`; `position`, which the core counts, is the place in the grid.
+    2018, CPC). The one view is called `image`; the core adds the column `position`, the place in the grid.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.samplers.patches import Patches
+    >>> batch = crl.View(torch.rand(2, 3, 64, 64), {"instance": torch.arange(2)})
+    >>> Patches(grid=3)(batch)["image"].data.shape
+    torch.Size([2, 9, 3, 32, 32])
 
     Args:
-        settings: what is done to the whole image first, the name of a published setting or an augmentation;
-            None leaves it as it is.
-        each: what is then done to each patch by itself, in its own way (Hénaff et al. 2020, CPC v2).
-        size: height and width to which the image is brought, in pixels; None keeps those of the source.
+        settings: applied to the whole image first, the name of a published setting or an augmentation; None for
+            nothing.
+        each: then applied to each patch by itself, with its own random parameters (Hénaff et al. 2020, CPC v2).
+        size: height and width to which the image is scaled, in pixels; None keeps those of the source.
         grid: patches along each side.
         patch: height and width of a patch; None makes neighbours overlap by half.
-        jitter: pixels by which each patch is moved at random, either way, as far as the image reaches.
+        jitter: the maximum number of pixels by which each patch is moved at random, inside the image.
 
     Raises:
         CrlError: there is no such setting.

@@ -10,10 +10,18 @@ from .settings import Augmentation
 
 
 class Rotated:
-    """An augmented image, and another one of it turned by 0°, 90°, 180° or 270°.
+    """An augmented image, and another augmented image of it, rotated by 0°, 90°, 180° or 270°.
 
     Gidaris et al. 2018; PIRL's other transformation (Misra and van der Maaten 2020). The views are called
     `image` and `turned`; the column `turn` of the second counts quarter turns.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_vision.samplers.rotated import Rotated
+    >>> batch = crl.View(torch.rand(8, 3, 32, 32), {"instance": torch.arange(8)})
+    >>> views = Rotated("simclr-small")(batch)
+    >>> list(views), set(views["turned"].meta["turn"].tolist()) <= {0, 1, 2, 3}
+    (['image', 'turned'], True)
 
     Args:
         settings: the name of a published setting, or an augmentation for both, or one for each.
