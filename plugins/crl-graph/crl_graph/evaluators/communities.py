@@ -14,15 +14,27 @@ _STARTS = 10
 
 
 class Communities:
-    """Whether clusters of nodes are communities, or nodes of like position; of all nodes of a graph, with k-means.
+    """Whether clusters of nodes are communities, or nodes in similar positions; all nodes of a graph, by k-means.
 
-    Figures: `modularity`, the share of edges inside clusters less that of chance (Newman and Girvan 2004), is high
-    for communities; `degree by cluster`, the share of the variance of the logarithm of the degree that the
-    clusters tell, is high for positions. Where nodes have labels, `nmi` is the mutual information with these, from 0
-    to 1.
+    Figures: `modularity`, the share of edges inside clusters minus what chance would give (Newman and Girvan 2004), is
+    high for communities; `degree by cluster`, the share of the variance of log(degree + 1) between clusters, is high
+    for positions. If nodes have labels, `nmi` is their normalised mutual information with the clusters, from 0 to 1.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> from crl_graph.evaluators.communities import Communities
+    >>> from crl_graph.sources.networkx import NetworkX
+    >>> source = NetworkX("karate")
+    >>> pipeline = crl.recipe("node2vec").pipeline
+    >>> _ = pipeline.build(source.items("train").__getitems__([0, 1]), source)
+    >>> sorted(Communities(clusters=2)(pipeline, source, "train"))
+    ['degree by cluster', 'modularity', 'nmi']
 
     Args:
-        clusters: by default as many as there are labels, or else 6.
+        clusters: None takes the number of labels, or 6 if there are none.
+
+    Raises:
+        CrlError: there are fewer than 2 clusters, or the source is no graph of numbered nodes.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()

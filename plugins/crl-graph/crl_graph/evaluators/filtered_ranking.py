@@ -14,15 +14,27 @@ _BLOCK = 1 << 22  # scores at a time
 
 
 class FilteredRanking:
-    """Where the true entity stands among all entities, for the tails and the heads of a split's triples.
+    """The rank of the true entity among all entities, for the tails and the heads of a split's triples.
 
     Other entities that make a triple known to be true, in any split, are left out (Bordes et al. 2013, "filtered").
-    Among equals the rank is the mean of the best and the worst that it could be (Berrendorf et al. 2020, "realistic").
-    Figures are over both sides, and for each alone: the mean rank, the mean of its reciprocal (mrr), and the share of
-    ranks up to 1, 3 and 10.
+    With ties the rank is the mean of the best and the worst possible rank (Berrendorf et al. 2020, "realistic").
+    Figures are over both sides, and for each alone: the mean rank, the mean of its reciprocal (`mrr`), and the share of
+    ranks up to 1, 3 and 10 (`hits@k`).
 
-    It asks the first contrast of the pipeline: its query is made from the views `head` and `relation`, its key from
+    It uses the first contrast of the pipeline: its query is made from the views `head` and `relation`, its key from
     the view `tail`.
+
+    >>> import crl_core as crl
+    >>> from crl_graph.evaluators.filtered_ranking import FilteredRanking
+    >>> from crl_graph.sources.family_tree import FamilyTree
+    >>> source = FamilyTree()
+    >>> pipeline = crl.recipe("trans-e").pipeline
+    >>> _ = pipeline.build(source.items("train").__getitems__([0, 1]), source)
+    >>> sorted(FilteredRanking()(pipeline, source, "test"))[:4]
+    ['hits@1', 'hits@1 (head)', 'hits@1 (tail)', 'hits@10']
+
+    Raises:
+        CrlError: the source has no triples, the split is empty, or the contrast is made from other views.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()

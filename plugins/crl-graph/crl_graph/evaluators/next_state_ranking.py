@@ -9,11 +9,26 @@ from crl_core import CrlError, Pipeline, Source, View, batches, device_of
 
 
 class NextStateRanking:
-    """How near the state that a model predicts, step by step, is to the true one, among those of all episodes.
+    """The rank of the true state by its distance from the predicted one, among the true states of all episodes.
 
-    The evaluation of C-SWM (Kipf et al. 2020, section 4.3): for 1, 5 and 10 steps the share of episodes whose true
-    state is nearest (`hits@1`), and the mean of 1 / its rank (`mrr`). Of states that lie equally near, the true one
-    comes first. For items with the columns `episode` and `time`, and a head with a method `step(state, action)`.
+    The evaluation of C-SWM (Kipf et al. 2020, section 4.3): for 1, 5 and 10 predicted steps the share of episodes whose
+    true state is the nearest (`hits@1`), and the mean of 1 / its rank (`mrr`). With ties the true state comes
+    first. For items with the columns `episode` and `time`, and a head with a method `step(state, action)`.
+
+    >>> import crl_core as crl
+    >>> from crl_graph.evaluators.next_state_ranking import NextStateRanking
+    >>> from crl_graph.sources.blocks import Blocks
+    >>> source = Blocks(episodes=1, steps=2, test_episodes=4)
+    >>> pipeline = crl.recipe("c-swm").pipeline.eval()
+    >>> _ = pipeline.build(source.items("train").__getitems__([0, 1]), source)
+    >>> list(NextStateRanking(steps=(1, 5))(pipeline, source, "test"))
+    ['hits@1, 1 steps', 'mrr, 1 steps', 'hits@1, 5 steps', 'mrr, 5 steps']
+
+    Args:
+        steps: after how many steps to rank.
+
+    Raises:
+        CrlError: a step is below 1, the items have no episodes, or no head has a method `step`.
     """
 
     takes: ClassVar[Literal["pipeline"]] = "pipeline"
@@ -59,8 +74,9 @@ def _episodes(pipeline: Pipeline, source: Source, split: str) -> tuple[Tensor, T
 
 def _step(pipeline: Pipeline) -> Any:
     for branch in pipeline.branches.values():
-        if hasattr(branch.head, "step"):
-            return branch.head.step
+        step = getattr(branch.head, "step", None)
+        if step is not None:
+            return step
     raise CrlError("none of the pipeline's heads has a method step(state, action)")
 
 

@@ -12,11 +12,21 @@ from .graph_classification import cross_validated
 
 
 class WeisfeilerLehman:
-    """What the graphs themselves tell, without any encoder: a reference for figures of graph classification.
+    """What the graphs themselves show, without any encoder: a reference for the figures of graph classification.
 
     The subtree kernel (Shervashidze et al. 2011): how often each node label occurs in a graph, and each label with
-    its neighbours' labels, `iterations` times over; a support vector machine in the same folds as
-    GraphClassification's. Nodes with the same features begin with the same label.
+    its neighbours' labels, `iterations` times; a support vector machine in the same folds as
+    `GraphClassification`. Nodes with the same features begin with the same label.
+
+    >>> from crl_graph.evaluators.weisfeiler_lehman import WeisfeilerLehman
+    >>> from crl_graph.sources.families import Families
+    >>> figures = WeisfeilerLehman(iterations=1, folds=2)(None, Families(count=10, nodes=6), "folds")  # no pipeline
+    >>> sorted(figures)
+    ['weisfeiler_lehman']
+
+    Args:
+        iterations: how often labels are refined.
+        folds, seed: see `GraphClassification`.
     """
 
     takes: ClassVar[Literal["pipeline"]] = "pipeline"
