@@ -15,6 +15,8 @@ from .encoders.conv_net import ConvNet
 from .encoders.multi_scale import MultiScale
 from .readers.image_reader import ImageReader
 from .samplers.augmented import Augmented
+from .samplers.multi_crop import MultiCrop
+from .samplers.settings import Augmentation
 from .sources.digits import Digits
 
 DIGITS = {
@@ -50,11 +52,20 @@ class Images:
         """The recipe of a method for these images; `pipeline` is what `crl.Pipeline` takes."""
         return crl.Recipe(crl.Pipeline(reader=self.reader(), **pipeline), self.source, training)
 
-    def augmented(self, published: str = "simclr", **options: Any) -> Augmented:
+    def augmented(self, published: str | list[Augmentation] = "simclr", **options: Any) -> Augmented:
         """Views by a published setting, or by one that suits small images or drawings; options of `Augmented`."""
         return Augmented(self.setting(published), size=self.size, **options)
 
-    def setting(self, published: str = "simclr") -> str:
+    def crops(self) -> MultiCrop:
+        """SwAV's crops; small images have fewer small ones, which show more, so that a crop still shows something."""
+        if self.are_drawings:
+            setting = self.setting("swav")
+            return MultiCrop(setting, self.size, self.side * 3 // 4, 2, 2, large_area=(0.6, 1.0), small_area=(0.4, 0.8))
+        if self.side <= 64:
+            return MultiCrop("swav", self.size, self.side * 5 // 8, 2, 2, large_area=(0.3, 1.0), small_area=(0.1, 0.4))
+        return MultiCrop("swav", self.size)
+
+    def setting(self, published: str | list[Augmentation] = "simclr") -> str | list[Augmentation]:
         """The published setting of the views; SimCLR has one for small images, and drawings have one of their own."""
         if self.are_drawings:
             return "strokes"
@@ -71,20 +82,29 @@ class Images:
         return ResNet(stem="small" if self.side <= 64 else "imagenet", channels=self.channels)
 
     def patch_network(self, norm: Literal["none", "layer"]) -> crl.Encoder:
-        """A small network for patches of images; nothing in it lets one patch into another."""
+        """The encoder of patches: as given, or a small network in which nothing lets one patch into another."""
+        if self.encoder is not None:
+            return self.encoder
         if self.side <= 64:
             return ConvNet(width=16, channels=self.channels, norm=norm)
         from .encoders.resnet import ResNet
 
         return ResNet(stem="small", channels=self.channels, norm=norm)
 
-    def maps(self) -> MultiScale:
-        """An encoder with maps for views of `size`, or of the nearest size that there is to the images'."""
+    def with_maps(self) -> Images:
+        """These images with an encoder that has maps of places, and views of its size, unless an encoder is given.
+
+        Raises:
+            CrlError: there is no such encoder for views of `size`.
+        """
+        if self.encoder is not None:
+            return self
         sizes: tuple[Literal[16, 32, 64, 128], ...] = (16, 32, 64, 128)
         near = min(sizes, key=lambda size: abs(math.log(size / self.side)))
         if self.size is not None and near != self.size:
             raise crl.CrlError(f"maps are made of images of 16, 32, 64 or 128 pixels, not {self.size}")
-        return MultiScale(near, width=32 if near <= 32 else 64, channels=self.channels)
+        maps = MultiScale(near, width=32 if near <= 32 else 64, channels=self.channels)
+        return attrs.evolve(self, encoder=maps, size=near)
 
     def reader(self) -> ImageReader | None:
         """Reads anybody's images as the source's; None where these are not square, or have other channels."""
@@ -122,6 +142,12 @@ class Images:
     def count(self) -> int:
         """How many training images there are."""
         return len(self.source.items(self.source.splits[0]))
+
+    def clusters(self, images_per_cluster: float) -> int:
+        """How many clusters there are, if each has so many of the training images; 2 or more."""
+        if images_per_cluster < 1:
+            raise crl.CrlError(f"a cluster has 1 image or more, not {images_per_cluster}")
+        return max(2, int(self.count / images_per_cluster))
 
     @property
     def are_drawings(self) -> bool:

@@ -1,71 +1,53 @@
 from __future__ import annotations
 
-import attrs
-
-from crl_core import MLP, Branch, Contrast, Dot, Encoder, Pipeline, Recipe, Source, same
+import crl_core as crl
+from crl_core import same
 
 from ..heads.one_place import OnePlace
+from ..images import DIGITS, Images
 from ..losses.clipped_nce import ClippedNCE
-from ..samplers.augmented import Augmented
-from ..sources.digits import Digits
-from .defaults import Shape, maps_for, reader_for, setting_for, training_for
 
 
-def amdim(
-    source: Source | None = None,
-    encoder: Encoder | None = None,
-    size: int | None = None,
-    width: int = 128,
-    clip: float = 10.0,
-    penalty: float = 0.05,
-) -> Recipe:
-    """AMDIM: features of one view know those of the other view at all places, across several scales.
+# All places of all images are candidates, so an epoch takes longer.
+@crl.presets(digits=DIGITS | {"epochs": 30, "width": 128, "clip": 10.0, "penalty": 0.05})
+def amdim(images: Images = Images(), width: int = 1_536, clip: float = 20.0, penalty: float = 0.04) -> crl.Recipe:
+    """AMDIM: features of one view predict those of the other view at all places, across several scales.
 
-    Paper: Bachman, Hjelm, Buchwalter 2019, Learning Representations by Maximizing Mutual Information
-    Across Views
-
-    Checked against: one → five, one → seven and five → five (section 3.4) in both directions, one random
-    place of each image as the query of the last; dot products over the root of their width, clipped softly to
-    ±10, and 0.05 times their mean square (section 3.2; the authors' code has 0.04 and ±20); every place alone
-    against all places of the other view of other images; one encoder for both views, whose maps see little of the
-    image each. Differs: a smaller encoder, and heads without the authors' shortcut; all positives are in one loss
-    as there.
-
-    Args:
-        source: of images; the digits that need no download by default.
-        encoder: one with the features `seven` and `five`, maps of places, and `one`, made of them.
-        size: of the views in pixels; by default the one of 16, 32, 64 and 128 that is nearest to the images'.
-        width: numbers in an embedding.
-        clip, penalty: of the scores; see `ClippedNCE`.
+    Paper: Bachman, Hjelm, Buchwalter 2019, Learning Representations by Maximizing Mutual Information Across Views
+    Checked: one → five, one → seven and five → five (section 3.4) in both directions, one random place of each image
+        as the query of the last; dot products over the root of their width, clipped softly, and a penalty on their
+        mean square (section 3.2); every place alone against all places of the other view of other images; one encoder
+        for both views, each place of whose maps sees a small part of the image. Numbers are those of the authors'
+        code for ImageNet; the paper's own clip is 10.
+    Differs: a smaller encoder, which has features `seven`, `five` and `one`; heads without the authors' shortcut; a
+        warm-up of a tenth of an epoch, for their 500 steps; SimCLR's views.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    if encoder is None:
-        maps = maps_for(shape, size)
-        encoder, size = maps, maps.size
-    five = MLP(width, norm=False)
-    contrasts = [
-        Contrast(
-            query,
-            key,
-            score=Dot(width**0.5),
-            loss=ClippedNCE(clip, penalty),
-            positive=same("instance") & ~same("view"),
-            negative=~same("instance") & ~same("view"),
-        )
-        for query, key in (("one", "five"), ("one", "seven"), ("place", "five"))
-    ]
-    pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape), size=size),
-        reader=reader_for(shape),
+    images = images.with_maps()
+    five = crl.MLP(width, norm=False)
+    return images.recipe(
+        training=crl.Training(
+            epochs=50,
+            batch_size=480,
+            optimiser=crl.Adam(2e-4, weight_decay=1e-5, beta1=0.8),
+            schedule=crl.StepDecay([0.6, 0.9], factor=0.2, warmup=0.1),
+        ),
+        sampler=images.augmented(),
         branches={
-            "image": Branch(("a", "b"), encoder=encoder),
-            "one": Branch(tap="image.one", head=MLP(width, norm=False)),
-            "five": Branch(tap="image.five", head=five),
-            "place": Branch(tap="image.five", head=OnePlace(five)),
-            "seven": Branch(tap="image.seven", head=MLP(width, norm=False)),
+            "image": crl.Branch(("a", "b"), encoder=images.network()),
+            "one": crl.Branch(tap="image.one", head=crl.MLP(width, norm=False)),
+            "five": crl.Branch(tap="image.five", head=five),
+            "place": crl.Branch(tap="image.five", head=OnePlace(five)),
+            "seven": crl.Branch(tap="image.seven", head=crl.MLP(width, norm=False)),
         },
-        contrasts=contrasts,
+        contrasts=[
+            crl.Contrast(
+                query,
+                key,
+                score=crl.Dot(width**0.5),
+                loss=ClippedNCE(clip, penalty),
+                positive=same("instance") & ~same("view"),
+                negative=~same("instance") & ~same("view"),
+            )
+            for query, key in (("one", "five"), ("one", "seven"), ("place", "five"))
+        ],
     )
-    # All places of all images are candidates, so an epoch takes longer.
-    return Recipe(pipeline, source, attrs.evolve(training_for(shape), epochs=30 if shape.few else 20))

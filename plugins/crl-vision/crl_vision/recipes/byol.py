@@ -1,64 +1,39 @@
 from __future__ import annotations
 
-import attrs
+import crl_core as crl
+from crl_core import same
 
-from crl_core import (
-    MLP,
-    Branch,
-    Contrast,
-    Encoder,
-    Momentum,
-    Pipeline,
-    Prediction,
-    Recipe,
-    Regression,
-    Scheduled,
-    Source,
-    same,
-)
-
-from ..samplers.augmented import Augmented
-from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
+from ..images import DIGITS, Images
 
 
-def byol(
-    source: Source | None = None, encoder: Encoder | None = None, size: int | None = None, momentum: float | None = None
-) -> Recipe:
+# The target follows step by step, and few images make few steps: half the batch makes twice as many.
+@crl.presets(digits=DIGITS | {"batch_size": 64, "hidden": 1_024, "momentum": 0.99})
+def byol(images: Images = Images(), hidden: int = 4_096, momentum: float = 0.996) -> crl.Recipe:
     """BYOL: each view predicts the other's embedding by a slowly moving target; no negatives.
 
-    Paper: Grill, Strub, Altché, Tallec, Richemond, Buchatskaya, Doersch, Pires, Guo, Azar, Piot,
-    Kavukcuoglu, Munos, Valko 2020, Bootstrap Your Own Latent
-
-    Checked against: 2 - 2 cos in both directions (equation 2), a predictor on the online side alone,
-    no gradient to the target, whose momentum rises to 1 along a cosine. Head and predictor are 4,096
-    wide as in the paper for a million images, and 1,024 for fewer.
-    Differs in the optimiser, AdamW instead of LARS, and in that batch statistics are of both views together.
+    Paper: Grill, Strub, Altché, Tallec, Richemond, Buchatskaya, Doersch, Pires, Guo, Azar, Piot, Kavukcuoglu, Munos,
+        Valko 2020, Bootstrap Your Own Latent
+    Checked: 2 - 2 cos in both directions (equation 2); a predictor on the online side alone; no gradient to the
+        target, whose momentum rises to 1 along a cosine; LARS at 0.2 for each 256 images of a batch.
+    Differs: batch statistics are of both views together.
 
     Args:
-        source: of images; the digits that need no download by default.
-        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
-        size: of the views in pixels; as large as the images by default.
-        momentum: at the start; by default 0.996 as in the paper for a million images, and 0.99 for fewer.
+        hidden: the width of projector and predictor inside.
+        momentum: of the target at the start.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    hidden = 4_096 if shape.many else 1_024
-    if momentum is None:
-        momentum = 0.996 if shape.many else 0.99
     views = ("a", "b")
-    pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape, "byol"), size=size),
-        reader=reader_for(shape),
+    return images.recipe(
+        training=crl.Training(
+            epochs=1_000,
+            batch_size=4_096,
+            optimiser=crl.LARS(3.2, weight_decay=1.5e-6),
+            schedule=crl.CosineDecay(warmup=10.0),
+        ),
+        sampler=images.augmented("byol"),
         branches={
-            "projection": Branch(views, encoder=encoder or encoder_for(shape), head=MLP(256, hidden=hidden)),
-            "online": Branch(tap="projection", head=Prediction(hidden=hidden)),
-            "target": Branch(views, tracks="projection", update=Momentum(Scheduled(momentum, 1.0))),
+            "projection": crl.Branch(views, encoder=images.network(), head=crl.MLP(256, hidden=hidden)),
+            "online": crl.Branch(tap="projection", head=crl.Prediction(hidden=hidden)),
+            "target": crl.Branch(views, tracks="projection", update=crl.Momentum(crl.Scheduled(momentum, 1.0))),
         },
-        contrasts=[Contrast("online", "target", loss=Regression(), positive=same("instance") & ~same("view"))],
+        contrasts=[crl.Contrast("online", "target", loss=crl.Regression(), positive=same("instance") & ~same("view"))],
     )
-    training = training_for(shape)
-    if shape.few:
-        # The target comes along step by step, and few images make few steps: half the batch makes twice as many.
-        training = attrs.evolve(training, batch_size=training.batch_size // 2)
-    return Recipe(pipeline, source, training)

@@ -1,82 +1,52 @@
 from __future__ import annotations
 
-import attrs
+import crl_core as crl
 
-from crl_core import (
-    NCE,
-    AdamW,
-    Bank,
-    Branch,
-    Contrast,
-    Cosine,
-    Drawn,
-    Encoder,
-    InfoNCE,
-    Linear,
-    Loss,
-    Pipeline,
-    Proximal,
-    Recipe,
-    Source,
-)
-
-from ..samplers.augmented import Augmented
-from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
+from ..images import DIGITS, Images
 
 
+# Few images need no noise in their softmax; the temperature is that of the authors' code for CIFAR-10.
+@crl.presets(digits=DIGITS | {"negatives": 0, "temperature": 0.1})
 def instance_discrimination(
-    source: Source | None = None,
-    encoder: Encoder | None = None,
-    size: int | None = None,
-    temperature: float | None = None,
-    negatives: int | None = None,
+    images: Images = Images(),
+    temperature: float = 0.07,
+    negatives: int = 4_096,
     momentum: float = 0.5,
     proximal: float = 10.0,
-) -> Recipe:
-    """Instance discrimination: an image is told from all others by a bank that holds one embedding of each.
+) -> crl.Recipe:
+    """Instance discrimination: each image against all others, by a bank that holds one embedding of each.
 
     Paper: Wu, Xiong, Yu, Lin 2018, Unsupervised Feature Learning via Non-Parametric Instance Discrimination
-
-    Checked against: the softmax over the bank (equation 2), and for a million images NCE in its place (equations
-    4 to 8) with uniform noise, Z estimated on the first batch and the proximal term (equation 10), as in the authors'
-    code, where 0 noise keys mean the softmax; a linear head to 128 numbers of length 1, a bank that begins at random
-    and takes half of each newest embedding. Noise keys are drawn of the other images alone. The evaluator `knn` weighs
-    neighbours as section 3.4 does; there k is 200.
+    Checked: NCE (equations 4 to 8) with uniform noise, Z estimated on the first batch and the proximal term (equation
+        10), or the softmax over the bank (equation 2); a linear head to 128 numbers of length 1; a bank that begins at
+        random and takes half of each newest embedding; optimiser and schedule of the authors' code. The evaluator
+        `knn` weighs neighbours as section 3.4 does; there k is 200.
+    Differs: noise keys are drawn of the other images alone. The proximal weight is ours.
 
     Args:
-        source: of images; the digits that need no download by default.
-        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
-        size: of the views in pixels; as large as the images by default.
-        temperature: by default 0.07 for a million images, and for fewer 0.1, as in the authors' code for CIFAR-10.
-        negatives: noise keys for each image; by default 4,096 for a million images. For fewer there are none,
-            and the softmax is over all images: with a fixed Z a short run learns little.
-        momentum: share of its old embedding that the bank keeps.
-        proximal: weight of the term that keeps an embedding near its last one, beside NCE.
+        negatives: noise keys for each image; 0 takes the softmax over all images, as in the authors' code.
+        momentum: the share of its old embedding that the bank keeps.
+        proximal: the weight of the term that keeps an embedding near its last one, next to NCE. With a fixed Z,
+            embeddings that move faster than their bank are chased by it and collapse: take a low learning rate.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    training = training_for(shape)
-    temperature = temperature or (0.07 if shape.many else 0.1)
-    negatives = negatives or (4_096 if shape.many else None)
-    loss: Loss = InfoNCE()
-    if negatives is not None:
-        loss = Proximal(NCE("first-batch"), proximal, temperature)
-        # With a fixed Z, embeddings that move faster than their bank are chased by it, and gather in one place.
-        training = attrs.evolve(training, optimiser=AdamW(1e-3, weight_decay=1e-4))
-    bank = Bank(momentum=momentum, initial="random")
-    pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape, "moco-v1"), size=size, count=1),
-        reader=reader_for(shape),
-        branches={"query": Branch("a", encoder=encoder or encoder_for(shape), head=Linear(128))},
+    bank = crl.Bank(momentum=momentum, initial="random")
+    noise = crl.Proximal(crl.NCE("first-batch"), proximal, temperature)
+    return images.recipe(
+        training=crl.Training(
+            epochs=200,
+            batch_size=256,
+            optimiser=crl.SGD(0.03, momentum=0.9, weight_decay=1e-4),
+            schedule=crl.StepDecay([0.6, 0.8]),
+        ),
+        sampler=images.augmented("moco-v1", count=1),
+        branches={"query": crl.Branch("a", encoder=images.network(), head=crl.Linear(128))},
         contrasts=[
-            Contrast(
+            crl.Contrast(
                 "query",
                 None,
-                score=Cosine(temperature),
-                loss=loss,
-                keys=bank if negatives is None else Drawn(negatives, of=bank),
+                score=crl.Cosine(temperature),
+                loss=noise if negatives else crl.InfoNCE(),
+                keys=crl.Drawn(negatives, of=bank) if negatives else bank,
             )
         ],
     )
-    return Recipe(pipeline, source, training)

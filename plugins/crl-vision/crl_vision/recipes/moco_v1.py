@@ -1,43 +1,44 @@
 from __future__ import annotations
 
-from crl_core import Encoder, Linear, Pipeline, Recipe, Source
+import crl_core as crl
+from crl_core import same
 
-from ..samplers.augmented import Augmented
-from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
-from .momentum_contrast import against_the_queue, query_and_key
+from ..images import DIGITS, Images
 
 
+@crl.presets(digits=DIGITS | {"queue": 4_096, "momentum": 0.99})
 def moco_v1(
-    source: Source | None = None,
-    encoder: Encoder | None = None,
-    size: int | None = None,
-    temperature: float = 0.07,
-    queue: int | None = None,
-    momentum: float | None = None,
-) -> Recipe:
+    images: Images = Images(), temperature: float = 0.07, queue: int = 65_536, momentum: float = 0.999
+) -> crl.Recipe:
     """MoCo: one view against the other by a momentum encoder, and a queue of earlier keys as negatives.
 
-    Paper: He, Fan, Wu, Xie, Girshick 2020, Momentum Contrast for Unsupervised Visual Representation
-    Learning
-
-    Checked against: the momentum law (equation 2), keys queued after the loss, no gradient to the key
-    encoder, a linear head, temperature 0.07. Differs in the optimiser, AdamW instead of SGD, and as MoCo v2
-    does, which is this with a deeper head, stronger views and another temperature.
-
-    Args:
-        source: of images; the digits that need no download by default.
-        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
-        size: of the views in pixels; as large as the images by default.
-        queue: keys remembered; by default 65,536 as in the paper for a million images, and 4,096 for fewer.
-        momentum: by default 0.999 as in the paper for a million images, and 0.99 for fewer.
+    Paper: He, Fan, Wu, Xie, Girshick 2020, Momentum Contrast for Unsupervised Visual Representation Learning
+    Checked: the momentum law (equation 2); keys queued after the loss; no gradient to the key encoder; a linear head;
+        temperature, optimiser and schedule of the paper.
+    Differs: an earlier key of the query's own image is neither positive nor negative. Batch normalisation sees all
+        keys of a step together, instead of keys shuffled between devices.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape, "moco-v1"), size=size),
-        reader=reader_for(shape),
-        branches=query_and_key(shape, encoder or encoder_for(shape), Linear(128), momentum),
-        contrasts=[against_the_queue(shape, temperature, queue)],
+    return images.recipe(
+        training=crl.Training(
+            epochs=200,
+            batch_size=256,
+            optimiser=crl.SGD(0.03, momentum=0.9, weight_decay=1e-4),
+            schedule=crl.StepDecay([0.6, 0.8]),
+        ),
+        sampler=images.augmented("moco-v1"),
+        branches={
+            "query": crl.Branch("a", encoder=images.network(), head=crl.Linear(128)),
+            "key": crl.Branch("b", tracks="query", update=crl.Momentum(momentum)),
+        },
+        contrasts=[
+            crl.Contrast(
+                "query",
+                "key",
+                score=crl.Cosine(temperature),
+                loss=crl.InfoNCE(),
+                keys=crl.Queue(queue),
+                positive=same("instance") & same("batch"),
+                negative=~same("instance") & ~same("batch"),
+            )
+        ],
     )
-    return Recipe(pipeline, source, training_for(shape))
