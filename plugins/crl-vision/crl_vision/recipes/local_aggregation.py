@@ -3,79 +3,45 @@ from __future__ import annotations
 from functools import reduce
 from operator import or_
 
-from crl_core import (
-    Branch,
-    ClusteredBank,
-    Contrast,
-    Cosine,
-    Encoder,
-    Linear,
-    LocalAggregation,
-    Pipeline,
-    Recipe,
-    Source,
-    same,
+import crl_core as crl
+from crl_core import same
+
+from ..images import DIGITS, Images
+
+
+@crl.presets(
+    digits=DIGITS | {"temperature": 0.1, "images_per_cluster": 40.0, "clusterings": 3, "background": 512, "warmup": 15}
 )
-
-from ..samplers.augmented import Augmented
-from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
-
-
 def local_aggregation(
-    source: Source | None = None,
-    encoder: Encoder | None = None,
-    size: int | None = None,
-    temperature: float | None = None,
-    clusters: int | None = None,
-    clusterings: int = 3,
-    background: int | None = None,
-    warmup: int | None = None,
-) -> Recipe:
+    images: Images = Images(),
+    temperature: float = 0.07,
+    images_per_cluster: float = 42.7,
+    clusterings: int = 10,
+    background: int = 4_096,
+    warmup: int = 10,
+) -> crl.Recipe:
     """Local aggregation: an image is drawn to those that any of several clusterings puts with it.
 
     Paper: Zhuang, Zhai, Yamins 2019, Local Aggregation for Unsupervised Learning of Visual Embeddings
-
-    Checked against: equations 3 and 4, close neighbours out of several k-means of
-    the bank that are made anew before every epoch, a bank as in instance discrimination. The warm-up tells
-    each image from its nearest ones by the softmax, where the authors' code uses NCE.
+    Checked: equations 3 and 4; close neighbours out of several k-means of a bank, computed anew before every epoch; the
+        authors' settings for a ResNet-50: optimiser, schedule, and 30,000 clusters of 1.28 million images.
+    Differs: the warm-up tells each image from its nearest ones by the softmax, where the authors' code uses NCE.
 
     Args:
-        source: of images; the digits that need no download by default.
-        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
-        size: of the views in pixels; as large as the images by default.
-        temperature: by default 0.07 for a million images, and 0.1 for fewer, as in instance discrimination.
-        clusters: by default 30,000 for a million images, and one for 40 images for fewer.
+        images_per_cluster: how many images there are for each cluster of a clustering.
         clusterings: how often the bank is clustered.
-        background: nearest neighbours; by default 4,096 for a million images, and 512 for fewer.
-        warmup: epochs without clusters; by default 10 for a million images, 5 for fewer, and 15 for so few that an
-            epoch is over in seconds.
+        background: nearest neighbours that an image is compared with.
+        warmup: epochs without clusters.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    temperature = temperature or (0.07 if shape.many else 0.1)
-    if warmup is None and shape.few:
-        warmup = 15
-    memory = ClusteredBank(
-        initial="random",
-        clusters=clusters or (30_000 if shape.many else max(2, shape.count // 40)),
-        clusterings=clusterings,
-        warmup=shape.warmup(10, warmup),
+    score, loss = crl.Cosine(temperature), crl.LocalAggregation(background)
+    close = reduce(or_, [same(f"cluster_{i}") for i in range(clusterings)], same("instance"))
+    bank = crl.ClusteredBank(
+        initial="random", clusters=images.clusters(images_per_cluster), clusterings=clusterings, warmup=warmup
     )
-    together = [same(f"cluster_{i}") for i in range(clusterings)]
-    pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape, "moco-v1"), size=size, count=1),
-        reader=reader_for(shape),
-        branches={"query": Branch("a", encoder=encoder or encoder_for(shape), head=Linear(128))},
-        contrasts=[
-            Contrast(
-                "query",
-                None,
-                score=Cosine(temperature),
-                loss=LocalAggregation(background or (4_096 if shape.many else 512)),
-                keys=memory,
-                positive=reduce(or_, together, same("instance")),
-            )
-        ],
+    sgd = crl.SGD(0.03, momentum=0.9, weight_decay=1e-4)
+    return images.recipe(
+        training=crl.Training(epochs=200, batch_size=128, optimiser=sgd, schedule=crl.StepDecay([0.76, 0.95])),
+        sampler=images.augmented("moco-v1", count=1),
+        branches={"query": crl.Branch("a", encoder=images.network(), head=crl.Linear(128))},
+        contrasts=[crl.Contrast("query", None, score=score, loss=loss, keys=bank, positive=close)],
     )
-    return Recipe(pipeline, source, training_for(shape))

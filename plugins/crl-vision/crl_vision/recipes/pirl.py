@@ -2,63 +2,53 @@ from __future__ import annotations
 
 from typing import Literal
 
-from crl_core import Bank, Branch, Contrast, Cosine, Drawn, Encoder, InfoNCE, Linear, Pipeline, Recipe, Sampler, Source
+import crl_core as crl
 
 from ..encoders.patchwise import Patchwise
 from ..heads.pieces import Pieces
+from ..images import DIGITS, Images
 from ..memories.borrowed import Borrowed
 from ..samplers.jigsaw import Jigsaw
 from ..samplers.rotated import Rotated
-from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
 
 
+@crl.presets(digits=DIGITS | {"transformation": "rotation", "negatives": None})
 def pirl(
-    source: Source | None = None,
-    encoder: Encoder | None = None,
-    size: int | None = None,
-    transformation: Literal["jigsaw", "rotation"] | None = None,
+    images: Images = Images(),
+    transformation: Literal["jigsaw", "rotation"] = "jigsaw",
     share: float = 0.5,
     temperature: float = 0.07,
-    negatives: int | None = None,
-) -> Recipe:
-    """PIRL: an image and a jigsaw, or a rotation, of it both know the image's place in a bank of all images.
+    negatives: int | None = 32_000,
+) -> crl.Recipe:
+    """PIRL: an image and a jigsaw, or a rotation, of it both find the image in a bank of all images.
 
     Paper: Misra, van der Maaten 2020, Self-Supervised Learning of Pretext-Invariant Representations
-
-    Checked against: two losses against one bank, which the image's embeddings alone fill (equation 5, λ a
-    half), a head of its own for each, nine patches that are encoded apart and joined in their random order, at
-    temperature 0.07, a bank that keeps half of the old (section 3). Differs: each loss is the softmax over
-    the bank, as in the authors' later code, where the paper adds a term for each negative (equation 4).
+    Checked: two losses against one bank, filled by the image's embeddings alone (equation 5, λ a half); two heads;
+        nine patches that are encoded apart and joined in random order; a bank that keeps half of the old (section 3);
+        temperature, optimiser and schedule.
+    Differs: each loss is the softmax over the bank, as in the authors' later code, where the paper adds a term for each
+        negative (equation 4). The views have SimCLR's colours.
 
     Args:
-        source: of images; the digits that need no download by default.
-        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
-        size: of the views in pixels; as large as the images by default.
-        transformation: by default the jigsaw, and for images up to 32 pixels, whose patches show nothing, the rotation.
+        transformation: small images, whose patches show nothing, are better rotated.
         share: λ, of the transformed image's loss; the rest is the image's own.
-        negatives: drawn from the bank; by default 32,000 as in the paper for a million images, and all for fewer.
+        negatives: how many are drawn from the bank; all if None.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    settings = setting_for(shape)
-    transformation = transformation or ("rotation" if shape.size <= 32 else "jigsaw")
-    draw = negatives or (32_000 if shape.many else None)
-    sampler: Sampler = Jigsaw(settings, size) if transformation == "jigsaw" else Rotated(settings, size)
+    jigsaw, setting, bank = transformation == "jigsaw", images.setting("simclr"), crl.Bank(initial="random")
+    sampler = Jigsaw(setting, images.size) if jigsaw else Rotated(setting, images.size)
     image, other = sampler.views
-    bank = Bank(initial="random")
-    own, lent = (one if draw is None else Drawn(draw, of=one) for one in (bank, Borrowed(bank)))
-    score = Cosine(temperature)
-    pipeline = Pipeline(
+    own, lent = (each if negatives is None else crl.Drawn(negatives, of=each) for each in (bank, Borrowed(bank)))
+    score = crl.Cosine(temperature)
+    sgd = crl.SGD(0.12, momentum=0.9, weight_decay=1e-4)
+    return images.recipe(
+        training=crl.Training(epochs=800, batch_size=1_024, optimiser=sgd, schedule=crl.CosineDecay(final=1e-3)),
         sampler=sampler,
-        reader=reader_for(shape),
         branches={
-            "image": Branch(image, encoder=Patchwise(encoder or encoder_for(shape)), head=Linear(128)),
-            "other": Branch(other, tracks="image", head=Pieces(128) if transformation == "jigsaw" else Linear(128)),
+            "image": crl.Branch(image, encoder=Patchwise(images.network()), head=crl.Linear(128)),
+            "other": crl.Branch(other, tracks="image", head=Pieces(128) if jigsaw else crl.Linear(128)),
         },
         contrasts=[
-            Contrast("image", None, score=score, loss=InfoNCE(), keys=own, weight=1 - share),
-            Contrast("other", None, score=score, loss=InfoNCE(), keys=lent, weight=share),
+            crl.Contrast("image", None, score=score, loss=crl.InfoNCE(), keys=own, weight=1 - share),
+            crl.Contrast("other", None, score=score, loss=crl.InfoNCE(), keys=lent, weight=share),
         ],
     )
-    return Recipe(pipeline, source, training_for(shape))

@@ -1,49 +1,35 @@
 from __future__ import annotations
 
-from crl_core import MLP, Branch, Contrast, Cosine, Encoder, HiddenLayer, InfoNCE, Pipeline, Recipe, Source, same
+import crl_core as crl
+from crl_core import same
 
-from ..samplers.augmented import Augmented
-from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
+from ..images import DIGITS, Images
 
 
-def simclr_v2(
-    source: Source | None = None, encoder: Encoder | None = None, size: int | None = None, temperature: float = 0.1
-) -> Recipe:
+@crl.presets(digits=DIGITS)
+def simclr_v2(images: Images = Images(), temperature: float = 0.1) -> crl.Recipe:
     """SimCLR v2: SimCLR with a head of three layers, of which the first belongs to the representation.
 
-    Paper: Chen, Kornblith, Swersky, Norouzi, Hinton 2020, Big Self-Supervised Models are Strong
-    Semi-Supervised Learners
-
-    Checked against: NT-Xent (equation 1) at temperature 0.1, and a head of three layers. The branch
-    "middle" is the representation after the first of them, from which the paper tunes for few labels:
-    pipeline.encode(batch, "middle"). What is evaluated by default is the encoder, as everywhere. The
-    memory of momentum keys and the distillation by labels, which the paper adds, are not here.
-
-    Args:
-        source: of images; the digits that need no download by default.
-        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
-        size: of the views in pixels; as large as the images by default.
+    Paper: Chen, Kornblith, Swersky, Norouzi, Hinton 2020, Big Self-Supervised Models are Strong Semi-Supervised
+        Learners
+    Checked: NT-Xent (equation 1); a head of three layers; the branch "middle" is the representation after the first of
+        them, from which the paper fine-tunes: `pipeline.encode(batch, "middle")`; temperature, optimiser and schedule.
+    Differs: no memory of momentum keys and no distillation by labels. By default the encoder is evaluated.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    sampler = Augmented(setting_for(shape), size=size)
-    pipeline = Pipeline(
-        sampler=sampler,
-        reader=reader_for(shape),
+    augmented = images.augmented("simclr")
+    score = crl.Cosine(temperature)
+    lars = crl.LARS(6.4, weight_decay=1e-4)
+    return images.recipe(
+        training=crl.Training(epochs=800, batch_size=4_096, optimiser=lars, schedule=crl.CosineDecay(warmup=40.0)),
+        sampler=augmented,
         branches={
-            "encoder": Branch(sampler.views, encoder=encoder or encoder_for(shape)),
-            "middle": Branch(tap="encoder", head=HiddenLayer()),
-            "projection": Branch(tap="middle", head=MLP(128)),
+            "encoder": crl.Branch(augmented.views, encoder=images.network()),
+            "middle": crl.Branch(tap="encoder", head=crl.HiddenLayer()),
+            "projection": crl.Branch(tap="middle", head=crl.MLP(128)),
         },
         contrasts=[
-            Contrast(
-                "projection",
-                "projection",
-                score=Cosine(temperature),
-                loss=InfoNCE(),
-                positive=same("instance") & ~same("row"),
+            crl.Contrast(
+                "projection", "projection", score=score, loss=crl.InfoNCE(), positive=same("instance") & ~same("row")
             )
         ],
     )
-    return Recipe(pipeline, source, training_for(shape))

@@ -1,45 +1,38 @@
 from __future__ import annotations
 
-from crl_core import MLP, Branch, Contrast, Encoder, Pipeline, Recipe, Source, VICReg
+import crl_core as crl
 
-from ..samplers.augmented import Augmented
-from ..sources.digits import Digits
-from .defaults import Shape, encoder_for, reader_for, setting_for, training_for
+from ..images import DIGITS, Images
 
 
+@crl.presets(digits=DIGITS | {"width": 1_024})
 def vicreg(
-    source: Source | None = None,
-    encoder: Encoder | None = None,
-    size: int | None = None,
+    images: Images = Images(),
+    width: int = 8_192,
     invariance: float = 25.0,
     variance: float = 25.0,
     covariance: float = 1.0,
-) -> Recipe:
-    """VICReg: two views' embeddings are equal, every dimension varies, and no two vary together.
+) -> crl.Recipe:
+    """VICReg: the embeddings of two views are equal, every dimension varies, and no two vary together.
 
-    Paper: Bardes, Ponce, LeCun 2022, VICReg: Variance-Invariance-Covariance Regularization for
-    Self-Supervised Learning
-
-    Checked against: equations 1 to 6 in the scale of the authors' code, weights 25, 25 and 1, variance
-    and covariance of each view by itself, an expander of three equally wide layers: 8,192 for a million
-    images as in the paper, 1,024 for fewer. Differs in the optimiser: AdamW instead of LARS.
+    Paper: Bardes, Ponce, LeCun 2022, VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning
+    Checked: equations 1 to 6 in the scale of the authors' code; variance and covariance of each view by itself; an
+        expander of three equally wide layers; weights, optimiser and schedule of the paper.
+    Differs: nothing known but the encoder, which follows the size of the images.
 
     Args:
-        source: of images; the digits that need no download by default.
-        encoder: by default a small network for images up to 32 pixels, ResNet-18 for larger ones.
-        size: of the views in pixels; as large as the images by default.
+        width: of the expander's layers.
         invariance, variance, covariance: the weights of the three terms.
     """
-    source = source or Digits()
-    shape = Shape(source, size)
-    width = 8_192 if shape.many else 1_024
-    pipeline = Pipeline(
-        sampler=Augmented(setting_for(shape, "vicreg"), size=size),
-        reader=reader_for(shape),
+    lars = crl.LARS(1.6, weight_decay=1e-6)
+    return images.recipe(
+        training=crl.Training(
+            epochs=1_000, batch_size=2_048, optimiser=lars, schedule=crl.CosineDecay(warmup=10.0, final=1e-3)
+        ),
+        sampler=images.augmented("vicreg"),
         branches={
-            "one": Branch("a", encoder=encoder or encoder_for(shape), head=MLP(width, hidden=width, depth=3)),
-            "other": Branch("b", tracks="one"),
+            "one": crl.Branch("a", encoder=images.network(), head=crl.MLP(width, hidden=width, depth=3)),
+            "other": crl.Branch("b", tracks="one"),
         },
-        contrasts=[Contrast("one", "other", loss=VICReg(invariance, variance, covariance))],
+        contrasts=[crl.Contrast("one", "other", loss=crl.VICReg(invariance, variance, covariance))],
     )
-    return Recipe(pipeline, source, training_for(shape))
