@@ -50,6 +50,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def data(session: nox.Session) -> None:
+    """Fetches the data of tests and benchmarks into the folder that CRL_DATA names; `nox -s data -- mutag` some."""
+    session.install("-e", "plugins/crl-graph", "-e", ".", "pip")
+    session.run("python", "benchmarks/data.py", *(session.posargs or ["--all"]))
+
+
+@nox.session(default=False)
 def recipes(session: nox.Session) -> None:
     """Trains every recipe of crl-vision on a small CIFAR-10, where its images are: half an hour."""
     session.install(*OURS, *group("tests"))

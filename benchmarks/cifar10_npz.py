@@ -1,9 +1,10 @@
 """Packs CIFAR-10, as ten-thousand-image sheets with JSON labels, into one .npz for the source vision/arrays.
 
-    python benchmarks/cifar10_npz.py FOLDER cifar10.npz
+    python benchmarks/data.py cifar10
+    python benchmarks/cifar10_npz.py cifar10.npz [FOLDER]
 
-FOLDER, or a folder in it, holds `data_batch_1.png` … `data_batch_5.png`, `test_batch.png` (each row of
-a sheet is one image) and the labels in `train_lables.json` and `test_lables.json`.
+FOLDER, or a folder in it, holds `data_batch_1.png` … `data_batch_5.png`, `test_batch.png` (each row of a sheet is one
+image) and the labels in `train_lables.json` and `test_lables.json`; by default it is the one that data.py fills.
 """
 
 import json
@@ -37,4 +38,6 @@ def main(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    from data import folder_of
+
+    main(Path(sys.argv[2]) if len(sys.argv) > 2 else folder_of("cifar10"), Path(sys.argv[1]))

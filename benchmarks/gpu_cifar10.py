@@ -28,8 +28,8 @@ from cifar10_npz import read
 from crl_vision.encoders.resnet import ResNet
 from crl_vision.samplers.augmented import Augmented
 from crl_vision.samplers.settings import SETTINGS
+from data import folder_of
 from torch.utils.data import DataLoader
-from vision import DATA
 
 import crl_core as crl
 from crl_core import KNN, LinearProbe, Pipeline, Recipe, embed, get
@@ -50,7 +50,7 @@ class OnDevice:
     def __init__(self, device: torch.device, count: int = 50_000) -> None:
         self.loaded = {}
         for split, most in (("train", 50_000), ("test", 10_000)):
-            images, labels = read(DATA, split, min(count, most))
+            images, labels = read(folder_of("cifar10"), split, min(count, most))
             data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
             self.loaded[split] = crl.InMemory(data, {"label": torch.from_numpy(labels)})
 
@@ -157,8 +157,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one line of JSON for each row")
     options = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f"there is no folder {DATA}; CRL_DATA names the folder that holds cifar10")
+    try:
+        folder_of("cifar10")
+    except FileNotFoundError as error:
+        parser.error(str(error))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = OnDevice(device, options.images)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"

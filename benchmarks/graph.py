@@ -4,7 +4,8 @@
 
 Every row is {name, metric, ours, peer, published, cpu_seconds, peer_cpu_seconds}; the peer is measured in
 the same run where it is installed, and null where it isn't. CPU seconds are what the note on the rows' function says.
-One thread. Data from registries are looked for in $CRL_DATA; a group whose data are absent says so and has no rows.
+One thread. The data are those of `python benchmarks/data.py --all`; a group whose data are absent says so and has no
+rows.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from data import folder_of
 from rows import show
 
-DATA = Path(os.environ.get("CRL_DATA", "~/.cache/crl-data")).expanduser()
 Row: TypeAlias = dict[str, Any]
 Group: TypeAlias = Callable[[int], list[Row]]
 
@@ -190,10 +191,7 @@ def trans_e_recipe(seeds: int) -> list[Row]:
 
 
 def _triples(name: str) -> Path:
-    folder = DATA / "knowledge-graphs" / "pykeen" / "datasets" / name
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no triples of {name} in {folder}: getdata knowledge-graphs")
-    return folder
+    return next(folder_of("knowledge-graphs").rglob(f"{name}/train.txt")).parent
 
 
 def lre(seeds: int) -> list[Row]:
@@ -672,12 +670,10 @@ class Molecules:
 
 
 def _bace() -> Path:
-    found = sorted((DATA / "molecules").rglob("*BACE.csv"))
-    if not found:
-        raise FileNotFoundError(f"no BACE in {DATA / 'molecules'}: getdata molecules")
+    found = next(folder_of("molecules").rglob("*BACE.csv"))
     if not has("rdkit"):
         raise FileNotFoundError("the molecules of BACE are read by rdkit: pip install rdkit")
-    return found[0]
+    return found
 
 
 @contextlib.contextmanager
@@ -687,24 +683,17 @@ def _pyg(dataset: str, name: str, raw: Path) -> Iterator[Any]:
 
     from crl_graph.sources.pyg import PyG
 
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(raw, Path(folder) / name / "raw")
-        yield PyG(dataset, name, root=folder)
+    with tempfile.TemporaryDirectory() as copied:
+        shutil.copytree(raw, Path(copied) / name / "raw")
+        yield PyG(dataset, name, root=copied)
 
 
 def _cora() -> Path:
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "Planetoid"
-    folder = Path(os.environ.get("CRL_PLANETOID", beside)) / "Cora" / "raw"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no raw files of Cora in {folder}: name the folder above Cora in $CRL_PLANETOID")
-    return folder
+    return folder_of("planetoid") / "Cora" / "raw"
 
 
 def _mutag() -> Path:
-    found = sorted((DATA / "mutag").rglob("MUTAG_A.txt"))
-    if not found:
-        raise FileNotFoundError(f"no MUTAG in {DATA / 'mutag'}: getdata mutag")
-    return found[0].parent
+    return next(folder_of("mutag").rglob("MUTAG_A.txt")).parent
 
 
 def dgi_million(seeds: int) -> list[Row]:

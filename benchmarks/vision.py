@@ -8,7 +8,7 @@ weighted kNN of 20 neighbours and a linear probe on its representations, beside 
 and of raw pixels. A recipe whose encoder doesn't train is judged by its learned score. With several seeds the figures
 are means, and `spread` is the standard deviation of the kNN.
 
-The data are where the variable CRL_DATA says, or in ~/.cache/crl-data, as `cifar10` in the form of cifar10_npz.py.
+The images are those of `python benchmarks/data.py cifar10`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,21 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 from cifar10_npz import read
+from data import folder_of
 
 import crl_core as crl
 from crl_core import embed, get, known
 
-DATA = Path(os.environ.get("CRL_DATA", Path.home() / ".cache" / "crl-data")) / "cifar10"
 TEST_IMAGES = 2_000
 EPOCHS = 12
 LONGER = {
@@ -61,7 +59,7 @@ class SmallCIFAR10:
     def items(self, split: str) -> crl.InMemory:
         if split not in self.loaded:
             count = self.count if split == "train" else min(self.count, TEST_IMAGES)
-            images, labels = read(DATA, split, count)
+            images, labels = read(folder_of("cifar10"), split, count)
             data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
             self.loaded[split] = crl.InMemory(data, {"label": torch.from_numpy(labels)})
         return self.loaded[split]
@@ -139,8 +137,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one line of JSON for each row")
     options = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f"there is no folder {DATA}; CRL_DATA names the folder that holds cifar10")
+    try:
+        folder_of("cifar10")
+    except FileNotFoundError as error:
+        parser.error(str(error))
     chosen = options.recipe or [part.address for part in known("recipe") if part.namespace == "vision"]
     rows = (row(name, options.images, options.epochs, options.seeds) for name in chosen)
     for line in map(json.dumps, rows) if options.json else table(rows):

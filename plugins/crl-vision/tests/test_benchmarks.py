@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
-CIFAR = Path(os.environ.get("CRL_DATA", Path.home() / ".cache" / "crl-data")) / "cifar10"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CIFAR.is_dir(), reason=f"the images of CIFAR-10 are not in {CIFAR}"),
+    pytest.mark.usefixtures("cifar10"),
     pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the plugin stands alone"),
 ]
 

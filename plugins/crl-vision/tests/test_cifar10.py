@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 from crl_core import known
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "vision.py"
-CIFAR = Path(os.environ.get("CRL_DATA", Path.home() / ".cache" / "crl-data")) / "cifar10"
 
 MARGIN = 0.02
 """By which every recipe's kNN is above raw pixels' and above its untrained encoder's: 40 of the 2,000 test images."""
@@ -31,7 +29,7 @@ LARGER = {
 
 @pytest.mark.recipes
 @pytest.mark.slow
-@pytest.mark.skipif(not CIFAR.is_dir(), reason=f"the images of CIFAR-10 are not in {CIFAR}")
+@pytest.mark.usefixtures("cifar10")
 @pytest.mark.skipif(not BENCHMARK.is_file(), reason="the plugin stands alone")
 @pytest.mark.parametrize("name", [part.name for part in known("recipe") if part.namespace == "vision"])
 def test_a_recipe_beats_raw_pixels_and_its_untrained_encoder(name: str) -> None:
