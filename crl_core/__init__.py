@@ -13,6 +13,8 @@ import os
 import re
 from typing import Any
 
+__path__ = [*__path__, os.path.join(__path__[0], "formerly")]  # modules of crl 0.1, where plugins of then find them
+
 _LINE = re.compile(r"^from \.([\w.]+) import (\w+) as \w+$", re.MULTILINE)
 _HOME_OF: dict[str, str] = {}
 

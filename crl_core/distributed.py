@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather as all_gather_with_gradient
 
-from .protocols import Embeddings
+from .data.view import Embeddings
 
 
 def world_size() -> int:
@@ -44,7 +44,7 @@ def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
     wire = rows.to(torch.uint8) if rows.dtype == torch.bool else rows
     padded = torch.cat([wire, wire.new_zeros(max(sizes) - len(wire), *wire.shape[1:])])
     if rows.requires_grad:
-        pieces = list(all_gather_with_gradient(padded))  # type: ignore[no-untyped-call]
+        pieces = list(all_gather_with_gradient(padded))
     else:
         pieces = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(pieces, padded.contiguous())

@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import spec, upgrade
-from .assembly import assemble, describe
+from .data.view import View, Views
 from .engine import checkpoint, folder
-from .errors import CrlError, did_you_mean
-from .pipeline import Pipeline
-from .protocols import View, Views
+from .errors import CrlError, SpecError, did_you_mean
+from .method.pipeline import Pipeline
+from .spec import spec, upgrade
+from .spec.assembly import assemble, describe
 
 WEIGHTS = "model.safetensors"
 GRAPH = "encoder.onnx"
@@ -55,7 +55,7 @@ def load(path: Path | str) -> Pipeline:
     path = Path(path)
     data = folder.open_spec(path)
     if "pipeline" not in data:
-        raise spec.SpecError(f"{path}: the spec has no pipeline")
+        raise SpecError(f"{path}: the spec has no pipeline")
     pipeline = assemble(data["pipeline"])
     folder.load_files(path, pipeline)
     state = _weights(path, pipeline)

@@ -14,18 +14,19 @@ from test_kernels import RELATIONS
 from torch import Tensor
 
 from crl_core import Cosine, Dot, Embeddings, InfoNCE, Pairs, Scores, parse
-from crl_core.pairs import Summed
-from crl_core.parts.kernels import triton_block
-from crl_core.parts.kernels.dense import Dense
-from crl_core.parts.kernels.triton_block import Sizes
-from crl_core.parts.kernels.triton_body import Triton
+from crl_core.contracts.kernels import Outcome, Problem
+from crl_core.contracts.parts import Score
+from crl_core.data.pairs import Summed
+from crl_core.kernels import triton_block
+from crl_core.kernels.dense import Dense
+from crl_core.kernels.triton_block import Sizes
+from crl_core.kernels.triton_body import Triton
 from crl_core.parts.losses.decoupled import Decoupled
 from crl_core.parts.losses.hard_negatives import HardNegatives
 from crl_core.parts.losses.jensen_shannon import JensenShannon
 from crl_core.parts.losses.lifted import Lifted
 from crl_core.parts.losses.negative_sampling import NegativeSampling
 from crl_core.parts.losses.sigmoid import Sigmoid
-from crl_core.protocols import Outcome, Problem, Score
 from crl_core.testing.checks.problems import agree, problems
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy's, of exp and log

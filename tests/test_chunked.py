@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import crl_core as crl
 from crl_core import CrlError, Embeddings, Pipeline, View
-from crl_core.chunked import in_chunks
+from crl_core.method.chunked import in_chunks
 
 
 def without_norm() -> Pipeline:

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from small import simclr as small_simclr
 
 import crl_core as crl
-from crl_core import CrlError, spec
+from crl_core import CrlError
 from crl_core.cli import main
 from crl_core.report.figures import maps, nearest
 from crl_core.report.page import write_report
+from crl_core.spec import spec
 
 pytest.importorskip("crl_vision")
 from crl_vision.sources.digits import Digits

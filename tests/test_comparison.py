@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import crl_core as crl
-from crl_core import describe, diff, digest, spec
+from crl_core import describe, diff, digest
 from crl_core.cli import main
+from crl_core.spec import spec
 
 
 def test_a_pipeline_does_not_differ_from_itself() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import crl_core as crl
 from crl_core import Branch, Contrast, CrlError, Embeddings, Pipeline, View, same
-from crl_core.diagnosis import health
-from crl_core.pairs import Pairs
+from crl_core.data.pairs import Pairs
+from crl_core.look.diagnosis import health
 
 METHODS: list[Callable[[], Pipeline]] = [simclr, moco, byol]
 

@@ -27,9 +27,9 @@ from torch import Tensor
 
 import crl_core as crl
 from crl_core import Branch, Contrast, CrlError, Embeddings, Pipeline, Progress, Training, View, distributed, same
+from crl_core.contracts.parts import Loss
 from crl_core.engine import checkpoint
-from crl_core.parts.kernels import blockwise
-from crl_core.protocols import Loss
+from crl_core.kernels import blockwise
 
 # Of the joined batch, by how many processes there are, which have different numbers of rows.
 SHARES = {2: ((0, 5), (5, 12)), 3: ((0, 2), (2, 7), (7, 12))}

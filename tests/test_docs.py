@@ -80,14 +80,16 @@ def protocols_of(module: object) -> set[str]:
 
 def test_every_kind_and_contract_is_on_the_page_of_contracts() -> None:
     import crl_core as crl
-    from crl_core import protocols, rows
+    from crl_core.contracts import kernels, optional, parts
+    from crl_core.data import rows
 
     page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
     for kind in crl.KINDS:
         assert re.search(rf"^\| {kind}", page, re.MULTILINE), f"no line says what a {kind} is"
     kinds = {kind.title() for kind in crl.KINDS}
     # Memory and Chooses are the two forms of `keys`.
-    for name in (protocols_of(protocols) | protocols_of(rows)) - kinds - {"Memory", "Chooses"}:
+    protocols = set[str]().union(*map(protocols_of, (parts, kernels, optional, rows)))
+    for name in protocols - kinds - {"Memory", "Chooses"}:
         assert name in page, f"no line says what {name} is"
 
 

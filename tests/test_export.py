@@ -19,10 +19,11 @@ from small import simclr as small
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Branch, Contrast, CrlError, Pipeline, Training, View, same, spec
+from crl_core import Branch, Contrast, CrlError, Pipeline, Training, View, same
 from crl_core.engine import checkpoint
 from crl_core.export import to_onnx
 from crl_core.registry import PluginError
+from crl_core.spec import spec
 
 pytest.importorskip("crl_vision")
 from crl_vision.encoders.conv_net import ConvNet

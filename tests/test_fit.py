@@ -26,7 +26,8 @@ from crl_core import Branch, Contrast, CrlError, Embeddings, Penalty, Pipeline, 
 from crl_core.cli import main
 from crl_core.engine import checkpoint
 from crl_core.engine.optimisers import make_optimisers
-from crl_core.spec import SpecError, convert
+from crl_core.errors import SpecError
+from crl_core.spec.spec import convert
 
 METHODS: list[Callable[[], Pipeline]] = [simclr, moco, byol]
 TRAINING = Training(

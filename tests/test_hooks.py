@@ -13,13 +13,13 @@ from torch import nn
 
 import crl_core as crl
 from crl_core import Pipeline, View
-from crl_core.assembly import part_from, part_of
 from crl_core.cli import main
 from crl_core.engine.folder import requirements
 from crl_core.registry import PluginError, get, make
 from crl_core.registry.hooks import announce, listeners
 from crl_core.registry.plugins import core_version
-from crl_core.spec import plain
+from crl_core.spec.assembly import part_from, part_of
+from crl_core.spec.spec import plain
 
 HEARD = """
     import crl_core as crl

@@ -16,16 +16,17 @@ from small import LargestTensor
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Cosine, CrlError, Embeddings, InfoNCE, Pairs, Scores, listing, parse, same
-from crl_core.listing import Lister
-from crl_core.pairs import Summed
-from crl_core.parts.kernels import blockwise, by_strips, by_tiles
-from crl_core.parts.kernels.blockwise import Blockwise
-from crl_core.parts.kernels.dense import Dense
-from crl_core.parts.kernels.strips import Strips
+from crl_core import Cosine, CrlError, Embeddings, InfoNCE, Pairs, Scores, parse, same
+from crl_core.contracts.kernels import Kernel, Outcome, Problem
+from crl_core.data import listing
+from crl_core.data.listing import Lister
+from crl_core.data.pairs import Summed
+from crl_core.data.relation import Columns, Relation
+from crl_core.kernels import blockwise, by_strips, by_tiles
+from crl_core.kernels.blockwise import Blockwise
+from crl_core.kernels.dense import Dense
+from crl_core.kernels.strips import Strips
 from crl_core.parts.scores.unit import unit
-from crl_core.protocols import Kernel, Outcome, Problem
-from crl_core.relation import Columns, Relation
 
 RELATIONS = [
     ('same("instance")', '~same("instance")'),

@@ -28,14 +28,14 @@ from crl_core import (
     weighted,
     within,
 )
-from crl_core.parts.kernels import blockwise, by_strips, by_tiles
-from crl_core.parts.kernels.blockwise import Blockwise
-from crl_core.parts.kernels.dense import Dense
-from crl_core.parts.kernels.strips import Strips
-from crl_core.protocols import Kernel, Outcome, Problem
+from crl_core.contracts.kernels import Kernel, Outcome, Problem
+from crl_core.data.relation import Relation, parse
+from crl_core.kernels import blockwise, by_strips, by_tiles
+from crl_core.kernels.blockwise import Blockwise
+from crl_core.kernels.dense import Dense
+from crl_core.kernels.strips import Strips
 from crl_core.registry import PluginError
 from crl_core.registry.kernels import choose_kernel
-from crl_core.relation import Relation, parse
 
 KERNELS = [Dense(), Blockwise(), Strips()]
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 import crl_core as crl
 from crl_core import Cosine, CrlError, Dot, Embeddings, InfoNCE, Pairs, Progress, Scores, same
-from crl_core.pairs import Candidates, Summed
-from crl_core.parts.kernels import blockwise, by_tiles
-from crl_core.parts.kernels.blockwise import Blockwise
-from crl_core.parts.kernels.dense import Dense
-from crl_core.parts.kernels.strips import Strips
-from crl_core.protocols import Problem
+from crl_core.contracts.kernels import Problem
+from crl_core.data.pairs import Candidates, Summed
+from crl_core.kernels import blockwise, by_tiles
+from crl_core.kernels.blockwise import Blockwise
+from crl_core.kernels.dense import Dense
+from crl_core.kernels.strips import Strips
 from crl_core.registry.kernels import choose_kernel
 
 QUERIES, KEYS = 7, 11
@@ -346,7 +346,7 @@ def test_a_wrong_score_says_less() -> None:
 
 @pytest.mark.parametrize("loss", [InfoNCE(), InfoNCE("each"), crl.DonskerVaradhan(), crl.NWJ(), crl.JensenShannon()])
 def test_the_estimate_of_a_contrast_is_told(loss: nn.Module) -> None:
-    from crl_core.diagnosis import information
+    from crl_core.look.diagnosis import information
 
     z, label = torch.randn(40, 5, dtype=torch.float64), torch.arange(40) // 3
     rows = Embeddings(z, {"label": label, "row": torch.arange(40), "instance": torch.arange(40)})

@@ -30,7 +30,7 @@ from crl_core import (
     Whitening,
     same,
 )
-from crl_core.evaluation.geometry import alignment, spread, uniformity
+from crl_core.look.geometry import alignment, spread, uniformity
 from crl_core.parts.losses.swapped_assignment import sinkhorn
 from crl_core.parts.losses.whitening import whitened
 

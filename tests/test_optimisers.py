@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import crl_core as crl
 from crl_core import CrlError, Group, Pipeline, Progress, Scheduled, Training
-from crl_core.assembly import holder_from, options_of, part_from, part_of, signature
 from crl_core.engine import checkpoint
 from crl_core.engine.optimisers import load_optimiser_state, make_optimisers, optimiser_state, set_rates
+from crl_core.spec.assembly import holder_from, options_of, part_from, part_of, signature
 
 DENSE: list[Any] = [
     crl.AdamW(1e-2),
@@ -24,7 +24,14 @@ DENSE: list[Any] = [
     crl.LARS(1.0, trust=0.02),
     crl.Adagrad(0.1),
 ]
-SCHEDULES: list[Any] = [crl.Constant(), crl.CosineDecay(), crl.LinearDecay(), crl.Noam(), crl.TriStage()]
+SCHEDULES: list[Any] = [
+    crl.Constant(),
+    crl.CosineDecay(),
+    crl.LinearDecay(),
+    crl.Noam(),
+    crl.StepDecay(),
+    crl.TriStage(),
+]
 
 
 def factors(schedule: Any, steps: int, epochs: int = 1) -> list[float]:
@@ -137,7 +144,8 @@ def test_weight_decay_is_for_matrices_alone(optimiser: Any) -> None:
         lambda: crl.Adam(beta1=1.0), lambda: crl.SGD(0.1, momentum=1.0), lambda: crl.SGD(0.1, nesterov=True),
         lambda: crl.LARS(trust=0.0), lambda: crl.SparseAdam(-1.0), lambda: crl.Adagrad(epsilon=0.0),
         lambda: crl.CosineDecay(warmup=-1.0), lambda: crl.CosineDecay(final=2.0), lambda: crl.TriStage(0.6, 0.6),
-        lambda: crl.TriStage(final=0.0), lambda: crl.Noam(float("inf")), lambda: crl.Momentum(Scheduled(0.9, 2.0)),
+        lambda: crl.TriStage(final=0.0), lambda: crl.StepDecay([0.8, 0.6]), lambda: crl.StepDecay([1.2]),
+        lambda: crl.Noam(float("inf")), lambda: crl.Momentum(Scheduled(0.9, 2.0)),
         lambda: crl.Cosine(Scheduled(0.5, 0.0)), lambda: crl.Cosine(Scheduled(0.5, 0.1), learned=True),
     ],
 )  # fmt: skip
@@ -185,6 +193,8 @@ def test_the_other_schedules_known_values() -> None:
     # Vaswani et al. 2017, equation 3, over its highest value.
     law = [min(s**-0.5, s * 4**-1.5) / 4**-0.5 for s in range(1, 17)]
     assert factors(crl.Noam(warmup=1.0), 16, 4) == pytest.approx(law)
+    steps = factors(crl.StepDecay([0.5, 0.75], factor=0.2, warmup=1.0), 8, 4)
+    assert steps == pytest.approx([0.5, 1, 1, 1, 0.2, 0.2, 0.04, 0.04])
     stages = factors(crl.TriStage(0.2, 0.3, start=0.1, final=0.01), 10)
     assert stages == pytest.approx([0.1, 0.55, 1, 1, 1, 1, *(0.01 ** (i / 5) for i in range(1, 5))])
 

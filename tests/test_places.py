@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import crl_core as crl
 from crl_core import Branch, Contrast, CrlError, Penalty, Pipeline
-from crl_core.places import slots
+from crl_core.method.places import slots
 
 
 class Spread(nn.Module):

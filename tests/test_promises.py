@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from synthetic import distribution
 
 import crl_core as crl
-from crl_core import CrlError, spec
+from crl_core import CrlError
 from crl_core.cli import main
 from crl_core.engine import folder
+from crl_core.spec import spec
 
 OLD = Path(__file__).parent / "promises" / "0.1.0"
 RUNS = {"simclr": "crl_vision", "moco": "crl_vision", "trans-e": "crl_graph"}

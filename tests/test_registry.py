@@ -17,13 +17,14 @@ from torch import nn
 
 import crl_core as crl
 from crl_core import CrlError, Embeddings, InfoNCE, Pairs, same
-from crl_core.assembly import describe, signature
+from crl_core.contracts.kernels import Problem
 from crl_core.engine.folder import open_spec, refuse_local
-from crl_core.protocols import Problem
+from crl_core.errors import SpecError
 from crl_core.registry import KINDS, Known, PluginError, address_of, find, get, known, load, make, register
 from crl_core.registry.kernels import choose_kernel, rank
 from crl_core.registry.plugins import namespace_of
-from crl_core.spec import SpecError, plain, write
+from crl_core.spec.assembly import describe, signature
+from crl_core.spec.spec import plain, write
 
 
 def advertised() -> list[Known]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import crl_core as crl
 from crl_core import CrlError, Embeddings, View
-from crl_core.rows import move_rows
+from crl_core.data.rows import move_rows
 
 
 class Packed:

@@ -20,14 +20,16 @@ from synthetic import fresh_registry, write_module
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core import Branch, Contrast, CrlError, Penalty, Pipeline, View, assemble, describe, export, same, spec
-from crl_core.assembly import part_from, part_of
+from crl_core import Branch, Contrast, CrlError, Penalty, Pipeline, View, assemble, describe, export, same
+from crl_core.contracts.parts import Encoder
+from crl_core.data.relation import Relation, RelationError, parse
 from crl_core.engine import checkpoint, folder
-from crl_core.named import Named
-from crl_core.protocols import Encoder
+from crl_core.errors import SpecError
+from crl_core.method.named import Named
 from crl_core.registry import get
-from crl_core.relation import Relation, RelationError, parse
-from crl_core.spec import Part, SameAs, SpecError, convert, plain
+from crl_core.spec import spec
+from crl_core.spec.assembly import part_from, part_of
+from crl_core.spec.spec import Part, SameAs, convert, plain
 
 # The same examples every time; fixtures of the function are only folders, which the examples may share.
 FUZZ = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -20,12 +20,12 @@ from test_kernels import RELATIONS
 from torch import Tensor
 
 from crl_core import L2, Cosine, Drawn, Embeddings, InfoNCE, Pairs, Relation, Scores, parse, same
-from crl_core.parts.kernels import triton_relations
-from crl_core.parts.kernels.triton_block import Block, Reduced
-from crl_core.parts.kernels.triton_body import Triton
-from crl_core.parts.kernels.triton_plan import plan_of
+from crl_core.contracts.kernels import Problem
+from crl_core.kernels import triton_relations
+from crl_core.kernels.triton_block import Block, Reduced
+from crl_core.kernels.triton_body import Triton
+from crl_core.kernels.triton_plan import plan_of
 from crl_core.parts.losses.hard_negatives import HardNegatives
-from crl_core.protocols import Problem
 from crl_core.registry.kernels import choose_kernel
 
 HERE = Path(__file__).parent
@@ -106,12 +106,12 @@ def test_without_a_device_it_says_so_and_others_run(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert Triton().unsupported(problem(InfoNCE())) == ["the tensors are on cpu"]
     assert not isinstance(choose_kernel("auto", problem(InfoNCE())), Triton)
-    monkeypatch.setattr("crl_core.parts.kernels.triton_body._installed", lambda: False)
+    monkeypatch.setattr("crl_core.kernels.triton_body._installed", lambda: False)
     assert "triton is not installed" in Triton().unsupported(problem(InfoNCE()))
 
 
 def test_importing_it_imports_no_triton() -> None:
-    code = "import sys, crl_core.parts.kernels.triton_body; sys.exit('triton' in sys.modules)"
+    code = "import sys, crl_core.kernels.triton_body; sys.exit('triton' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -180,7 +180,7 @@ def test_the_kernels_compile_for_an_h100_and_fit(
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
 
-    from crl_core.parts.kernels import triton_kernels
+    from crl_core.kernels import triton_kernels
 
     device = SimpleNamespace(
         get_current_target=lambda: GPUTarget("cuda", 90, 32),

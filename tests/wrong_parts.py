@@ -30,8 +30,8 @@ from crl_core import (
     Source,
     View,
 )
-from crl_core.parts.kernels.dense import Dense
-from crl_core.protocols import Outcome, Problem
+from crl_core.contracts.kernels import Outcome, Problem
+from crl_core.kernels.dense import Dense
 
 # -- losses --------------------------------------------------------------------------------------------------
 

@@ -12,20 +12,20 @@ from typing import Any
 import torch
 
 from .. import export
-from ..assembly import assemble, describe
-from ..comparison import diff
+from ..contracts.kernels import Problem
 from ..engine import folder
 from ..engine.loading import first_of
 from ..engine.training import stages_of
 from ..errors import CrlError
-from ..method.recipe import Recipe
-from ..pipeline import Pipeline
-from ..protocols import Problem
+from ..method.pipeline import Pipeline
+from ..recipes.prepare import parse_settings, prepare, with_settings
+from ..recipes.presets import preset_of, presets_of
+from ..recipes.recipe import Recipe
+from ..recipes.tables import methods_table
 from ..registry import Known, PluginError, get, known, load
 from ..registry.kernels import rank
-from ..settings.prepare import parse_settings, prepare, with_settings
-from ..settings.presets import preset_of, presets_of
-from ..tables import methods_table
+from ..spec.assembly import assemble, describe
+from ..spec.comparison import diff
 
 
 def run_methods(options: argparse.Namespace) -> None:

@@ -8,19 +8,20 @@ import time
 from pathlib import Path
 
 from .. import export
-from ..assembly import part_from
+from ..contracts.parts import Source
+from ..data.view import Embeddings
 from ..distributed import rank
 from ..engine import folder
 from ..engine.fit import fit
 from ..errors import CrlError, did_you_mean
 from ..evaluation.embed import check_path, embed, write
 from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate, of_branch
-from ..method.recipe import Recipe
-from ..pipeline import Pipeline
-from ..protocols import Embeddings, Source
+from ..method.pipeline import Pipeline
+from ..recipes.prepare import parse_settings
+from ..recipes.recipe import Recipe
 from ..report.page import write_report
-from ..settings.prepare import parse_settings
-from ..spec import Part
+from ..spec.assembly import part_from
+from ..spec.spec import Part
 from .explain import from_seed, no_run, preset_line, recipe_of
 
 EVALUATION = "evaluation.json"

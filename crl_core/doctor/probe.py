@@ -92,8 +92,8 @@ def _heavy(before: set[str], package: str) -> list[str]:
 
 def _wrong_with(part: Any) -> list[str]:
     """What keeps the part from being named in a spec."""
-    from ..assembly import signature
     from ..errors import CrlError
+    from ..spec.assembly import signature
 
     try:
         signature(part)
@@ -130,11 +130,12 @@ def _asked_of_kernel(kernel: Any) -> dict[str, list[str]]:
 def _reasons(kernel: Any, device: str) -> list[str]:
     import torch
 
-    from ..pairs import Pairs
+    from ..contracts.kernels import Problem
+    from ..data.pairs import Pairs
+    from ..data.relation import same
+    from ..data.view import Embeddings
     from ..parts.losses.info_nce import InfoNCE
     from ..parts.scores.cosine import Cosine
-    from ..protocols import Embeddings, Problem
-    from ..relation import same
 
     number = torch.arange(64, device=device)
     rows = Embeddings(torch.randn(64, 32, device=device), {"instance": number // 2, "row": number})

@@ -17,15 +17,17 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from .. import distributed, spec, upgrade
-from ..comparison import diff
-from ..diagnosis import health, information
+from .. import distributed
+from ..contracts.parts import Items, Progress, Source, Stream
+from ..data.view import Embeddings, View
 from ..errors import CrlError
-from ..objective import Losses, Term, components, not_finite
-from ..pipeline import Pipeline
-from ..protocols import Embeddings, Items, Progress, Source, Stream, View
+from ..look.diagnosis import health, information
+from ..method.objective import Losses, Term, components, not_finite
+from ..method.pipeline import Pipeline
 from ..registry import make
 from ..registry.hooks import announce
+from ..spec import spec, upgrade
+from ..spec.comparison import diff
 from . import checkpoint, folder
 from .display import Display
 from .loading import first_of, in_order, loaded, steps_in_epoch
@@ -115,7 +117,7 @@ class _Loop:
         self.pipeline.build(self._whole(first_of(self.items, first)))
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             # Statistics of one process alone would tell positives from negatives, and differ from one process's.
-            torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.pipeline)  # type: ignore[no-untyped-call]
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.pipeline)
         self.collapsed = False
         self._begin(0)
         torch.manual_seed(first.seed + self.fabric.global_rank)

@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .. import assembly, spec, upgrade
-from ..errors import CrlError
-from ..pipeline import Pipeline
-from ..protocols import Source
+from ..contracts.parts import Source
+from ..errors import CrlError, SpecError
+from ..method.pipeline import Pipeline
 from ..registry import PluginError, known
 from ..registry.plugins import LOCAL, absent, advertised_hooks, core_version
+from ..spec import assembly, spec, upgrade
 from .training import Training, stages_of
 
 SPEC = "spec.toml"
@@ -65,13 +65,13 @@ def open_spec(path: Path) -> dict[str, Any]:
     data = upgrade.spec(data, path)
     unknown = set(data) - {"schema", "requires", "made_with", "source", "training", "pipeline"}
     if unknown:
-        raise spec.SpecError(f"{path}: there is no {sorted(unknown)[0]!r} in a run's spec")
+        raise SpecError(f"{path}: there is no {sorted(unknown)[0]!r} in a run's spec")
     requires: dict[str, str] = spec.convert(data.get("requires", {}), dict[str, str], f"{path}: requires")
     for distribution, release in requires.items():
         if not all(
             re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._+!-]*[A-Za-z0-9])?", text) for text in (distribution, release)
         ):
-            raise spec.SpecError(f"{path}: requires: {distribution!r} {release!r} is no distribution with its version")
+            raise SpecError(f"{path}: requires: {distribution!r} {release!r} is no distribution with its version")
         if why := absent(distribution, release):
             raise PluginError(f"{path} was made with {distribution} {release}, which {why}")
     return data
@@ -86,7 +86,7 @@ def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training | list[Tr
         else assembly.holder_from(Training, trainings, "training")
     )
     if "pipeline" not in data or "source" not in data:
-        raise spec.SpecError("a run's spec has a pipeline and a source")
+        raise SpecError("a run's spec has a pipeline and a source")
     source: Source = assembly.part_from("source", spec.convert(data["source"], spec.Part, "source"), "source")
     return assembly.assemble(data["pipeline"]), source, training
 
@@ -169,10 +169,10 @@ def requirements(data: Any) -> dict[str, str]:
 
 
 def refuse_local(data: Any) -> None:
-    """Raises spec.SpecError if a part exists only in this process: nobody else could load such a spec."""
+    """Raises SpecError if a part exists only in this process: nobody else could load such a spec."""
     for use in _uses(data):
         if use.startswith(f"{LOCAL}/"):
-            raise spec.SpecError(
+            raise SpecError(
                 f"{use} exists only in this process: put it into a distribution, as an entry point of crl.<kind>"
             )
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from ..contracts.parts import Items, OrdersItself, Stream
+from ..data.rows import finite_rows
+from ..data.view import View
 from ..errors import CrlError
 from ..items.in_memory import InMemory
 from ..items.order import ordered, share_of
-from ..protocols import Items, OrdersItself, Stream, View
-from ..rows import finite_rows
 from .training import Training
 
 log = logging.getLogger("crl")

@@ -9,8 +9,8 @@ import attrs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..contracts.parts import Optimiser, Progress, Schedule
 from ..errors import CrlError, did_you_mean
-from ..protocols import Optimiser, Progress, Schedule
 from .training import Group, Training
 
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..protocols import Progress
+from ..contracts.parts import Progress
 
 if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+    from ..method.pipeline import Pipeline
 
 
 @attrs.frozen(eq=False)

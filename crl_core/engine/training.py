@@ -9,10 +9,10 @@ import attrs
 from attrs.converters import optional as maybe
 from attrs.validators import deep_iterable, ge, gt, in_, instance_of, optional
 
+from ..contracts.parts import Optimiser, Schedule
 from ..errors import CrlError
 from ..parts.optimisers.adamw import AdamW
 from ..parts.schedules.cosine_decay import CosineDecay
-from ..protocols import Optimiser, Schedule
 from ..registry import make
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -31,19 +31,24 @@ def _schedule(what: Schedule | type[Schedule] | str) -> Schedule:
 
 @attrs.frozen
 class Group:
-    """Weights that are trained in a way of their own.
+    """Weights that are trained with options of their own.
 
-    >>> Group("branches.prediction.head", schedule=Constant())  # SimSiam's predictor
-    >>> Group("branches.query.head", rate=10.0)
-    >>> Group("branches.item.encoder", optimiser=SparseAdam(1e-2))
+    >>> import crl_core as crl
+    >>> predictor = crl.Group("branches.prediction.head", schedule=crl.Constant())  # SimSiam's predictor
+    >>> head = crl.Group("branches.query.head", rate=10.0)
+    >>> crl.Training(groups=[predictor, head]).groups[1].rate
+    10.0
 
     Args:
         place: of the part that has them, in the words of the spec, or the name of one parameter. Of several groups, a
             parameter belongs to the one with the longest place.
         rate: multiplies the optimiser's learning rate.
-        weight_decay: instead of the optimiser's; biases and normalisation are never decayed.
+        weight_decay: instead of the optimiser's; biases and normalisation never decay.
         schedule: instead of the training's.
         optimiser: instead of the training's.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     place: str
@@ -56,6 +61,10 @@ class Group:
 @attrs.frozen(kw_only=True)
 class Training:
     """Everything that a run's result depends on, besides the pipeline and its source.
+
+    >>> import crl_core as crl
+    >>> crl.Training(batch_size=512, optimiser=crl.SGD(0.06, momentum=0.9), schedule="cosine-decay").schedule
+    CosineDecay(warmup=0.0, final=0.0)
 
     Args:
         epochs: how often every item is seen.

@@ -2,23 +2,38 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from ..contracts.parts import Source
 from ..errors import CrlError
-from ..pipeline import Pipeline
-from ..protocols import Source
+from ..method.pipeline import Pipeline
 from .classifier import accuracy
 
 
 class AugmentedLinearProbe:
     """The share of test items that a linear classifier on the frozen encoder gets right, trained on random views.
 
-    The common protocol of papers, where the encoder sees new views in every epoch; `linear` is quicker, on
-    representations of the items as they are. The figure of the last epoch. AdamW.
+    The usual protocol of papers: the encoder sees new views in every epoch. `linear` is quicker; it uses
+    representations of the items without augmentation. AdamW; the accuracy after the last epoch, from 0 to 1, as
+    `augmented_linear`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> class Points:  # a source, and its sampler
+    ...     splits, views = ("train", "test"), ("a", "b")
+    ...     items = lambda self, split: crl.InMemory(torch.eye(3).repeat(8, 1), {"label": torch.arange(24) % 3})
+    ...     __call__ = lambda self, batch: {"a": batch, "b": batch}
+    ...     clean = lambda self, batch: batch
+    >>> pipeline = crl.Pipeline(Points(), encoder=torch.nn.Identity(), loss="info-nce")
+    >>> crl.make("evaluator", "augmented-linear", epochs=50, learning_rate=0.1)(pipeline, Points(), "test")
+    {'augmented_linear': 1.0}
 
     Args:
         epochs: over the training items.
         batch_size, learning_rate: of the classifier's training.
         view: the sampler's random view, by name; its first by default.
-        branch: whose representation; the first branch's by default.
+        branch: the branch whose representation is used; the first by default.
+
+    Raises:
+        CrlError: a number is out of its range, or the sampler draws no such view.
     """
 
     takes: ClassVar[Literal["pipeline"]] = "pipeline"

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..contracts.parts import Progress, Source
+from ..data.view import View
 from ..engine.loading import as_items
 from ..errors import CrlError, did_you_mean
+from ..method.pipeline import Pipeline
 from ..parts.schedules.cosine_decay import CosineDecay
-from ..pipeline import Pipeline
-from ..protocols import Progress, Source, View
 from .evaluate import device_of
 from .labelled import batch_of, labelled, labels
 
@@ -93,7 +94,7 @@ def accuracy(
                 group["lr"] = rate * CosineDecay()(Progress(step, epochs * steps, step // steps, epochs))
             loss = F.cross_entropy(model(batch), batch.meta["label"])
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
     model.eval()
     right = count = 0

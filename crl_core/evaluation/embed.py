@@ -9,9 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ..contracts.parts import Items
+from ..data.view import Embeddings
 from ..errors import CrlError
-from ..pipeline import Pipeline
-from ..protocols import Embeddings, Items
+from ..method.pipeline import Pipeline
 from .evaluate import batches, device_of
 
 

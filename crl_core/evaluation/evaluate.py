@@ -10,12 +10,13 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from ..assembly import assemble, describe
+from ..contracts.parts import Evaluator, Items, Source, Stream
+from ..data.view import Embeddings, View, Views
 from ..engine.loading import some_of
 from ..errors import CrlError
-from ..pipeline import Pipeline
-from ..protocols import Embeddings, Evaluator, Items, Source, Stream, View, Views
+from ..method.pipeline import Pipeline
 from ..registry import make
+from ..spec.assembly import assemble, describe
 
 if TYPE_CHECKING:
     from ..items.mixed import Mixed
@@ -111,19 +112,21 @@ def takes_pipeline(evaluator: Evaluator | type[Evaluator]) -> bool:
 
 
 def _by_tables(
-    evaluators: Sequence[Evaluator], look: _Look, source: Source, notes: list[str]
-) -> Iterator[tuple[str, str, float]]:
-    """Split, name and value of what tables of representations show."""
+    evaluators: Sequence[Evaluator], look: Look, source: Source, notes: list[str]
+) -> Iterator[tuple[str, str, _Measured]]:
+    """Split, way of seeing and figures of what tables of representations show."""
     first, *others = source.splits
-    try:
-        train, _ = look.at(source.items(first), views=False)
-    except NoTable as error:
-        notes.append(f"no raw figures: {error}")
-        return
+    train: Mapping[str, Seen] = {}
+    if any("train" in tables_of(evaluator) for evaluator in evaluators):
+        train = look.at(source.items(first), RAW["train"], 0, notes)
+    samples = [sample_of(evaluator) for evaluator in evaluators if "views" in tables_of(evaluator)]
+    drawn = None if None in samples else max((count for count in samples if count is not None), default=0)
     for split in others:
-        test, views = look.at(source.items(split), views=True)
-        for name, value in _measure(evaluators, train, test, views, split, notes):
-            yield split, name, value
+        test = look.at(source.items(split), RAW["test"], drawn, notes)
+        for of, seen in test.items():
+            for evaluator in evaluators:
+                inputs = _Inputs(evaluator, of, split, train.get(of), seen)
+                yield split, of, inputs.measure(device_of(look.pipeline), notes)
 
 
 def _by_pipelines(
@@ -143,125 +146,45 @@ def _by_pipelines(
         pipeline.train(training)
 
 
-def _measure(
-    evaluators: Sequence[Evaluator],
-    train: Embeddings,
-    test: Embeddings,
-    views: tuple[Tensor, Tensor] | None,
-    split: str,
-    notes: list[str],
-) -> Iterator[tuple[str, float]]:
-    for evaluator in evaluators:
-        lacking = [name for name in evaluator.needs if name not in train.meta or name not in test.meta]
-        if lacking:
-            notes.append(f"{type(evaluator).__name__} needs the column {lacking[0]!r}, which the source doesn't have")
-            continue
-        some, rest = (_with_known(table, evaluator.needs, split, notes) for table in (train, test))
-        if len(some) and len(rest):
-            yield from evaluator(some, rest, views).items()
+@attrs.frozen
+class _Measured:
+    """Figures, and how many rows of each table they are of, where that is a sample."""
 
-
-def _with_known(table: Embeddings, columns: Sequence[str], split: str, notes: list[str]) -> Embeddings:
-    """The rows whose columns are known (a negative label is not)."""
-    known = torch.ones(len(table), dtype=torch.bool, device=table.z.device)
-    for name in columns:
-        known &= table.meta[name] >= 0
-    if known.all():
-        return table
-    notes.append(
-        f"{int((~known).sum())} of {len(known)} items have no {' or '.join(columns)} and were left out ({split})"
-    )
-    return Embeddings(table.z[known], {name: column[known] for name, column in table.meta.items()})
+    figures: Mapping[str, float]
+    sampled: dict[str, int]
 
 
 @attrs.frozen(eq=False)
-class _Look:
-    """Items through an encoder, or as they are where there is none."""
+class _Inputs:
+    """What an evaluator of tables is asked of."""
 
-    pipeline: Pipeline
-    encoder: Pipeline | None
-    branch: str | None
-    batch_size: int
+    evaluator: Evaluator
+    of: str
+    split: str
+    train: Seen | None
+    test: Seen
 
-    def at(self, items: Items, views: bool) -> tuple[Embeddings, tuple[Tensor, Tensor] | None]:
-        """The table of all items, and two random views of each, if the sampler draws two."""
-        tables, pairs = [], []
-        two = self._two()
-        device = device_of(self.pipeline)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(0)  # the same views for raw, untrained and trained
-            for batch in batches(items, self.batch_size, device):
-                clean = self.pipeline.clean(batch)
-                tables.append(Embeddings(self._see(clean), clean[self._read[0]].meta))
-                if views and len(two) == 2:
-                    drawn = self.pipeline.draw(batch)
-                    # With other rows than the items they are not two views of each.
-                    if all(len(drawn[name]) == len(batch) for name in two):
-                        pairs.append([self._see(dict.fromkeys(self._read, drawn[name])) for name in two])
-        together = (torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])) if pairs else None
-        return Embeddings.concat(tables), together
-
-    @property
-    def _read(self) -> tuple[str, ...]:
-        """The views that the branch reads."""
-        return self.pipeline.views_of(self.branch or next(iter(self.pipeline.branches)))
-
-    def _two(self) -> tuple[str, ...]:
-        """Two views that the branch's encoder can read as they are: its own, or the sampler's for one encoder."""
-        if len(self._read) > 1 or self.pipeline.branches[self._first].represents(self.pipeline.branches) is None:
-            return self._read[:2]
-        others = [view for other in self._sharing for view in self.pipeline.views_of(other)]
-        return tuple(dict.fromkeys([*self._read, *others]))[:2]
-
-    @property
-    def _first(self) -> str:
-        return self.branch or next(iter(self.pipeline.branches))
-
-    @property
-    def _sharing(self) -> list[str]:
-        """The branches with this branch's encoder, or one that follows it."""
-        branches = self.pipeline.branches
-        own = branches[self._first].tracks or self._first
-        return [name for name, each in branches.items() if own in (name, each.tracks)]
-
-    def _see(self, views: Views) -> Tensor:
-        if self.encoder is None:
-            return raw(views[self._read[0]])
-        return self.encoder.represent(views, self.branch)
-
-
-def batches(items: Items | Stream, size: int, device: torch.device) -> Iterator[View]:
-    """All items that can be used, in order; of a stream, the first of them.
-
-    Raises:
-        CrlError: there are none.
-    """
-    found = 0
-    for batch in some_of(items, size):
-        found += len(batch)
-        yield batch.to(device)
-    if not found:
-        count = "the" if isinstance(items, Stream) else len(items)
-        raise CrlError(f"not one of {count} items can be used; the log says what is wrong with them")
-
-
-def raw(view: View) -> Tensor:
-    """The data themselves as a table, `[N, d]`.
-
-    Raises:
-        NoTable: they are none.
-    """
-    if not isinstance(view.data, Tensor):
-        raise NoTable(f"raw input of type {type(view.data).__name__} is no table of numbers")
-    if view.data.dim() < 2:
-        raise NoTable("raw input is one number for each item, the name of a row in a table")
-    return view.data.flatten(1).float()
-
-
-def device_of(module: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-
-
+    def measure(self, device: torch.device, notes: list[str]) -> _Measured:
+        asked, count = tables_of(self.evaluator), sample_of(self.evaluator)
+        there = {"train": self.train, "test": self.test}
+        seen = {name: each.sample(count) for name, each in there.items() if each is not None and name in asked}
+        missing = [name for name in self.evaluator.needs if any(name not in each.table.meta for each in seen.values())]
+        if missing:
+            self._note(f"{self._name} needs the column {missing[0]!r}, which the source doesn't have", notes)
+            return _Measured({}, {})
+        tables = {name: _with_known(each.table, self.evaluator.needs, self.split, notes) for name, each in seen.items()}
+        if any(not len(table) for table in tables.values()):
+            return _Measured({}, {})
+        views = seen["test"].views if "test" in seen and "views" in asked else None
+        views = self.test.sample(count).views if "views" in asked else views
+        return _Measured(
+            self.evaluator(
+                _on(device, tables.get("train")),
+                _on(device, tables.get("test")),
+                None if views is None else (_near(device, views[0]), _near(device, views[1])),
+            ),
+            self._sampled(seen, notes),
+        )
 def fresh(pipeline: Pipeline, source: Source, notes: list[str]) -> Pipeline | None:
     """The same pipeline with untrained weights; None, and a note, if there is no way to make one."""
     try:

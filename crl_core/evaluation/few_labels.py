@@ -2,23 +2,38 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from ..contracts.parts import Source
 from ..errors import CrlError
-from ..pipeline import Pipeline
-from ..protocols import Source
+from ..method.pipeline import Pipeline
 from .classifier import accuracy
 
 
 class FewLabels:
-    """What share of test items a copy of the encoder gets right, fine-tuned with a classifier on few labels.
+    """The share of test items that a copy of the encoder gets right, fine-tuned with a classifier on few labels.
 
-    As Chen et al. 2020 (SimCLR, table 7) with 1 and 10 per cent; the figure of the last epoch. AdamW.
+    Chen et al. 2020 (SimCLR, table 7) with 1 and 10 per cent. AdamW; the accuracy after the last epoch, from 0 to 1, as
+    `few_labels@` the fraction.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> class Points:  # a source, and its sampler
+    ...     splits, views = ("train", "test"), ("a", "b")
+    ...     items = lambda self, split: crl.InMemory(torch.eye(3).repeat(8, 1), {"label": torch.arange(24) % 3})
+    ...     __call__ = lambda self, batch: {"a": batch, "b": batch}
+    ...     clean = lambda self, batch: batch
+    >>> pipeline = crl.Pipeline(Points(), encoder=torch.nn.Linear(3, 8), loss="info-nce")
+    >>> crl.make("evaluator", "few-labels", fraction=0.5, epochs=50, learning_rate=0.1)(pipeline, Points(), "test")
+    {'few_labels@0.5': 1.0}
 
     Args:
-        fraction: of the training items of every label, at least one of each.
-        epochs: over these.
+        fraction: the share of the training items of every label, at least one of each.
+        epochs: over these items.
         batch_size, learning_rate: of the fine-tuning.
-        view: the sampler's random view to train on, by name; the items as they are by default.
-        branch: whose representation; the first branch's by default.
+        view: the sampler's random view to train on, by name; None takes the items without augmentation.
+        branch: the branch whose representation is used; the first by default.
+
+    Raises:
+        CrlError: a number is out of its range, or the sampler draws no such view.
     """
 
     takes: ClassVar[Literal["pipeline"]] = "pipeline"

@@ -6,14 +6,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.view import Embeddings
 from ..errors import CrlError
-from ..protocols import Embeddings
 
 
 class KNN:
-    """The share of test items whose label the nearest training items vote for.
+    """The share of test items whose label is the one that their nearest training items vote for.
 
-    The k most similar by cosine vote with weight exp(cosine / temperature) (Wu et al. 2018, section 3.4).
+    The k nearest by cosine vote with weight exp(cosine / temperature) (Wu et al. 2018, section 3.4). The figure `knn`
+    is from 0 to 1.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> train = crl.Embeddings(torch.eye(3), {"label": torch.tensor([0, 1, 2])})
+    >>> test = crl.Embeddings(torch.eye(3), {"label": torch.tensor([0, 1, 1])})
+    >>> round(crl.KNN(k=1)(train, test, None)["knn"], 3)
+    0.667
+
+    Args:
+        k: how many vote.
+        temperature: above 0; the lower, the more the nearest ones count.
+
+    Raises:
+        CrlError: k is below 1, or the temperature is not above 0.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("label",)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
+from ..contracts.parts import Items
+from ..data.view import View
 from ..engine.loading import in_order, without_broken
 from ..errors import CrlError
-from ..protocols import Items, View
 
 
 def labelled(items: Items, size: int = 512) -> Iterator[View]:

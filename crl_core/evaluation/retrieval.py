@@ -7,17 +7,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.view import Embeddings
 from ..errors import CrlError
-from ..protocols import Embeddings
 
 
 class Retrieval:
     """Recall@k: the share of test items that have one of their own label among the k nearest other test items.
 
-    By cosine. Items whose label no other test item has are left out (Oh Song et al. 2016, section 5).
+    By cosine. Items whose label no other test item has are left out (Oh Song et al. 2016, section 5). Figures
+    `recall@k`, from 0 to 1.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
+    >>> test = crl.Embeddings(z, {"label": torch.tensor([0, 0, 1, 1])})
+    >>> crl.make("evaluator", "retrieval", k=[1, 3])(test, test, None)
+    {'recall@1': 0.5, 'recall@3': 1.0}
 
     Args:
-        k: one or more of them; a figure each, `recall@k`.
+        k: one or more numbers of neighbours; None stands for 1, 5 and 10.
+
+    Raises:
+        CrlError: a k is below 1, or there is none.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("label",)

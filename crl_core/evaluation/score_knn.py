@@ -4,10 +4,11 @@ from typing import ClassVar, Literal
 
 import torch
 
-from ..contrast import Contrast
+from ..contracts.parts import Source
+from ..data.view import Embeddings
 from ..errors import CrlError, did_you_mean
-from ..pipeline import Pipeline
-from ..protocols import Embeddings, Source
+from ..method.contrast import Contrast
+from ..method.pipeline import Pipeline
 from .evaluate import device_of
 from .labelled import labelled
 
@@ -15,12 +16,26 @@ from .labelled import labelled
 class ScoreKNN:
     """The share of test items whose label most of the k training items with the highest score have.
 
-    By a contrast's own score between its branches, on items as they are: for methods that learn a score rather
-    than a representation, as OASIS (Chechik et al. 2010).
+    By a contrast's own score between its branches, on items without augmentation: for methods that learn a score rather
+    than a representation, as OASIS (Chechik et al. 2010). The figure `score_knn` is from 0 to 1.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> class Points:  # a source, and its sampler
+    ...     splits, views = ("train", "test"), ("a", "b")
+    ...     items = lambda self, split: crl.InMemory(torch.eye(3).repeat(8, 1), {"label": torch.arange(24) % 3})
+    ...     __call__ = lambda self, batch: {"a": batch, "b": batch}
+    ...     clean = lambda self, batch: batch
+    >>> pipeline = crl.Pipeline(Points(), encoder=torch.nn.Identity(), loss="info-nce")
+    >>> crl.make("evaluator", "score-knn", k=5)(pipeline, Points(), "test")
+    {'score_knn': 1.0}
 
     Args:
         k: how many vote.
         contrast: by name; the first by default.
+
+    Raises:
+        CrlError: k is below 1, or the pipeline has no such contrast.
     """
 
     takes: ClassVar[Literal["pipeline"]] = "pipeline"

@@ -4,12 +4,23 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..protocols import Embeddings
-from .geometry import alignment, effective_rank, uniformity
+from ..data.view import Embeddings
+from ..look.geometry import alignment, effective_rank, uniformity
 
 
 class AlignmentUniformity:
-    """How near two views of an item are, and how evenly the items spread (Wang and Isola 2020); lower is better."""
+    """How near two views of an item are, and how evenly the items spread on the sphere; lower is better for both.
+
+    Wang and Isola 2020, section 4.1, on rows of length 1. `alignment` is 0 if the two views are equal; `uniformity`
+    goes from 0, all rows equal, to about -4. Without two views, only `uniformity`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> table = crl.Embeddings(torch.eye(4))
+    >>> figures = crl.make("evaluator", "alignment-uniformity")(table, table, (table.z, table.z))
+    >>> {name: round(figure, 3) for name, figure in figures.items()}
+    {'uniformity': -4.0, 'alignment': 0.0}
+    """
 
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -21,7 +32,16 @@ class AlignmentUniformity:
 
 
 class EffectiveRank:
-    """In about how many directions the representations vary (Roy and Vetterli 2007)."""
+    """The number of directions in which the representations vary (Roy and Vetterli 2007).
+
+    The exponential of the entropy of the singular values of the centred rows `[N, d]`: from 1 to min(N - 1, d).
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> table = crl.Embeddings(torch.eye(4))  # four rows around their mean: three directions
+    >>> round(crl.make("evaluator", "effective-rank")(table, table, None)["effective_rank"], 3)
+    3.0
+    """
 
     needs: ClassVar[tuple[str, ...]] = ()
 

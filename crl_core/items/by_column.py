@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..contracts.parts import Items, Source
+from ..data.view import View
 from ..errors import CrlError
-from ..protocols import Items, Source, View
 from .order import Order, ordered
 from .splits import check_split
 
@@ -16,13 +17,28 @@ from .splits import check_split
 class ByColumn:
     """Another source, whose training batches hold the same number of items of each of some groups.
 
-    A batch has `groups` values of the column, drawn anew, and of each as many items as fill it (P × K in Hermans et
-    al. 2017). An epoch has as many batches as the source's own would. Items whose value is unknown are in none.
+    A batch has `groups` random values of the column, and for each the number of items that fills the batch (P × K in
+    Hermans et al. 2017). An epoch has as many batches as the source's own would. Items whose value is unknown are left
+    out.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> class Points:
+    ...     splits = ("train",)
+    ...     items = lambda self, split: crl.InMemory(torch.randn(12, 4), {"label": torch.arange(12) % 3})
+    >>> items = crl.ByColumn(Points(), "label", groups=3).items("train")
+    >>> batch = items.batches(6, torch.Generator())[0]
+    >>> items.__getitems__(batch).meta["label"].sort().values
+    tensor([0, 0, 1, 1, 2, 2])
 
     Args:
         source: of items with the column.
         column: of whole numbers: the class, the speaker, the video.
         groups: in one batch, P. It divides the batch size; the quotient is K.
+
+    Raises:
+        ValueError: there are fewer than 1 groups.
+        CrlError: the items don't have the column, or have fewer groups.
     """
 
     renamed: ClassVar[dict[str, str]] = {"classes": "groups"}

@@ -8,18 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.rows import row_count, take_rows
+from ..data.view import View
 from ..errors import CrlError
-from ..protocols import View
-from ..rows import row_count, take_rows
 
 
 class InMemory:
     """Data with N rows, of any kind, and columns `[N]` or `[N, L]`; an item is a row.
 
     >>> import torch
-    >>> items = InMemory({"ids": torch.arange(6).view(3, 2)}, {"label": torch.tensor([0, 1, 1])})
+    >>> import crl_core as crl
+    >>> items = crl.InMemory({"ids": torch.arange(6).view(3, 2)}, {"label": torch.tensor([0, 1, 1])})
     >>> items.__getitems__([2, 0]).meta["label"]
     tensor([1, 0])
+
+    Args:
+        data: a tensor `[N, …]`, a mapping of these, or a list of N items.
+        columns: by name. The column `instance` is added: the number of the item.
 
     Raises:
         CrlError: there are no rows, or a column has another number of them.

@@ -9,8 +9,9 @@ import attrs
 import torch
 from torch import Tensor
 
+from ..contracts.parts import Items, OrdersItself, Source, Stream
+from ..data.view import View
 from ..errors import CrlError, did_you_mean
-from ..protocols import Items, OrdersItself, Source, Stream, View
 from .order import ordered
 from .splits import check_split
 
@@ -21,16 +22,25 @@ class Mixed:
     """Several sources by name, each batch from one of them; `View.source` says which.
 
     A pipeline has a sampler for each (`sampler={"pairs": …, "masked": …}`), and a contrast with `source="pairs"` runs
-    on the batches of that source alone.
+    only on the batches of that source.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> class Points:
+    ...     splits = ("train",)
+    ...     items = lambda self, split: crl.InMemory(torch.randn(8, 4))
+    >>> items = crl.Mixed({"pairs": Points(), "masked": Points()}, by="turn").items("train")
+    >>> [items.__getitems__(batch).source for batch in items.batches(4, torch.Generator())]
+    ['pairs', 'masked', 'pairs', 'masked']
 
     Args:
         sources: by name. The splits for testing are those of the first.
         by: "turn" takes a batch of each in turn, until one is used up; "size" takes all batches of all, in a random
-            order; weights by name draw each batch's source, as many as there are in all, and begin a source that is
-            used up anew.
+            order; weights by name draw each batch's source, for as many batches as there are in all, and start a source
+            again when it is used up.
 
     Raises:
-        CrlError: there are no two sources, or a weight is of none.
+        CrlError: there are fewer than two sources, or a weight names none of them.
     """
 
     def __init__(self, sources: dict[str, Source], by: _Law | dict[str, float] = "turn") -> None:

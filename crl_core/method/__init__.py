@@ -1,1 +1,1 @@
-"""What a method is made of, and a published one with its data and training: a recipe."""
+"""What a method is made of: branches, contrasts between them, and the pipeline of both."""

@@ -7,7 +7,19 @@ from torch import Tensor, nn
 
 
 class Lazy(nn.Module):
-    """A part whose layers are made for the width of the first data it meets, or of the weights it loads."""
+    """A part whose layers are made for the width of the first data it meets, or of the weights it loads.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> class Doubled(crl.Lazy):
+    ...     def build(self, width):
+    ...         self.layer = torch.nn.Linear(width, 2 * width)
+    ...     def forward(self, features):
+    ...         self.ensure_built(features)
+    ...         return self.layer(features)
+    >>> Doubled()(torch.randn(4, 3)).shape
+    torch.Size([4, 6])
+    """
 
     def __init__(self) -> None:
         super().__init__()

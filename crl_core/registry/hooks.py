@@ -19,7 +19,7 @@ from .plugins import Known, PluginError, advertised_hooks, check, resolve
 
 if TYPE_CHECKING:
     from ..engine.state import State
-    from ..pipeline import Pipeline
+    from ..method.pipeline import Pipeline
 
 specification = pluggy.HookspecMarker("crl")
 hook = pluggy.HookimplMarker("crl")

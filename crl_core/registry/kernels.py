@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 
-from ..protocols import Kernel, Problem
+from ..contracts.kernels import Kernel, Problem
 from .plugins import PluginError, known, load, make
 
 log = logging.getLogger("crl")

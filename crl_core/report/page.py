@@ -14,12 +14,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import spec
+from ..contracts.optional import Depicts
+from ..contracts.parts import Source
+from ..data.view import View
 from ..engine import folder
 from ..engine.loading import as_items, without_broken
 from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, of_branch, raw
-from ..pipeline import Pipeline
-from ..protocols import Depicts, Source, View
+from ..method.pipeline import Pipeline
+from ..spec import spec
 from . import figures
 
 PAGE = "report.html"

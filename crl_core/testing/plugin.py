@@ -10,12 +10,13 @@ import attrs
 import torch
 from packaging.utils import canonicalize_name
 
-from ..assembly import signature
+from ..contracts.parts import Items, Sampler, Source
+from ..data.view import View
 from ..errors import CrlError, did_you_mean
-from ..method.recipe import Recipe
-from ..named import Named
-from ..protocols import Items, Sampler, Source, View
+from ..method.named import Named
+from ..recipes.recipe import Recipe
 from ..registry import Known, known, load
+from ..spec.assembly import signature
 from . import Examples, ExpectedFailures, Options
 from .importing import Imported, import_all
 from .outcome import Fails

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..pairs import Candidates, Scores, Summed
-from ..protocols import Embeddings, sees_all_queries
+from ..contracts.parts import sees_all_queries
+from ..data.pairs import Candidates, Scores, Summed
+from ..data.view import Embeddings
 from .outcome import Fails
 from .plugin import Case
 from .trees import as_double, tensors_in

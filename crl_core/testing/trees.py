@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..pairs import Summed
-from ..protocols import Embeddings, View
+from ..data.pairs import Summed
+from ..data.view import Embeddings, View
 from .outcome import Skips
 
 

@@ -20,11 +20,12 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..contrast import Contrast
+from ..contracts.parts import sees_all_queries
+from ..data.relation import same
+from ..data.view import Embeddings
+from ..method.contrast import Contrast
 from ..parts.scores.cosine import Cosine
 from ..parts.scores.l2 import L2
-from ..protocols import Embeddings, sees_all_queries
-from ..relation import same
 from .importing import last_line, start
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core.protocols import Head
+from crl_core.contracts.parts import Head
 
 
 class Unit(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 import crl_core as crl
-from crl_core.assembly import assemble, describe
-from crl_core.spec import plain
+from crl_core.spec.assembly import assemble, describe
+from crl_core.spec.spec import plain
 
 
 def has_a_spec(pipeline: crl.Pipeline) -> crl.Pipeline:

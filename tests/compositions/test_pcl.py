@@ -17,8 +17,8 @@ from torch import Tensor
 
 import crl_core as crl
 from crl_core import Embeddings, Progress, Prototypes, same
+from crl_core.contracts.parts import Embed
 from crl_core.parts.keys.prototypes import concentration
-from crl_core.protocols import Embed
 
 CLUSTERINGS = (8, 16, 32)
 TEMPERATURE = 0.2

@@ -8,7 +8,7 @@ from compositions.structure import slices, train
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core.named import Named
+from crl_core.method.named import Named
 
 SIDE, SHIFTS = 6, [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1)]
 ENTITIES, RELATIONS = SIDE * SIDE, len(SHIFTS)

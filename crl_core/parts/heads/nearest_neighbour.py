@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import distributed
-from ...protocols import Embeddings, Progress
+from ...contracts.parts import Progress
+from ...data.view import Embeddings
 from ..keys.queue import Queue
 
 

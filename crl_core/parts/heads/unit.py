@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...contracts.parts import Head
 from ...errors import CrlError
-from ...protocols import Head
 
 
 class Unit(nn.Module):

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...contracts.parts import Items, Source, Stream
+from ...data.view import Embeddings
 from ...errors import CrlError
-from ...protocols import Embeddings, Items, Source, Stream
 from .rows import Rows
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ... import distributed
 from ...clustering import k_means
+from ...contracts.parts import Embed, Items, Progress, Source
+from ...data.view import Embeddings
 from ...errors import CrlError
-from ...protocols import Embed, Embeddings, Items, Progress, Source
 from .bank import Bank
 
 

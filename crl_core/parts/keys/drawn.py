@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...contracts.parts import Memory
+from ...data.pairs import Pairs, per_query
+from ...data.view import Embeddings
 from ...errors import CrlError
-from ...pairs import Pairs, per_query
-from ...protocols import Embeddings, Memory
 
 _By = Literal["chance", "distance"]
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ... import distributed
 from ...clustering import k_means
-from ...protocols import Embed, Embeddings, Progress
+from ...contracts.parts import Embed, Progress
+from ...data.view import Embeddings
 from .stored import Stored
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...protocols import Embeddings
+from ...data.view import Embeddings
 from .rows import Rows
 
 

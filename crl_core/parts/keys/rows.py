@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ...data.view import Embeddings
 from ...errors import CrlError
-from ...protocols import Embeddings
 from .stored import Stored
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ...pairs import Candidates, Scores
+from ...data.pairs import Candidates, Scores
 
 
 class DonskerVaradhan(nn.Module):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...pairs import Scores
+from ...data.pairs import Scores
 
 
 class HardNegatives(nn.Module):

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from ...pairs import Candidates
+from ...data.pairs import Candidates
 
 
 def threshold(candidates: Candidates, count: int) -> Tensor:

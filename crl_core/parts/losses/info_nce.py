@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...pairs import Scores, Summed
+from ...data.pairs import Scores, Summed
 
 
 class InfoNCE(nn.Module):

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ...pairs import Scores
+from ...data.pairs import Scores
 
 
 class InvariantSpreading(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...pairs import Scores, Summed
+from ...data.pairs import Scores, Summed
 from ..schedules.scheduled import Scheduled
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ...pairs import Candidates, Scores
+from ...data.pairs import Candidates, Scores
 from .hardest import reaching, threshold
 
 

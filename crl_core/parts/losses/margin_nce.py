@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import nn
 
-from ...pairs import Scores, Summed
+from ...data.pairs import Scores, Summed
 from ..schedules.scheduled import Scheduled
 from .hardest import reaching, threshold
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ... import distributed
+from ...contracts.parts import Progress
+from ...data.pairs import Scores
 from ...errors import CrlError
-from ...pairs import Scores
-from ...protocols import Progress
 from .negative_sampling import logistic
 
 

@@ -4,9 +4,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from ...contracts.parts import Loss
+from ...data.pairs import Scores
 from ...errors import CrlError
-from ...pairs import Scores
-from ...protocols import Loss
 
 
 class Proximal(nn.Module):

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...data.pairs import Scores
 from ...errors import CrlError
-from ...pairs import Scores
 
 
 class RankingNCE(nn.Module):

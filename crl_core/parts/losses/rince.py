@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ...pairs import Scores
+from ...data.pairs import Scores
 
 
 class RINCE(nn.Module):

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ...pairs import Scores
+from ...data.pairs import Scores
 from .negative_sampling import logistic
 
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import distributed
+from ...contracts.parts import Embed, Progress
+from ...data.view import Embeddings
 from ...errors import CrlError
-from ...protocols import Embed, Embeddings, Progress
 from ..keys.queue import Queue
 from .aligned import aligned
 

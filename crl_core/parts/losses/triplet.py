@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...pairs import Scores, Summed
+from ...data.pairs import Scores, Summed
 from ..schedules.scheduled import Scheduled
 
 

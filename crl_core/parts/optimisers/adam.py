@@ -6,7 +6,7 @@ import attrs
 import torch
 from attrs.validators import ge, gt
 
-from ...protocols import Sparse
+from ...contracts.parts import Sparse
 from .options import below_one
 
 

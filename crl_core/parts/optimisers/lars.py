@@ -8,7 +8,7 @@ import torch
 from attrs.validators import ge, gt
 from torch import Tensor
 
-from ...protocols import Sparse
+from ...contracts.parts import Sparse
 from .options import below_one
 
 

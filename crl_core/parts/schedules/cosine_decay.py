@@ -4,7 +4,7 @@ import math
 
 import attrs
 
-from ...protocols import Progress
+from ...contracts.parts import Progress
 from .warmup import after, at_least_zero, rise, share, warmup_steps
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import attrs
 
-from ...protocols import Progress
+from ...contracts.parts import Progress
 from .warmup import after, at_least_zero, rise, share, warmup_steps
 
 

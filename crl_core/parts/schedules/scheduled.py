@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...protocols import Progress, Schedule
+from ...contracts.parts import Progress, Schedule
 from .cosine_decay import CosineDecay
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import attrs
 
-from ...protocols import Progress
+from ...contracts.parts import Progress
 from .warmup import share
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...protocols import Progress
+from ...contracts.parts import Progress
 
 
 def warmup_steps(epochs: float, progress: Progress) -> int:

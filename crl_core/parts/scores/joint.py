@@ -46,6 +46,6 @@ class Joint(Lazy):
         self.ensure_built(query)
         if query.dim() == 2:
             query, key = query.unsqueeze(1), key.unsqueeze(0)
-        query, key = torch.broadcast_tensors(query, key)  # type: ignore[no-untyped-call]
+        query, key = torch.broadcast_tensors(query, key)
         values: Tensor = self.layers(torch.cat([query, key], -1))
         return values.squeeze(-1)

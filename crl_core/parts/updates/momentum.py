@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...protocols import Progress
+from ...contracts.parts import Progress
 from ..schedules.scheduled import Scheduled, ends
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from ...protocols import Progress
+from ...contracts.parts import Progress
 
 
 class StopGradient:

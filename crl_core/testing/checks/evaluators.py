@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...data.view import Embeddings
 from ...evaluation.evaluate import suitable, takes_pipeline
-from ...protocols import Embeddings
 from ..outcome import Skips, all_same, expect
 from ..plugin import Case
 from ..trees import cut, tensors_in

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ...protocols import Kernel
+from ...contracts.kernels import Kernel
 from ..outcome import Skips, expect
 from ..plugin import Case
 from .problems import LOSSES, Given, agree, problems, solve

@@ -9,12 +9,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...contrast import Contrast
-from ...pairs import Pairs
+from ...contracts.optional import OnEpoch
+from ...contracts.parts import Memory
+from ...data.pairs import Pairs
+from ...data.relation import same
+from ...data.view import Embeddings
+from ...method.contrast import Contrast
 from ...parts.keys.per_query import PerQuery
 from ...parts.losses.info_nce import InfoNCE
-from ...protocols import Embeddings, Memory, OnEpoch
-from ...relation import same
 from ..outcome import Fails, Skips, expect, finite, same_numbers
 from ..plugin import Case
 

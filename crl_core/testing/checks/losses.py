@@ -8,30 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...contrast import Contrast
-from ...objective import Penalty
-from ...pairs import Candidates, Scores, Summed
+from ...contracts.parts import sees_all_queries
+from ...data.pairs import Candidates, Scores, Summed
+from ...data.relation import same
+from ...data.view import Embeddings
+from ...method.contrast import Contrast
+from ...method.objective import Penalty
 from ...parts.keys.drawn import Drawn
 from ...parts.scores.cosine import Cosine
 from ...parts.scores.l2 import L2
-from ...protocols import Embeddings, sees_all_queries
 from ...registry import known, make
 from ...registry.plugins import CORE
-from ...relation import same
 from ..outcome import Fails, Skips, expect, finite, same_numbers
 from ..plugin import Case
-from ..subject import (
-    PAIRS,
-    QUERIES,
-    WIDTH,
-    arguments,
-    built,
-    in_double,
-    inputs_of,
-    outputs,
-    positives,
-    scores,
-)
+from ..subject import PAIRS, QUERIES, WIDTH, arguments, built, in_double, inputs_of, outputs, positives, scores
 from ..trees import cut
 from ..workers import SHARES, contrasts, loss_and_gradients
 from .problems import agree, problems
@@ -193,7 +183,7 @@ def no_rows(case: Case) -> None:
     leaves = tuple(x.clone().requires_grad_() for x in _first(case, inputs, 0))
     (values,) = outputs(case, loss, leaves)
     expect(values.shape == (0,), f"it returns {list(values.shape)} for no rows")
-    values.sum().backward()  # type: ignore[no-untyped-call]
+    values.sum().backward()
 
 
 def one_row(case: Case) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...protocols import Embeddings
+from ...data.view import Embeddings
 from ..outcome import Skips, all_same, expect, finite
 from ..plugin import ROWS, Case
 from ..subject import built, floating, inputs_of, outputs

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ...contracts.parts import Progress
 from ...engine.optimisers import load_optimiser_state, make_optimisers, moved_by, optimiser_state, set_rates
 from ...engine.training import Training
 from ...parts.schedules.constant import Constant
-from ...protocols import Progress
 from ..outcome import Skips, all_same, expect, finite
 from ..plugin import Case
 
@@ -68,7 +68,7 @@ def decays_no_vectors(case: Case) -> None:
         for weight in vectors.values():
             weight.fill_(2.0)
     optimisers, before = _made(case, module), [weight.clone() for weight in vectors.values()]
-    hooks = [weight.register_hook(torch.zeros_like) for weight in vectors.values()]  # type: ignore[no-untyped-call]
+    hooks = [weight.register_hook(torch.zeros_like) for weight in vectors.values()]
     for _ in range(3):
         _step(module, optimisers)
     for held in hooks:
@@ -122,7 +122,7 @@ def _step(module: nn.Module, optimisers: list[Optimizer], rated: bool = True) ->
         set_rates(optimisers, _AT)
     found: Tensor = module(torch.arange(6))
     loss = (found - 0.5).square().mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for optimiser in optimisers:
         optimiser.step()
     for weight in moved_by(optimisers):

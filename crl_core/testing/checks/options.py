@@ -12,11 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import attrs
 from torch import nn
 
-from ...assembly import KIND_OF, part_from, part_of, signature
+from ...data.relation import Relation
 from ...parts.schedules.scheduled import Scheduled
 from ...registry import make
-from ...relation import Relation
-from ...spec import plain, to_toml
+from ...spec.assembly import KIND_OF, part_from, part_of, signature
+from ...spec.spec import plain, to_toml
 from ..outcome import Fails, Skips, expect
 from ..plugin import Case
 

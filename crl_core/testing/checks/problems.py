@@ -8,13 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...pairs import Pairs, Scores
-from ...parts.kernels.dense import Dense
+from ...contracts.kernels import Kernel, Outcome, Problem
+from ...data.pairs import Pairs, Scores
+from ...data.relation import Relation, same
+from ...data.view import Embeddings
+from ...kernels.dense import Dense
 from ...parts.losses.info_nce import InfoNCE
 from ...parts.scores.cosine import Cosine
 from ...parts.scores.l2 import L2
-from ...protocols import Embeddings, Kernel, Outcome, Problem
-from ...relation import Relation, same
 from ..outcome import all_same, expect, same_numbers
 
 LABEL = same("label") & ~same("row")

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ...protocols import View
-from ...rows import row_count, take_rows
+from ...data.rows import row_count, take_rows
+from ...data.view import View
 from ..outcome import Fails, all_same, expect
 from ..plugin import Case
 from ..trees import tensors_in

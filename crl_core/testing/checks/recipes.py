@@ -12,15 +12,16 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ...contracts.parts import Stream
+from ...data.view import View
 from ...engine import folder
 from ...engine.loading import without_broken
 from ...errors import CrlError
-from ...method.recipe import Recipe
-from ...protocols import Stream, View
-from ...settings.prepare import recipe
-from ...settings.presets import presets_of
-from ...spec import to_toml
-from ...tables import describe_method
+from ...recipes.prepare import recipe
+from ...recipes.presets import presets_of
+from ...recipes.recipe import Recipe
+from ...recipes.tables import describe_method
+from ...spec.spec import to_toml
 from ..outcome import Fails, all_same, expect, finite
 from ..plugin import Case
 
@@ -72,7 +73,7 @@ def trains(case: Case) -> None:
         optimiser.zero_grad()
         losses = pipeline.loss(batch)
         finite([losses.total.detach()], "the loss")
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         reached |= {name for name, weight in weights.items() if weight.grad is not None and bool(weight.grad.any())}
         optimiser.step()
         pipeline.on_step()

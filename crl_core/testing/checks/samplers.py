@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...data.rows import row_count
+from ...data.view import View, Views
 from ...errors import CrlError
-from ...protocols import View, Views
-from ...rows import row_count
 from ..outcome import Fails, Skips, all_same, expect
 from ..plugin import ROWS, Case
 from ..trees import cut, tensors_in

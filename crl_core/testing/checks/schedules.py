@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...protocols import Progress
+from ...contracts.parts import Progress
 from ..outcome import expect
 from ..plugin import Case
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...contracts.parts import FactorisedScore
 from ...parts.scores.dot import product
-from ...protocols import FactorisedScore
 from ..outcome import Skips, expect, finite, same_numbers
 from ..plugin import Case
 from ..subject import built, in_double

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...protocols import Items, OrdersItself, Stream, View
+from ...contracts.parts import Items, OrdersItself, Stream
+from ...data.view import View
 from ..outcome import Skips, all_same, expect
 from ..plugin import Case
 from ..trees import cut, tensors_in

@@ -7,11 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...branch import Branch
-from ...contrast import Contrast
+from ...contracts.parts import Progress, Update
+from ...data.view import View
+from ...method.branch import Branch
+from ...method.contrast import Contrast
+from ...method.pipeline import Pipeline
 from ...parts.losses.info_nce import InfoNCE
-from ...pipeline import Pipeline
-from ...protocols import Progress, Update, View
 from ..outcome import all_same, expect
 from ..plugin import Case
 
@@ -94,7 +95,7 @@ def works_in_a_branch(case: Case) -> None:
     optimiser = torch.optim.SGD(pipeline.build(batch).parameters(), lr=0.01)
     for _ in range(3):
         optimiser.zero_grad()
-        pipeline.loss(batch).total.backward()  # type: ignore[no-untyped-call]
+        pipeline.loss(batch).total.backward()
         optimiser.step()
         pipeline.on_step()
     expect(all(bool(weight.isfinite().all()) for weight in pipeline.parameters()), "after three steps, weights are NaN")

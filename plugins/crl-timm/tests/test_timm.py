@@ -16,8 +16,9 @@ from crl_timm.encoders import opened
 from torch import nn
 
 import crl_core as crl
-from crl_core import CrlError, PluginError, SpecError, assemble, describe, get, part_from, part_of, requirements, spec
+from crl_core import CrlError, PluginError, SpecError, assemble, describe, get, part_from, part_of, requirements
 from crl_core.cli import main
+from crl_core.spec import spec
 
 # Small ones of different kinds, with the size that they are made for.
 MODELS = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_maxvit"]

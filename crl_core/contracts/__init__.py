@@ -1,0 +1,1 @@
+"""What the parts of a method, and kernels, keep to."""

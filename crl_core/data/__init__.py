@@ -1,0 +1,1 @@
+"""What a method computes with: rows, views, relations, pairs and their scores."""

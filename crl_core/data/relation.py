@@ -1,0 +1,409 @@
+"""Which keys are positive and which negative for a query: an algebra over columns of metadata.
+
+    positive = same("instance") & ~same("row")
+    negative = same("clip") & beyond("time", 10)
+
+A relation prints as it is written, and `parse` reads that text back. It is evaluated on any
+block of queries and keys, so no mask of all pairs has to exist. A soft one also says how much
+each positive counts among those of its query.
+
+    positive = near("age", 5) & ~same("row")
+    positive = same("label") & weighted("confidence") & ~same("row")
+
+(The similarity distribution of Le-Khac et al. 2020, definition 2.)
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ..errors import CrlError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Columns = Mapping[str, "Tensor"]
+
+
+class RelationError(CrlError):
+    """A relation that can't be read, or that names a column which the rows don't have."""
+
+
+@attrs.frozen
+class Relation:
+    """A yes or no for every (query, key) pair, by their metadata."""
+
+    def __and__(self, other: Relation) -> Relation:
+        return And(self, other)
+
+    def __or__(self, other: Relation) -> Relation:
+        return Or(self, other)
+
+    def __invert__(self) -> Relation:
+        return Not(self)
+
+    def __bool__(self) -> bool:
+        # `a and b` would silently be `b`.
+        raise RelationError("a relation has no truth value: combine with &, | and ~, not with and, or, not")
+
+    @property
+    def soft(self) -> bool:
+        """Whether it has weights."""
+        return False
+
+    @property
+    def mutual(self) -> bool:
+        """Whether it holds for a pair either way round, where both sides have the same columns."""
+        return False
+
+    def weights(self, query: Columns, key: Columns) -> Tensor | float:
+        """How much each pair for which it holds counts, above 0; of the same shape as the yes or no, or 1 for all."""
+        return 1.0
+
+    def columns(self) -> frozenset[str]:
+        """The names of the columns that it reads."""
+        raise NotImplementedError
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        """A bool tensor of the shape to which the query's and the key's columns broadcast.
+
+        Columns `[N, 1]` against `[M]` give `[N, M]`; `[N, K]` against `[N, K]` give `[N, K]`.
+        """
+        raise NotImplementedError
+
+
+def column_of(name: str, relation: Relation, query: Columns, key: Columns) -> tuple[Tensor, Tensor]:
+    """The column that `relation` reads, of both sides.
+
+    Raises:
+        RelationError: one side doesn't have it.
+    """
+    for side, columns in (("query", query), ("key", key)):
+        if name not in columns:
+            raise RelationError(
+                f"{relation} reads column {name!r}, but the {side} rows have only "
+                f"{', '.join(sorted(columns)) or 'no columns'}.{did_you_mean(name, columns)}"
+            )
+    return query[name], key[name]
+
+
+@attrs.frozen
+class OfColumn(Relation):
+    """A relation that reads one column, and both sides of it in the same way."""
+
+    column: str
+
+    @property
+    def mutual(self) -> bool:
+        return True
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+
+@attrs.frozen
+class Same(OfColumn):
+    """The same known value in `column`. A negative whole number means unknown: the same as nothing."""
+
+    def __str__(self) -> str:
+        return f"same({_quoted(self.column)})"
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        equal = a == b
+        return equal if a.is_floating_point() or b.is_floating_point() else equal & (a >= 0)
+
+
+def _check_distance(distance: float) -> None:
+    if not (math.isfinite(distance) and distance >= 0):
+        raise RelationError(f"a distance is a finite number from 0 up, not {distance!r}")
+
+
+@attrs.frozen
+class Within(OfColumn):
+    """`column` differs by at most `distance`."""
+
+    distance: float
+
+    def __attrs_post_init__(self) -> None:
+        _check_distance(self.distance)
+
+    def __str__(self) -> str:
+        return f"within({_quoted(self.column)}, {self.distance!r})"
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return (a - b).abs() <= self.distance
+
+
+@attrs.frozen
+class Beyond(OfColumn):
+    """`column` differs by more than `distance`."""
+
+    distance: float
+
+    def __attrs_post_init__(self) -> None:
+        _check_distance(self.distance)
+
+    def __str__(self) -> str:
+        return f"beyond({_quoted(self.column)}, {self.distance!r})"
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return (a - b).abs() > self.distance
+
+
+@attrs.frozen
+class Soft(OfColumn):
+    """One that has weights."""
+
+    @property
+    def soft(self) -> bool:
+        return True
+
+
+@attrs.frozen
+class Near(Soft):
+    """Pairs by how little `column` differs: the weight is exp(-½ (difference / width)²), as long as that is above 0."""
+
+    width: float
+
+    def __attrs_post_init__(self) -> None:
+        _check_distance(self.width)
+        if not self.width:
+            raise RelationError("a width is above 0: `same` is what has none")
+
+    def __str__(self) -> str:
+        return f"near({_quoted(self.column)}, {self.width!r})"
+
+    def weights(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return (-((a - b) / self.width).square() / 2).exp()
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return self.weights(query, key) > 0
+
+
+@attrs.frozen
+class Weighted(Soft):
+    """Pairs of rows whose numbers in `column` are above 0; the weight is their product."""
+
+    def __str__(self) -> str:
+        return f"weighted({_quoted(self.column)})"
+
+    def weights(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return a * b
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        a, b = column_of(self.column, self, query, key)
+        return (a > 0) & (b > 0)
+
+
+@attrs.frozen
+class OfTwo(Relation):
+    """Two relations in one, which is soft where either is."""
+
+    left: Relation
+    right: Relation
+
+    def columns(self) -> frozenset[str]:
+        return self.left.columns() | self.right.columns()
+
+    @property
+    def soft(self) -> bool:
+        return self.left.soft or self.right.soft
+
+    @property
+    def mutual(self) -> bool:
+        return self.left.mutual and self.right.mutual
+
+
+@attrs.frozen
+class And(OfTwo):
+    """Both."""
+
+    def __str__(self) -> str:
+        # `&` binds tighter than `|` and groups to the left.
+        left = f"({self.left})" if isinstance(self.left, Or) else f"{self.left}"
+        right = f"({self.right})" if isinstance(self.right, (Or, And)) else f"{self.right}"
+        return f"{left} & {right}"
+
+    def weights(self, query: Columns, key: Columns) -> Tensor | float:
+        return self.left.weights(query, key) * self.right.weights(query, key)
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return self.left(query, key) & self.right(query, key)
+
+
+@attrs.frozen
+class Or(OfTwo):
+    """Either."""
+
+    def __str__(self) -> str:
+        right = f"({self.right})" if isinstance(self.right, Or) else f"{self.right}"
+        return f"{self.left} | {right}"
+
+    def weights(self, query: Columns, key: Columns) -> Tensor | float:
+        left, right = (side(query, key) * side.weights(query, key) for side in (self.left, self.right))
+        return left.maximum(right)
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return self.left(query, key) | self.right(query, key)
+
+
+@attrs.frozen
+class Not(Relation):
+    """The other pairs."""
+
+    of: Relation
+
+    @property
+    def mutual(self) -> bool:
+        return self.of.mutual
+
+    def __str__(self) -> str:
+        return f"~({self.of})" if isinstance(self.of, (And, Or)) else f"~{self.of}"
+
+    def columns(self) -> frozenset[str]:
+        return self.of.columns()
+
+    def __call__(self, query: Columns, key: Columns) -> Tensor:
+        return ~self.of(query, key)
+
+
+def same(column: str) -> Relation:
+    """Pairs with the same known value in `column`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> query, key = {"label": torch.tensor([[0], [-1]])}, {"label": torch.tensor([0, 1, -1])}
+    >>> crl.same("label")(query, key).tolist()  # a negative number is unknown, and equals nothing
+    [[True, False, False], [False, False, False]]
+    """
+    return Same(column)
+
+
+def within(column: str, distance: float) -> Relation:
+    """Pairs whose `column` differs by at most `distance`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> crl.within("time", 2)({"time": torch.tensor([[0]])}, {"time": torch.tensor([0, 2, 5])}).tolist()
+    [[True, True, False]]
+    """
+    return Within(column, distance)
+
+
+def beyond(column: str, distance: float) -> Relation:
+    """Pairs whose `column` differs by more than `distance`.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> crl.beyond("time", 2)({"time": torch.tensor([[0]])}, {"time": torch.tensor([0, 2, 5])}).tolist()
+    [[False, False, True]]
+    """
+    return Beyond(column, distance)
+
+
+def near(column: str, width: float) -> Relation:
+    """All pairs with known values, weighted by a Gaussian of their difference in `column` (Dufumier et al. 2021).
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> crl.near("age", 5).weights({"age": torch.tensor([[40.0]])}, {"age": torch.tensor([40.0, 45.0])})  # width 5
+    tensor([[1.0000, 0.6065]])
+    """
+    return Near(column, width)
+
+
+def weighted(column: str) -> Relation:
+    """Pairs weighted by both rows' numbers in `column`, such as how certain their labels are.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> crl.weighted("sure").weights({"sure": torch.tensor([[0.5]])}, {"sure": torch.tensor([1.0, 0.5])})
+    tensor([[0.5000, 0.2500]])
+    """
+    return Weighted(column)
+
+
+_WORDS: dict[str, tuple[type[Relation], tuple[type | tuple[type, ...], ...]]] = {
+    "same": (Same, (str,)),
+    "within": (Within, (str, (int, float))),
+    "beyond": (Beyond, (str, (int, float))),
+    "near": (Near, (str, (int, float))),
+    "weighted": (Weighted, (str,)),
+}
+_LONGEST = 1_000  # characters; keeps Python's own parser far from its depth limits
+
+
+def parse(text: str) -> Relation:
+    """The relation that prints as `text`.
+
+    Only the functions above, `&`, `|`, `~` and brackets exist; nothing is evaluated.
+
+    Raises:
+        RelationError: the text is anything else; it names the place.
+    """
+    if len(text) > _LONGEST:
+        raise RelationError(f"a relation of {len(text)} characters; at most {_LONGEST} are read")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise RelationError(f"can't read the relation {text!r}: {error}") from None
+    return _build(tree.body, text)
+
+
+def _build(node: ast.expr, text: str) -> Relation:
+    match node:
+        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+            return And(_build(left, text), _build(right, text))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Or(_build(left, text), _build(right, text))
+        case ast.UnaryOp(op=ast.Invert(), operand=operand):
+            return Not(_build(operand, text))
+        case ast.Call(func=ast.Name(id=word), args=args, keywords=[]):
+            return _call(word, args, text)
+    raise _unreadable(node, text, f"expected {', '.join(f'{word}(…)' for word in _WORDS)} joined by &, | and ~")
+
+
+def _call(word: str, args: list[ast.expr], text: str) -> Relation:
+    if word not in _WORDS:
+        raise RelationError(
+            f"no relation {word!r} in {text!r}; there are {', '.join(_WORDS)}.{did_you_mean(word, _WORDS)}"
+        )
+    relation, types = _WORDS[word]
+    values = [_constant(node, text) for node in args]
+    wanted = ", ".join("column" if t is str else "distance" for t in types)
+    if len(values) != len(types):
+        raise RelationError(f"{word} in {text!r} takes ({wanted}), not {len(values)} values")
+    for value, kind in zip(values, types, strict=True):
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise RelationError(f"{word} in {text!r} takes ({wanted}); {value!r} doesn't fit")
+    return relation(*values)
+
+
+def _constant(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float)):
+        return node.value
+    raise _unreadable(node, text, "expected a column's name or a number")
+
+
+def _unreadable(node: ast.expr, text: str, expected: str) -> RelationError:
+    part = ast.get_source_segment(text, node) or text
+    return RelationError(f"can't read {part!r} in the relation {text!r}: {expected}")
+
+
+def _quoted(name: str) -> str:
+    # JSON's strings are Python's too, in the double quotes that people write.
+    return json.dumps(name, ensure_ascii=False)

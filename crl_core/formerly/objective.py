@@ -1,0 +1,3 @@
+from crl_core.formerly import moved
+
+__getattr__ = moved("crl_core.objective", "method.objective")

@@ -1,0 +1,154 @@
+"""Is this run healthy? What one batch can tell."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+from torch import Tensor
+
+from ..contracts.kernels import Problem
+from ..data.pairs import Pairs
+from ..data.view import Embeddings, View
+from ..method.contrast import Contrast
+from ..registry.kernels import choose_kernel
+from .geometry import alignment, effective_rank, spread, uniformity
+
+if TYPE_CHECKING:
+    from ..method.pipeline import Pipeline
+
+ROWS = 512  # as many as are looked at: enough for a verdict, and quick
+FEW = 3.0  # directions; healthy embeddings of a few classes fill about as many as there are classes
+
+
+@attrs.frozen
+class Diagnosis:
+    """Figures by name, and what is wrong, in words."""
+
+    figures: dict[str, float]
+    warnings: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"{name:<40} {value:.4g}" for name, value in self.figures.items()]
+        return "\n".join(lines + [f"warning: {text}" for text in self.warnings or ["none"]])
+
+
+@torch.no_grad()
+def diagnose(pipeline: Pipeline, batch: View) -> Diagnosis:
+    """Looks at every contrast of the pipeline on one batch; trains and remembers nothing."""
+    training = pipeline.training
+    pipeline.eval()
+    try:
+        batch = pipeline.read(batch)
+        table = pipeline.embed(pipeline.draw(batch))
+        figures: dict[str, float] = {}
+        warnings: list[str] = []
+        for contrast in (one for one in pipeline.contrasts if pipeline.runs(one, batch.source)):
+            found, said = _contrast(contrast, table)
+            figures |= {f"{contrast.name}/{name}": value for name, value in found.items()}
+            warnings += [f"{contrast.name}: {text}" for text in said]
+        for name, branch in pipeline.branches.items():
+            if branch.tracks and branch.copies:
+                figures[f"{name}/drift"] = _drift(pipeline.branches[branch.tracks].encoder, branch.copies["encoder"])
+        return Diagnosis(figures, warnings)
+    finally:
+        pipeline.train(training)
+
+
+@torch.no_grad()
+def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
+    """How the queries of a contrast lie, quickly enough for every epoch; and a warning if they fall together."""
+    query = pairs.query.z.flatten(0, -2)[:ROWS].float()
+    if len(query) < 2:
+        return {}, []
+    most = min(len(query) - 1, query.shape[1])
+    figures = {
+        "spread": float(spread(query)),
+        "effective rank": float(effective_rank(query)),
+        "uniformity": float(uniformity(query)),
+    }
+    if not pairs.per_query:
+        few = Pairs(
+            Embeddings(pairs.query.z[:ROWS], {name: column[:ROWS] for name, column in pairs.query.meta.items()}),
+            pairs.keys,
+            pairs.positive,
+            pairs.negative,
+        )
+        index, partner = few.positive_indices()
+        if len(index) and query.shape[1] == pairs.key.shape[1]:
+            figures["alignment"] = float(alignment(query[index], pairs.key[partner].float()))
+    said = []
+    if figures["spread"] < 0.1:
+        said.append(
+            f"the embeddings have collapsed to a point: their spread is {figures['spread']:.3f} (healthy: near 1). "
+            f"Look for a missing negative or predictor, a target that gets a gradient, a learning rate too high"
+        )
+    elif most >= 8 and figures["effective rank"] < FEW:
+        said.append(
+            f"the embeddings fill {figures['effective rank']:.1f} of {most} possible directions: "
+            f"dimensional collapse. A wider batch, a lower temperature or batch normalisation in the head may help"
+        )
+    return figures, said
+
+
+@torch.no_grad()
+def information(contrast: Contrast, pairs: Pairs) -> dict[str, float]:
+    """Mutual information of queries and keys, as the loss estimates it from their scores; nothing where it doesn't."""
+    estimate = getattr(contrast.loss, "information", getattr(contrast.loss, "nats", None))  # as 0.1 called it
+    if estimate is None:
+        return {}
+    problem = Problem(pairs, contrast.score, estimate)
+    found = choose_kernel("auto", problem)(problem)
+    return {f"{contrast.name}-nats": float(found.total / found.counted.sum())} if found.counted.any() else {}
+
+
+def _contrast(contrast: Contrast, table: dict[str, Embeddings]) -> tuple[dict[str, float], list[str]]:
+    pairs = contrast.pairs(table)
+    if pairs is None:
+        return {}, ["there are no keys yet"]
+    figures, said = health(pairs)
+    if not pairs.per_query:
+        figures["duplicate keys"] = _duplicates(pairs.key)
+        if figures["duplicate keys"] > 0.1:
+            said.append(f"{figures['duplicate keys']:.0%} of the keys occur twice: positives may stand among negatives")
+    if contrast.loss.takes == "scores":
+        found, more = _ranks(contrast, pairs)
+        figures, said = figures | found | information(contrast, pairs), said + more
+    held = [memory.keys() for memory in contrast.memories]
+    if any(keys is not None for keys in held):
+        figures["remembered keys"] = sum(len(keys) for keys in held if keys is not None)
+    return figures, said
+
+
+def _ranks(contrast: Contrast, pairs: Pairs) -> tuple[dict[str, float], list[str]]:
+    """Where the positives stand among the candidates, for the first rows."""
+    rows = slice(0, min(ROWS, len(pairs.query)))
+    positive, negative = pairs.masks(rows)
+    values = pairs.values(contrast.score, rows).float()
+    counted = positive.any(1)
+    figures = {
+        "queries without positives": float((~counted).float().mean()),
+        "negatives per query": float(negative.sum(1).float().mean()),
+    }
+    if not counted.any():
+        return figures, [f"no query has a positive, by {contrast.positive}"]
+    best = values.masked_fill(~positive, -math.inf).amax(1, keepdim=True)
+    figures["negatives above the positive"] = float(((values > best) & negative)[counted].sum(1).float().mean())
+    figures["loss of a blind guess"] = math.log(figures["negatives per query"] + 1)
+    if not negative.any():
+        return figures, [f"no query has a negative, by {contrast.negative}"]
+    return figures, []
+
+
+def _duplicates(keys: Tensor) -> float:
+    kept = keys[: 8 * ROWS]
+    return 1 - len(torch.unique(kept, dim=0)) / len(kept)
+
+
+def _drift(module: torch.nn.Module | None, follower: torch.nn.Module) -> float:
+    """How far a copy is from what it follows, relative to its weights."""
+    assert module is not None
+    theirs, ours = (torch.nn.utils.parameters_to_vector(m.parameters()) for m in (module, follower))
+    return float((theirs - ours).norm() / theirs.norm().clamp(min=1e-12))

@@ -1,0 +1,135 @@
+"""The objective: a weighted sum of terms, and which of them share a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from torch import Tensor, nn
+
+from ..contracts.parts import Loss
+from ..data.view import Embeddings
+from ..errors import CrlError
+from ..registry import make
+from .branch import Branch
+from .contrast import Contrast
+from .named import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+
+class Losses(NamedTuple):
+    """The objective on one batch.
+
+    Attributes:
+        total: the weighted sum, to differentiate.
+        terms: every term that ran by name, unweighted, without gradient.
+        ignored: for every contrast, how many queries had no positive and so counted for nothing.
+        embeddings: of every branch, to look at or to build on.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    ignored: dict[str, Tensor]
+    embeddings: dict[str, Embeddings]
+
+
+class Penalty(nn.Module):
+    """A term on one branch's embeddings alone, such as the codebook diversity of wav2vec 2.0.
+
+    >>> import torch
+    >>> import crl_core as crl
+    >>> class Length(torch.nn.Module):
+    ...     takes = "embeddings"
+    ...     forward = lambda self, embeddings: embeddings.z.square().sum(-1).mean()
+    >>> crl.Penalty("query", Length(), weight=0.1).name
+    'query-length'
+    """
+
+    def __init__(
+        self,
+        branch: str,
+        loss: Loss | type[Loss] | str,
+        *,
+        weight: float = 1.0,
+        name: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.branch, self.weight, self.source = branch, weight, source
+        self.loss: Loss = make("loss", loss)
+        self.name = name or f"{branch}-{type(self.loss).__name__.lower()}"
+        if self.loss.takes != "embeddings":
+            raise CrlError(f"a penalty's loss takes embeddings; {type(self.loss).__name__} takes {self.loss.takes}")
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branch that it reads."""
+        return (self.branch,)
+
+    def forward(self, table: Mapping[str, Embeddings]) -> Tensor:
+        return self.loss(table[self.branch])
+
+
+Term: TypeAlias = Contrast | Penalty
+
+
+def number(value: Any) -> Any:
+    """An option that may follow a schedule, as it is now."""
+    return getattr(value, "now", value)
+
+
+def weighted_sum(terms: Sequence[Term], table: Mapping[str, Embeddings]) -> Losses:
+    """The terms on the branches' embeddings."""
+    total: Any = 0.0
+    values: dict[str, Tensor] = {}
+    ignored: dict[str, Tensor] = {}
+    for term in terms:
+        if isinstance(term, Contrast):
+            value, ignored[term.name] = term(table)
+        else:
+            value = term(table)
+        total = total + number(term.weight) * value
+        values[term.name] = value.detach()
+    return Losses(total, values, ignored, dict(table))
+
+
+def components(terms: Sequence[Term], branches: Named[Branch]) -> list[list[Term]]:
+    """The terms in groups of which no two share a gradient: what is behind a stop-gradient is another group's."""
+    groups: list[tuple[set[Hashable], list[Term]]] = []
+    for term in terms:
+        reached = {each for name in term.branches for each in reached_by(name, branches)}
+        members = [term]
+        for group in [group for group in groups if group[0] & reached]:
+            groups.remove(group)
+            reached |= group[0]
+            members = group[1] + members
+        groups.append((reached, members))
+    order = {id(term): i for i, term in enumerate(terms)}
+    found = [sorted(members, key=lambda term: order[id(term)]) for _, members in groups]
+    return sorted(found, key=lambda members: order[id(members[0])])
+
+
+def reached_by(name: str, branches: Named[Branch]) -> Iterator[Hashable]:
+    """The branches and encoders to which a branch's embeddings hand a gradient."""
+    branch = branches[name]
+    yield name
+    if branch.tap is not None and branch.update.gradient:
+        yield from reached_by(branch.tap.partition(".")[0], branches)
+    elif branch.tap is None and (branch.tracks is None or branch.update.gradient):
+        # Branches that share an encoder and views share what it computes.
+        yield id(branches[branch.tracks or name].encoder), branch.views
+
+
+def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> str:
+    """Which term, which branch and which instances a loss that is not finite comes from."""
+    bad = ", ".join(f"{name} = {value.item()}" for name, value in terms.items() if not value.isfinite())
+    text = f"the loss is not finite: {bad or 'the sum of all terms'}."
+    for name, rows in table.items():
+        broken = ~rows.z.detach().isfinite().flatten(1).all(1)
+        if broken.any():
+            which = rows.meta["instance"][broken].flatten()[:5].tolist() if "instance" in rows.meta else []
+            text += f" Branch {name!r} has {int(broken.sum())} embeddings with NaN or infinity"
+            text += f" (instances {', '.join(map(str, which))}, …)." if which else "."
+    return text + " Bad data, or a learning rate that is too high; bfloat16 or float32 instead of float16 may help."

@@ -1,0 +1,82 @@
+"""One pass of a batch's views through the branches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import distributed
+from ..data.view import Embeddings, SameView, View, Views
+from ..errors import CrlError
+from .branch import Branch
+from .named import Named
+
+
+class Pass:
+    """What the branches make of some views, one after the other as they are asked for.
+
+    Args:
+        views: with the columns that every row has, see `numbered`.
+        chunk: rows that are encoded at a time.
+    """
+
+    def __init__(self, branches: Named[Branch], views: Views, chunk: int | None = None) -> None:
+        self.branches, self.views, self.chunk = branches, views, chunk
+        self.table: dict[str, Embeddings] = {}
+        self._cache: dict[Any, Any] = {}
+        self._row = distributed.rank() << 40  # rows of different processes never meet
+
+    def through(self, names: Iterable[str], follow: bool = False) -> dict[str, Embeddings]:
+        """The table with these branches, each after those that it reads; with `follow`, copies are made on the way."""
+        for name in names:
+            if name in self.table:
+                continue
+            branch = self.branches[name]
+            if follow and branch.tracks:
+                branch.follow(self.branches[branch.tracks])
+            found = branch(self.views, self.branches, self.table, self._cache, self.chunk)
+            shape = found.z.shape[:-1]
+            rows = torch.arange(self._row, self._row + math.prod(shape), device=found.z.device).view(shape)
+            self._row += math.prod(shape)
+            self.table[name] = Embeddings(found.z, {**found.meta, "row": rows}, found.features)
+        return self.table
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Frees what was kept for the gradient of these branches, which has been computed."""
+        self._cache.clear()
+        for name in names:
+            found = self.table[name]
+            features = {key: value.detach() for key, value in found.features.items()}
+            self.table[name] = Embeddings(found.z.detach(), found.meta, features)
+
+
+def numbered(views: Views, positions: Mapping[str, int], step: Tensor) -> dict[str, View]:
+    """The views with the columns that every row has.
+
+    Raises:
+        CrlError: one has no columns at all.
+    """
+    found = {name: _with_columns(view, positions.get(name, -1), step) for name, view in views.items()}
+    return SameView(found) if isinstance(views, SameView) else found
+
+
+def _with_columns(view: View, position: int, step: Tensor) -> View:
+    """The view with the columns that every row has.
+
+    Raises:
+        CrlError: it has no columns at all.
+    """
+    if not view.meta:
+        raise CrlError("a view has at least the column `instance`: View(data, {'instance': torch.arange(len(data))})")
+    column = next(iter(view.meta.values()))
+    count, device = column.shape[0], column.device  # by shape: `len` would be a constant in an exported graph
+    # Added, a number on the CPU goes along with the step, where moved to a GPU it would be waited for.
+    columns = {
+        "view": torch.full((count,), position, device=device),
+        "batch": torch.zeros(count, dtype=torch.int64, device=device) + step,
+    }
+    return View(view.data, {**columns, **view.meta}, view.source)

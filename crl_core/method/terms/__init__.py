@@ -1,0 +1,29 @@
+"""How a contrast computes its term, by what its loss takes: one file for each kind of term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import CrlError, did_you_mean
+from . import of_batch, of_pairs, of_scores
+from .term import Term as Term
+
+TERMS: Mapping[str, Callable[[Any, Any], Term]] = {
+    "scores": of_scores.term,
+    "pairs": of_pairs.term,
+    "batch": of_batch.term,
+}
+
+
+def term_of(takes: str, loss: str) -> Callable[[Any, Any], Term]:
+    """The function that computes a contrast's term.
+
+    Raises:
+        CrlError: no contrast has a loss that takes this.
+    """
+    if takes == "embeddings":
+        raise CrlError(f"{loss} takes one branch's embeddings: put it in a Penalty")
+    if takes not in TERMS:
+        raise CrlError(f"{loss} takes {takes!r}; a loss takes {', '.join(TERMS)}.{did_you_mean(takes, TERMS)}")
+    return TERMS[takes]

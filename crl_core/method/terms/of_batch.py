@@ -1,0 +1,23 @@
+"""The term of a statistic of all positive pairs, of all processes: each process computes it whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ... import distributed
+from ...data.pairs import Pairs
+from .term import Term
+
+if TYPE_CHECKING:
+    from ..contrast import Contrast, Sides
+
+
+def term(contrast: Contrast, sides: Sides) -> Term:
+    pairs = contrast.candidates(sides)
+    if not pairs.per_query:
+        pairs = Pairs(distributed.gather(pairs.query), pairs.keys, pairs.positive, pairs.negative)
+    row, query, key = pairs.aligned()
+    alone = len(pairs.query) - torch.unique(row).numel()
+    return Term(contrast.loss(query, key), torch.tensor(alone, device=row.device))

@@ -1,0 +1,79 @@
+"""Presets: named sets of settings of a recipe; and the settings that a recipe takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+import attrs
+
+from ..errors import CrlError, did_you_mean
+from .recipe import Recipe
+
+PAPER = "paper"
+"""The preset of every recipe: its options as they stand in its file."""
+
+Function = TypeVar("Function", bound=Callable[..., Recipe])
+
+
+def presets(**named: Mapping[str, Any]) -> Callable[[Function], Function]:
+    """Gives a recipe named sets of settings; `crl train` takes the first unless it is told.
+
+        @crl.presets(digits={"queue": 4_096, "epochs": 80})
+        def moco(images: Images = Images(), queue: int = 65_536) -> crl.Recipe: ...
+
+    A setting is an option of the recipe, or of `Training`. The preset `paper` is always there: it sets nothing.
+    """
+
+    def mark(recipe: Function) -> Function:
+        recipe.presets = {**named, PAPER: {}}  # type: ignore[attr-defined]
+        return recipe
+
+    return mark
+
+
+def presets_of(recipe: Callable[..., Recipe]) -> dict[str, Mapping[str, Any]]:
+    """The presets of a recipe by name; the first is the default."""
+    return dict(getattr(recipe, "presets", {PAPER: {}}))
+
+
+def preset_of(recipe: Callable[..., Recipe], name: str | None) -> tuple[str, Mapping[str, Any]]:
+    """The preset with this name, or the default, and its settings.
+
+    Raises:
+        CrlError: the recipe has no such preset.
+    """
+    found = presets_of(recipe)
+    name = next(iter(found)) if name is None else name
+    if name not in found:
+        raise CrlError(f"no preset {name!r}; there are {', '.join(found)}.{did_you_mean(name, found)}")
+    return name, found[name]
+
+
+def groups_of(recipe: Callable[..., Recipe]) -> dict[str, Any]:
+    """The options whose fields are settings of their own, such as `images: Images`, with the value by default."""
+    parameters = inspect.signature(recipe).parameters
+    return {name: each.default for name, each in parameters.items() if _is_group(each.default)}
+
+
+def hints_of_recipe(recipe: Callable[..., Recipe]) -> dict[str, Any]:
+    """The types of all settings that a recipe takes."""
+    groups = groups_of(recipe)
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(recipe).items():
+        if name in groups:
+            hints = get_type_hints(type(groups[name]))
+            found |= {each.name: hints[each.name] for each in _fields(groups[name])}
+        elif name != "return":
+            found[name] = hint
+    return found
+
+
+def _is_group(value: Any) -> bool:
+    """Whether it is data of several fields, that makes recipes."""
+    return attrs.has(type(value)) and callable(getattr(value, "recipe", None))
+
+
+def _fields(group: Any) -> list[attrs.Attribute[Any]]:
+    return [each for each in attrs.fields(type(group)) if each.init]

@@ -1,0 +1,309 @@
+"""From a pipeline to its spec, and back.
+
+One law for parts and for what holds them (`Pipeline`, `Branch`, `Contrast`, `Penalty`, `Training`): options are named
+and annotated in `__init__`, and kept in attributes of the same names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import attrs
+from torch import nn
+
+from ..contracts.parts import (
+    Encoder,
+    Head,
+    Keys,
+    Loss,
+    Memory,
+    Optimiser,
+    Reader,
+    Sampler,
+    Schedule,
+    Score,
+    Source,
+    Update,
+)
+from ..data.relation import Relation
+from ..errors import CrlError, SpecError, did_you_mean
+from ..method.branch import Branch
+from ..method.contrast import Contrast
+from ..method.named import Named
+from ..method.objective import Penalty
+from ..method.pipeline import Pipeline
+from ..parts.schedules.scheduled import Scheduled
+from ..registry import address_of, get, make
+from .spec import Part, PipelineSpec, SameAs, convert
+
+KIND_OF: dict[Any, str] = {
+    Sampler: "sampler", Encoder: "encoder", Head: "head", Score: "score", Loss: "loss", Keys: "keys", Memory: "keys",
+    Update: "update", Source: "source", Reader: "reader", Optimiser: "optimiser", Schedule: "schedule",
+    Scheduled: "schedule",
+}  # fmt: skip
+STRUCTURES = (Pipeline, Branch, Contrast, Penalty)
+
+
+def describe(pipeline: Pipeline) -> PipelineSpec:
+    """The spec of a pipeline: `assemble(describe(p))` is the same pipeline with fresh weights.
+
+    Raises:
+        CrlError: a part is not registered, or keeps an option elsewhere than under its name.
+    """
+    return PipelineSpec(options_of(pipeline, "", {}))
+
+
+def options_of(holder: Any, place: str, seen: dict[int, str]) -> dict[str, Any]:
+    """The options of a part, or of what holds parts, as a spec has them."""
+    cls, options = type(holder), {}
+    for name, hint in signature(cls).items():
+        if not hasattr(holder, name):
+            who = place or cls.__name__
+            raise SpecError(
+                f"{who}: {cls.__name__} keeps no attribute {name!r} for its option of that name: no spec can be made"
+            )
+        options[name] = _option(getattr(holder, name), hint, _below(place, name), seen)
+        if options[name] is None and not (cls in STRUCTURES or _default(cls, name) is None):
+            raise SpecError(f"{_below(place, name)} is None, which a spec can write only where None is the default")
+    return options
+
+
+def part_of(kind: str, part: Any, place: str, seen: dict[int, str] | None = None) -> Any:
+    """The `Part` that describes an instance; `SameAs` where the same module stands at an earlier place."""
+    seen = {} if seen is None else seen
+    if isinstance(part, nn.Module):
+        if id(part) in seen:
+            return SameAs(seen[id(part)])
+        seen[id(part)] = place
+    try:
+        use = address_of(kind, part)
+    except CrlError as error:
+        raise SpecError(f"{place}: {error}") from None
+    return Part(use, options_of(part, place, seen))
+
+
+def _below(place: str, name: str) -> str:
+    return f"{place}.{name}".lstrip(".")
+
+
+def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
+    if isinstance(value, (list, tuple, nn.ModuleList)):
+        inner = _inner(hint, value)
+        return [_option(item, inner, f"{place}.{i}", seen) for i, item in enumerate(value)]
+    if isinstance(value, (Mapping, Named)):
+        inner = _inner(hint, value)
+        return {name: _option(item, inner, f"{place}.{name}", seen) for name, item in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str, Relation)):
+        return value
+    if isinstance(value, Scheduled):
+        return part_of("schedule", value, place, seen)
+    if kind := kind_of(hint):
+        return part_of(kind, value, place, seen)
+    if isinstance(value, STRUCTURES) or attrs.has(type(value)):
+        return options_of(value, place, seen)
+    raise SpecError(f"{place}: {value!r} is no data and can't stand in a spec")
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; a type alone otherwise."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def kind_of(hint: Any) -> str | None:
+    """The kind of part that an option takes, if it takes one."""
+    return next((KIND_OF[choice] for choice in _choices(hint) if choice in KIND_OF), None)
+
+
+def _holder(hint: Any) -> Any:
+    """The class that an option takes a table of options for, if it takes one."""
+    classes = (choice for choice in _choices(hint) if isinstance(choice, type))
+    return next((cls for cls in classes if cls in STRUCTURES or attrs.has(cls)), None)
+
+
+def _inner(hint: Any, value: Any) -> Any:
+    """What stands in a list, or in a table, that an option takes."""
+    table = isinstance(value, (Mapping, Named))
+    wanted, at = ((dict, Mapping), 1) if table else ((list, tuple, Sequence), 0)
+    return next((get_args(choice)[at] for choice in _choices(hint) if get_origin(choice) in wanted), Any)
+
+
+def signature(cls: Any) -> dict[str, Any]:
+    """The options of a part with their types, from the annotations of its `__init__`.
+
+    Raises:
+        SpecError: one is not annotated, or it takes `*args` or `**kwargs`.
+    """
+    function = getattr(cls, "__init__") if isinstance(cls, type) else cls  # noqa: B009
+    if function in (object.__init__, nn.Module.__init__):
+        return {}
+    who = f"{cls.__module__}.{cls.__qualname__}" if hasattr(cls, "__qualname__") else repr(cls)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
+        hints = get_type_hints(cls if isinstance(cls, type) and attrs.has(cls) else function)
+    except Exception as error:  # annotations are code, and can fail in any way
+        raise SpecError(f"{who}: can't read its annotations: {type(error).__name__}: {error}") from None
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name not in hints:
+            raise SpecError(f"{who}: {str(parameter)!r} has to be a named option with an annotation")
+    described = getattr(cls, "described", None)
+    return {each.name: hints[each.name] for each in parameters if described is None or each.name in described}
+
+
+def _default(cls: Any, name: str) -> Any:
+    return inspect.signature(cls).parameters[name].default
+
+
+def assemble(spec: PipelineSpec | Mapping[str, Any]) -> Pipeline:
+    """The pipeline that a spec describes, with fresh weights.
+
+    Raises:
+        CrlError: a key, a value or a part is not what it should be; the text says where.
+    """
+    options = spec.options if isinstance(spec, PipelineSpec) else spec
+    made: Pipeline = holder_from(Pipeline, options, "", {})
+    return made
+
+
+def holder_from(cls: Any, data: Any, place: str, made: dict[str, Any] | None = None) -> Any:
+    """What holds parts (or data alone), from the table of its options."""
+    who = place or cls.__name__.lower()
+    if not isinstance(data, Mapping):
+        raise SpecError(f"{who}: expected a table, not {data!r}")
+    hints = signature(cls)
+    for name in data:
+        if name not in hints:
+            raise SpecError(
+                f"{who}: there is no {name!r} here; there are {', '.join(hints)}.{did_you_mean(name, hints)}"
+            )
+    parameters = inspect.signature(cls).parameters
+    for name in hints:
+        if name not in data and parameters[name].default is inspect.Parameter.empty:
+            raise SpecError(f"{who}: {name!r} is missing")
+    options = _options(data, hints, place, {} if made is None else made)
+    try:
+        return cls(**options)
+    except (CrlError, TypeError, ValueError) as error:  # as its checks say it
+        raise SpecError(f"{who}: {error}") from error
+
+
+def _options(data: Mapping[str, Any], hints: Mapping[str, Any], place: str, made: dict[str, Any]) -> dict[str, Any]:
+    # In the order of the options, so that what is the same as another part comes after it.
+    return {
+        name: value_from(data[name], hint, _below(place, name), made) for name, hint in hints.items() if name in data
+    }
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Puts the place before what crl says there."""
+    try:
+        yield
+    except CrlError as error:
+        raise SpecError(f"{place}: {error}") from error
+
+
+def part_from(
+    kind: str, spec: Part | SameAs | Mapping[str, Any], place: str, made: dict[str, Any] | None = None
+) -> Any:
+    """The instance that a `Part` describes."""
+    made = {} if made is None else made
+    if isinstance(spec, Mapping):
+        return part_from(kind, convert(spec, SameAs if "same_as" in spec else Part, place), place, made)
+    if isinstance(spec, SameAs):
+        return _same(kind, spec, place, made)
+    with _at(place):
+        cls = get(kind, spec.use)
+        hints = signature(cls)
+    for name, hint in hints.items():
+        if kind_of(hint) == "source" and kind not in ("source", "recipe"):
+            raise SpecError(f"{place}.{name}: {spec.use} takes a source; only a source does: the run's is handed over")
+    given = _today(cls, spec, place)
+    for name in given:
+        if name not in hints:
+            known = f"it has {', '.join(hints)}" if hints else "it has none"
+            raise SpecError(f"{place}: {spec.use} has no option {name!r}; {known}.{did_you_mean(name, hints)}")
+    options = _options(given, hints, place, made)
+    try:
+        made[place] = cls(**options)
+    except Exception as error:  # a part checks its options in its own way
+        what = "" if isinstance(error, (CrlError, TypeError, ValueError)) else f"{type(error).__name__}: "
+        raise SpecError(f"{place}: {spec.use}: {what}{error}") from error
+    return made[place]
+
+
+def _same(kind: str, spec: SameAs, place: str, made: Mapping[str, Any]) -> Any:
+    if spec.same_as not in made:
+        raise SpecError(
+            f"{place}: same_as names {spec.same_as!r}, and no part stands there.{did_you_mean(spec.same_as, made)}"
+        )
+    found = made[spec.same_as]
+    if not isinstance(found, nn.Module):
+        raise SpecError(f"{place}: same_as names {spec.same_as!r}, which has no weights to share")
+    with _at(place):
+        return make(kind, found)
+
+
+def _today(cls: Any, spec: Part, place: str) -> dict[str, Any]:
+    """The options in today's words: a part says which were called otherwise (`renamed`), or were others (`upgrade`)."""
+    renamed: Mapping[str, str] = getattr(cls, "renamed", {})
+    found = {renamed.get(name, name): value for name, value in spec.options.items()}
+    if (upgrade := getattr(cls, "upgrade", None)) is not None:
+        found = upgrade(dict(found))
+    if list(found) != list(spec.options):
+        gone = ", ".join(name for name in spec.options if name not in found)
+        now = ", ".join(name for name in found if name not in spec.options)
+        warnings.warn(
+            f"{place}: {spec.use} now says {now} for {gone or 'these options'}", DeprecationWarning, stacklevel=3
+        )
+    return found
+
+
+def value_from(value: Any, hint: Any, place: str, made: dict[str, Any] | None = None) -> Any:
+    """The value of an option of type `hint`: of data, what they describe."""
+    made = {} if made is None else made
+    is_part = isinstance(value, (Part, SameAs)) or (
+        isinstance(value, Mapping) and bool({"use", "same_as"} & set(value))
+    )
+    kind = kind_of(hint) or ("schedule" if float in _choices(hint) else None)
+    if kind and is_part:
+        return part_from(kind, value, place, made)
+    holder = _holder(hint)
+    if isinstance(value, Mapping) and holder is not None:
+        return holder_from(holder, value, place, made)
+    if isinstance(value, Relation) or attrs.has(type(value)):
+        return value
+    inner = _inner(hint, value) if isinstance(value, (list, tuple, Mapping)) else Any
+    if kind_of(inner) is not None or _holder(inner) is not None or _holds_made(value):
+        return _many(value, inner, place, made)
+    if kind_of(hint) and value is not None and not _of_data(hint):
+        raise SpecError(f'{place}: expected a part of kind {kind}, {{ use = "…" }}, not {value!r}')
+    if kind_of(hint) is None or value is None:
+        return convert(value, hint, place)
+    return convert(value, Union[_of_data(hint)], place)  # noqa: UP007
+
+
+def _many(value: Any, inner: Any, place: str, made: dict[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: value_from(item, inner, f"{place}.{name}", made) for name, item in value.items()}
+    return [value_from(item, inner, f"{place}.{i}", made) for i, item in enumerate(value)]
+
+
+def _of_data(hint: Any) -> tuple[Any, ...]:
+    """The types of an option that are no parts, and nothing of which a part is made in code: its class, or its name."""
+    classes = any(get_origin(one) is type for one in _choices(hint))
+    return tuple(
+        one
+        for one in _choices(hint)
+        if one not in KIND_OF and get_origin(one) is not type and one is not type(None) and not (classes and one is str)
+    )
+
+
+def _holds_made(value: Any) -> bool:
+    """Whether these are what `describe` has left as it was, which is nothing to convert."""
+    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return any(isinstance(each, (Relation, Part, SameAs)) or attrs.has(type(each)) for each in values)
