@@ -32,7 +32,7 @@ from data import folder_of
 from torch.utils.data import DataLoader
 
 import crl_core as crl
-from crl_core import KNN, LinearProbe, Pipeline, Recipe, embed, get
+from crl_core import KNN, LinearProbe, Pipeline, Recipe, embed
 
 EPOCHS = {"simclr": 100, "byol": 200, "moco-v2": 200, "sup-con": 200, "swav": 200, "barlow-twins": 200}
 BATCH = 512
@@ -61,7 +61,7 @@ class OnDevice:
 def made(name: str, source: OnDevice, epochs: int, seed: int) -> Recipe:
     """The recipe with ResNet-18, and SGD as the fastest public recipe for CIFAR-10 has it; grey is rarer there too."""
     torch.manual_seed(seed)
-    found: Recipe = get("recipe", name)(source=source, encoder=ResNet(18, stem="small"))
+    found = crl.recipe(name, source=source, encoder=ResNet(18, stem="small"))
     if isinstance(found.pipeline.sampler, Augmented) and found.pipeline.sampler.settings == "simclr-small":
         found.pipeline.sampler = Augmented([attrs.evolve(SETTINGS["simclr-small"][0], grey=0.1)])
     cuda = source.items("train").data.device.type == "cuda"

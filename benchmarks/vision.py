@@ -2,7 +2,7 @@
 
     python benchmarks/vision.py [--recipe NAME …] [--images 5000] [--epochs N] [--seeds 1] [--json]
 
-The first 5,000 training and 2,000 test images, every recipe with its own defaults but for the epochs, 12 or as many
+The first 5,000 training and 2,000 test images, every recipe with its preset `digits` but for the epochs, 12 or as many
 as `LONGER` says, one thread, each run in a process of its own. What is judged is the encoder of the last epoch:
 weighted kNN of 20 neighbours and a linear probe on its representations, beside the same kNN of the untrained encoder
 and of raw pixels. A recipe whose encoder doesn't train is judged by its learned score. With several seeds the figures
@@ -23,13 +23,12 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-import attrs
 import torch
 from cifar10_npz import read
 from data import folder_of
 
 import crl_core as crl
-from crl_core import embed, get, known
+from crl_core import embed, known
 
 TEST_IMAGES = 2_000
 EPOCHS = 12
@@ -72,10 +71,9 @@ def run(name: str, images: int, epochs: int | None, seed: int) -> dict[str, Any]
     short = name.removeprefix("vision/")
     epochs = epochs or LONGER.get(short, EPOCHS)
     source = SmallCIFAR10(images)
-    recipe = get("recipe", name)(source=source)
-    training = attrs.evolve(recipe.training, epochs=epochs, seed=seed)
+    recipe = crl.recipe(name, source=source, epochs=epochs, seed=seed)
     started, cpu = time.perf_counter(), time.process_time()
-    pipeline = crl.fit(recipe.pipeline, source, training, accelerator="cpu", devices=1, show=False).pipeline
+    pipeline = crl.fit(recipe.pipeline, source, recipe.training, accelerator="cpu", devices=1, show=False).pipeline
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     first = next(branch.encoder for branch in pipeline.branches.values() if branch.encoder is not None)

@@ -11,7 +11,7 @@ from crl_vision.sources.digits import Digits
 from torch import Tensor
 
 import crl_core as crl
-from crl_core import Losses, Pipeline, View, get, parse_settings, prepare
+from crl_core import Losses, Pipeline, View
 
 pytestmark = pytest.mark.peers
 COUNT = 24
@@ -34,8 +34,8 @@ class Exact:
         return batch
 
 
-def pipeline_of(name: str, *settings: str) -> Pipeline:
-    pipeline = prepare(get("recipe", name), parse_settings(settings)).pipeline.double()
+def pipeline_of(name: str, **settings: int) -> Pipeline:
+    pipeline = crl.recipe(name, **settings).pipeline.double()
     pipeline.sampler = Exact()
     return pipeline.build(digits()).train()
 
@@ -100,7 +100,7 @@ def test_w_mse_deals_the_pairs_into_slices() -> None:
     theirs = lightly.WMSELoss(
         embedding_dim=width, w_size=2 * width, w_iter=1, num_samples=2, track_running_stats=False, eps=0.0
     )
-    pipeline = pipeline_of("w-mse", f"width={width}")
+    pipeline = pipeline_of("w-mse", width=width)
     state = torch.get_rng_state()
 
     def dealt(losses: Losses) -> Tensor:
@@ -114,7 +114,7 @@ def test_w_mse_deals_the_pairs_into_slices() -> None:
 
 def test_nnclrs_neighbours_are_those_of_the_memory_bank() -> None:
     bank = pytest.importorskip("lightly.models.modules").NNMemoryBankModule(size=(COUNT, 256))
-    pipeline = pipeline_of("nnclr", f"support={COUNT}")
+    pipeline = pipeline_of("nnclr", support=COUNT)
     first = pipeline.loss(digits(COUNT)).embeddings["projection"].z.detach()
     pipeline.on_step()
     support = F.normalize(first, dim=1)[-COUNT:]
@@ -138,7 +138,7 @@ def test_nnclrs_neighbours_are_those_of_the_memory_bank() -> None:
 def test_moco_with_its_queue_is_nt_xent_with_a_memory_bank() -> None:
     lightly = pytest.importorskip("lightly.loss")
     for name, temperature in (("moco-v1", 0.07), ("moco-v2", 0.2)):
-        pipeline = pipeline_of(name, f"queue={COUNT}")
+        pipeline = pipeline_of(name, queue=COUNT)
         pipeline.loss(digits(COUNT))
         pipeline.on_step()
         theirs = lightly.NTXentLoss(temperature, memory_bank_size=(COUNT, 128))

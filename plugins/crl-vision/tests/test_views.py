@@ -328,9 +328,7 @@ def test_a_mosaic_has_its_patches_line_by_line() -> None:
 
 
 def test_a_recipe_trains_on_batches_by_class() -> None:
-    from crl_core import get, parse_settings, prepare
-
-    settings = ['source={use="vision/by-class", source={use="vision/digits"}, classes=4}', "epochs=1", "batch_size=64"]
-    made = prepare(get("recipe", "sup-con"), parse_settings(settings))
+    source = {"use": "core/by-column", "source": {"use": "vision/digits"}, "groups": 4}
+    made = crl.recipe("sup-con", source=source, epochs=1, batch_size=64)
     fitted = crl.fit(made.pipeline, made.source, made.training, accelerator="cpu", devices=1, show=False)
     assert fitted.finished
