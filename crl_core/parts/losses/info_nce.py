@@ -27,6 +27,9 @@ class InfoNCE(nn.Module):
     tensor([0.4076])
     >>> torch.nn.functional.cross_entropy(values, torch.tensor([0]))
     tensor(0.4076)
+
+    Args:
+        positives: how several positives of a query count: "outside", "inside" or "each".
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

@@ -14,8 +14,7 @@ class InvariantSpreading(nn.Module):
     Ye, Zhang, Yuen, Chang 2019, equations 3 to 6: the first term recognises the positive, the second keeps all other
     instances from being recognised as the query. In the paper, P in the second term is the softmax of the negative over
     the queries; here, as in the authors' code, it is that of the query, and both views are queries. Scores of N
-    queries;
-    one value per query, `[N]`.
+    queries; one value per query, `[N]`.
 
     >>> import torch
     >>> import crl_core as crl

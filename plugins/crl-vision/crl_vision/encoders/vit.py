@@ -12,11 +12,10 @@ from .normalise import Normalise
 
 
 class ViT(nn.Module):
-    """torchvision's vision transformer without its classifier (Dosovitskiy et al. 2021), with random weights: its class
-    token.
+    """torchvision's vision transformer without its classifier (Dosovitskiy et al. 2021), with random weights.
 
-    `[N, channels, size, size]` to `[N, width]`. The defaults are a small one for images of 32 pixels. ViT-B/16 is
-    size=224, patch=16, depth=12, width=768, heads=12.
+    `[N, channels, size, size]` to its class token `[N, width]`. The defaults are a small one for images of 32 pixels.
+    ViT-B/16 is size=224, patch=16, depth=12, width=768, heads=12.
 
     >>> import torch
     >>> from crl_vision.encoders.vit import ViT
