@@ -353,7 +353,7 @@ class Scores:
 
         By sorting the positives and searching each negative's place among them: N·M log P, not N·P·M.
         """
-        value = self.negative.values  # asked for first: bodies that see them only in tiles then know that they can't
+        value = self.negative.values  # first: a kernel that sees tiles learns here that it can't
         positive, some = self._positives()
         edge = (positive - margin).masked_fill(~some, math.inf).sort(-1).values
         passed = torch.searchsorted(edge.detach(), value.detach()).masked_fill(~self.negative.mask, 0)

@@ -1,4 +1,4 @@
-"""Scores that are a product of two tables: what the blockwise and the Triton body compute with, and why they can't."""
+"""Scores that are a product of two tables: what the kernels `blockwise` and `triton` need, and why they can't run."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def _without_functions(asked: list[Asked]) -> bool:
 
 
 def beyond(problem: Problem) -> list[str]:
-    """Why a body that sees the negatives in pieces can't compute the loss."""
+    """Why a kernel that sees the negatives in pieces can't compute the loss."""
     try:
         asked_by(problem.loss, problem.pairs.query.z)
     except Unavailable as reason:

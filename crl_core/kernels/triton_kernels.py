@@ -1,4 +1,4 @@
-"""The two kernels of the Triton body; importing this needs triton.
+"""The two CUDA programs of the kernel `triton`; importing this needs triton.
 
 A tile of scores is a product of some rows, `mine` `[n, width]`, with some of the `other` `[m, width]`. Which of its
 pairs are positive and negative is worked out in the tile (see `triton_relations`), and then the tile is either reduced
@@ -234,7 +234,7 @@ def _weights(scores, mask, plan: tl.constexpr, values, slopes, places, count, fi
 
 @triton.jit
 def _softplus(x):
-    """log(1 + exp x), also where exp x is lost beside the 1."""
+    """log(1 + exp x), also where 1 + exp x rounds to 1."""
     small = tl.exp(-tl.abs(x))
     one = 1.0 + small
     # log(1 + small), corrected for what the addition has rounded off.

@@ -63,7 +63,7 @@ class Bank(Rows):
             CrlError: nobody can know, or it holds another number of them.
         """
         if self.size is not None:
-            return  # what was told may count something else: classes, or the items of several sources
+            return  # an explicit size may count something else: classes, or the items of several sources
         if isinstance(items, Stream) or self.column != "instance":
             why = "a stream's items are not counted" if isinstance(items, Stream) else "that column is its own"
             if self._learned is None:

@@ -77,7 +77,7 @@ class ClusteredBank(Bank):
 
     def annotate(self, meta: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if self.column not in meta:
-            raise CrlError(f"the bank tells an item's clusters by the column {self.column!r}, which is missing")
+            raise CrlError(f"the bank finds an item's clusters by the column {self.column!r}, which is missing")
         item = meta[self.column]
         if not self.clustered:
             return {f"cluster_{i}": torch.full_like(item, -1) for i in range(self.clusterings)}

@@ -11,7 +11,7 @@ from .stored import Stored
 
 
 class Rows(Stored):
-    """Room for `size` embeddings with their columns; the first keys tell which columns.
+    """Room for `size` embeddings with their columns; the first keys decide which columns.
 
     Without a size, it is learned: from the source, or from a loaded state.
     """
@@ -29,12 +29,12 @@ class Rows(Stored):
         """How many keys it has room for.
 
         Raises:
-            CrlError: nobody has told it.
+            CrlError: it is not known yet.
         """
         found = self._known
         if found is None:
             raise CrlError(
-                f"the {self._noun} has not been told how many items there are: call pipeline.build(batch, source) or "
+                f"the {self._noun} doesn't know how many items there are: call pipeline.build(batch, source) or "
                 f"fit, or give it a `size`"
             )
         return found

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Stored(nn.Module):
-    """Buffers whose names and sizes only the data tell: made when keys come in, or when a state is loaded."""
+    """Buffers whose names and sizes depend on the data: made when keys come in, or when a state is loaded."""
 
     _place: Tensor
 

@@ -71,7 +71,7 @@ class Whitening(nn.Module):
         size = 2 * width if self.size is None else self.size
         if size < 2 * width:
             raise CrlError(
-                f"Whitening: the covariance of {width} dimensions can't be told from slices of {size} pairs: "
+                f"Whitening: the covariance of {width} dimensions can't be estimated from slices of {size} pairs: "
                 f"size={2 * width} or more, or a head with at most {size // 2} dimensions"
             )
         if count < size:

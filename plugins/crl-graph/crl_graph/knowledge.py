@@ -95,10 +95,10 @@ def without_source(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def met(facts: Facts | None, part: object) -> Facts:
-    """The facts that a sampler was told.
+    """The facts that a sampler knows.
 
     Raises:
-        CrlError: it was told none.
+        CrlError: it knows none yet.
     """
     if facts is None:
         raise CrlError(f"{type(part).__name__} doesn't know its source yet: call pipeline.build(batch, source), or fit")

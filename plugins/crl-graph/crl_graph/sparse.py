@@ -17,7 +17,7 @@ _MOSTLY_ZERO = 0.1  # a table with fewer numbers than this that are not 0 is mul
 
 @attrs.frozen(eq=False)
 class Sparse:
-    """A constant matrix `[N, M]`, by rows, beside its transpose, by which gradients flow back."""
+    """A constant matrix `[N, M]`, by rows, and its transpose, for the gradients."""
 
     matrix: Tensor
     turned: Tensor

@@ -83,7 +83,7 @@ class GCN(Lazy):
         return pooled(graph, torch.cat([layer[:, 0] for layer in layers], 1), self.readout)
 
     def _first(self, x: Tensor | Sparse, graph: Data) -> Tensor:
-        """The features times the first weights, `[N, 1, size]`, or `[N, 2, size]` with the shuffled ones beside."""
+        """The features times the first weights, `[N, 1, size]`, or `[N, 2, size]` with those of shuffled ones."""
         weight = self.weights[0]
         product: Any = (x if isinstance(x, Sparse) else x.to(weight.dtype)) @ weight
         order = getattr(graph, "shuffle", None)

@@ -55,6 +55,6 @@ class MatrixProduct(nn.Module):
 
 
 def _beside(features: Mapping[str, Tensor]) -> Tensor:
-    """The relation `[N, D]` as it stands beside the heads."""
+    """The relation `[N, D]`, with a dimension for several heads of each triple."""
     head, relation = features["head"], features["relation"]
     return relation if head.dim() == relation.dim() else relation.unsqueeze(-2)

@@ -82,7 +82,7 @@ class Transition(Lazy):
         return state + moved
 
     def _messages(self, objects: Tensor) -> Tensor:
-        """What every object is told by all others, `[B, objects, hidden]`."""
+        """The sum of the messages of all others to each object, `[B, objects, hidden]`."""
         size = objects.shape[-1]
         mine, theirs = self.pair.weight[:, :size], self.pair.weight[:, size:]
         pairs = (objects @ mine.T + self.pair.bias).unsqueeze(2) + (objects @ theirs.T).unsqueeze(1)

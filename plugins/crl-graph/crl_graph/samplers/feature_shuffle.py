@@ -45,7 +45,7 @@ class FeatureShuffle:
 def _must_differ(x: Tensor) -> None:
     if not bool((x != x[:1]).any()):
         raise CrlError(
-            f"{len(x)} nodes have all the same features: shuffled among them they make no other graph to be told from. "
+            f"{len(x)} nodes have all the same features: shuffling them makes no other graph. "
             f'Give them some that differ, such as features="degree"'
         )
 

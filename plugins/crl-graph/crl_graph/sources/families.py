@@ -14,7 +14,7 @@ from crl_core import CrlError, check_split
 from ..items import Graphs, with_features
 from .pyg import FOLDS
 
-# Of n nodes with about 2n edges each, so that neither number tells a family.
+# Of n nodes with about 2n edges each, so that neither number gives the family away.
 FAMILIES: tuple[Callable[[int, int], Any], ...] = (
     lambda n, seed: nx.gnm_random_graph(n, 2 * n, seed),
     lambda n, seed: nx.barabasi_albert_graph(n, 2, seed),

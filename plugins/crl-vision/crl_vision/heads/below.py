@@ -84,7 +84,7 @@ class Below(Lazy):
         place = torch.arange(many, device=patches.device).view(side, side)
         found, position, step = [], [], []
         for turn, (context, ahead) in enumerate(zip(self.contexts, self.ahead, strict=True)):
-            # Seen from another side, what was beside is below.
+            # After a quarter turn, what was to the side is below.
             seen = context(grid.rot90(turn, (1, 2)).permute(0, 3, 1, 2)).relu().permute(0, 2, 3, 1)
             target = place.rot90(turn)
             for rows, predict in zip(range(self.first, self.last + 1), ahead, strict=True):  # type: ignore[call-overload]

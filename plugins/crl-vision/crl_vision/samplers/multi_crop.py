@@ -62,7 +62,7 @@ class MultiCrop:
 
     def __call__(self, images: View) -> Views:
         large = list(self._large(images).values())
-        # By default of a size that only the data tell.
+        # The default size depends on the data.
         size = self.small_size or max(1, round(min(large[0].data.shape[2:]) * 3 / 7))
         small = Augmented(self._small, size, self.small)(images).values()
         return dict(zip(self.views, [*large, *small], strict=True))

@@ -50,7 +50,7 @@ class Drawn:
         """
         values = {name.removeprefix(_PREFIX): column for name, column in meta.items() if name.startswith(_PREFIX)}
         if "flip" not in values:  # which every view has
-            raise CrlError(f"these views tell not how they were made; draw them with record=True to have {_PREFIX}…")
+            raise CrlError(f"these views have no columns {_PREFIX}…, which say how they were made: use record=True")
         return Drawn(values)
 
     @staticmethod
@@ -76,7 +76,7 @@ class Drawn:
         """
         count, (height, width) = len(self.values["flip"]), images.shape[2:]
         if count != len(images):
-            raise CrlError(f"the record tells of {count} images, and these are {len(images)}")
+            raise CrlError(f"the record is of {count} images, and these are {len(images)}")
         if "top" in self.values and count:
             ends = torch.stack([self.values["top"] + self.values["height"], self.values["left"] + self.values["width"]])
             bottom, right = ends.amax(1).tolist()

@@ -111,7 +111,7 @@ SETTINGS: dict[str, tuple[Augmentation, ...]] = {
     # Caron et al. 2020: SimCLR's at full strength; the areas are those of each crop.
     "swav": (_simclr(strength=1.0, blur=0.5),),
     # Of the image a grid of patches is cut. CPC (van den Oord et al. 2018, section 3.3) takes the colour from it, for
-    # neighbours are told by their colour before anything else; half of the time here, as it is judged in colour.
+    # neighbours are recognised by their colour first; half of the time here, since evaluation is in colour.
     "cpc": (Augmentation(area=(0.3, 1.0), flip=0.5, grey=0.5),),
     # CPC v2 changes each patch by itself (Hénaff et al. 2020, section 3.2, names AutoAugment's kinds of change; these
     # are ours of the same kinds).

@@ -104,7 +104,7 @@ class Files:
         self.broken: dict[Path, str] = {}
         self.classes = sorted(classes)
         place = {name: i for i, name in enumerate(self.classes)}
-        # What lies beside the classes' folders belongs to none.
+        # Images next to the classes' folders have no class.
         self.label = torch.tensor([place.get(_class(root, file), -1) for file in files]) if classes else None
         small = len(files) * channels * size * size <= _KEPT
         self._kept: dict[int, Tensor] | None = {} if small else None
