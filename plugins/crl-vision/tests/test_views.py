@@ -122,8 +122,8 @@ def test_shared_colours_are_those_of_the_first_view() -> None:
         (lambda: Augmented(shared=["color"]), "no step 'color'; there are move, crop, .*Did you mean 'colour'"),
         (lambda: LeaveOneOut(kept=["crp"]), "no step 'crp'.*Did you mean 'crop'"),
         (lambda: LeaveOneOut("strokes", kept=["crop"]), "does nothing of 'crop'"),
-        (lambda: Augmented().replay(items(), Augmented()(items())), "draw them with record=True"),
-        (lambda: _replayed(items(4), items(5)), "tells of 5 images, and these are 4"),
+        (lambda: Augmented().replay(items(), Augmented()(items())), "record=True"),
+        (lambda: _replayed(items(4), items(5)), "5 images, and these are 4"),
         (lambda: _replayed(items(5, height=8, width=8), items(5)), "reaches to row .*these images are 8 × 8"),
     ],
 )
