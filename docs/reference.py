@@ -172,7 +172,7 @@ def _type(annotation: ast.expr | None, module: str) -> str:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name.startswith("_") or "Literal" in ast.unparse(node.value):
-                text = re.sub(rf"\b{re.escape(name)}\b", lambda _, value=node.value: ast.unparse(value), text)
+                text = ast.unparse(node.value).join(re.split(rf"\b{re.escape(name)}\b", text))
     return re.sub(r"Literal\[([^\]]*)\]", lambda match: match[1].replace(", ", " | "), text)
 
 

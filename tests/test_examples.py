@@ -28,7 +28,8 @@ OTHERS = {
 
 
 def run_example(name: str, docstring: str | None) -> None:
-    parser, said = doctest.DocTestParser(), []
+    parser = doctest.DocTestParser()
+    said: list[str] = []
     # As in a fresh session: nothing is imported.
     test = parser.get_doctest(inspect.cleandoc(docstring or ""), {"__name__": "__main__"}, name, None, 0)
     assert test.examples, f"{name} has no example"
