@@ -129,14 +129,14 @@ def test_small_crops_are_never_assigned_and_prototypes_wait_for_the_first_epoch(
         assert bool(loss.table.grad.any()) == moves
 
 
-def test_swavs_crops_and_prototypes_are_the_papers_for_a_million_large_images() -> None:
+def test_swavs_crops_and_prototypes_are_the_papers() -> None:
     class Million:
         splits = ("train",)
 
         def items(self, split: str) -> crl.InMemory:
             return crl.InMemory(torch.zeros(1, 3, 128, 128, dtype=torch.uint8).expand(1_000_000, -1, -1, -1), {})
 
-    made = get("recipe", "swav")(Million(), size=224)
+    made = crl.recipe("swav", preset="paper", source=Million(), size=224)
     sampler, loss = made.pipeline.sampler, made.pipeline.contrasts[0].loss
     assert (sampler.large, sampler.small, sampler.large_area, sampler.small_area) == (2, 6, (0.14, 1.0), (0.05, 0.14))
     assert (loss.prototypes, loss.width, loss.temperature, loss.epsilon) == (3000, 128, 0.1, 0.05)
@@ -471,7 +471,7 @@ class SmallCIFAR10:
 @pytest.mark.parametrize(("name", "epochs"), [("dim", 4), ("cpc", 6), ("cpc-v2", 2)])
 def test_a_few_epochs_on_photographs_teach_what_a_linear_map_can_read(name: str, epochs: int) -> None:
     """Of one view, nothing is learned that moving doesn't change: so photographs, and the papers' linear probe."""
-    made = get("recipe", name)(SmallCIFAR10())
+    made = crl.recipe(name, source=SmallCIFAR10())
     fitted = crl.fit(
         made.pipeline, made.source, attrs.evolve(made.training, epochs=epochs), accelerator="cpu", devices=1, show=False
     )

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+import re
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import crl_vision.recipes
 import pytest
 import torch
 from crl_vision.encoders.conv_net import ConvNet
@@ -61,8 +67,7 @@ def recipe(name: str, *settings: str) -> Recipe:
 
 
 def made(name: str, source: object, **options: Any) -> Recipe:
-    found: Recipe = get("recipe", name)(source, **options)
-    return found
+    return crl.recipe(name, source=source, **options)
 
 
 def digits(count: int = 8) -> View:
@@ -275,16 +280,144 @@ def test_views_and_encoder_suit_the_images(channels: int, size: int, settings: s
             assert found.depth == 18
 
 
-@pytest.mark.parametrize(("count", "many"), [(999_999, False), (1_000_000, True)])
-def test_queue_momentum_and_width_are_the_papers_for_a_million_images(count: int, many: bool) -> None:
-    moco, byol = (made(name, Pictures(3, 8, count)).pipeline for name in ("moco-v2", "byol"))
-    assert moco.contrasts[0].memories[0].size == (65_536 if many else 4_096)  # type: ignore[attr-defined]
-    assert moco.branches["key"].update.momentum == (0.999 if many else 0.99)  # type: ignore[attr-defined]
-    update = byol.branches["target"].update
-    momentum = update.momentum  # type: ignore[attr-defined]
-    assert (momentum.start, momentum.final) == (0.996 if many else 0.99, 1.0)
-    assert byol.branches["online"].head.hidden == (4_096 if many else 1_024)  # type: ignore[union-attr]
-    assert byol.branches["projection"].head.hidden == (4_096 if many else 1_024)  # type: ignore[union-attr]
+# -- presets -------------------------------------------------------------------------------------------------
+
+SGD, STEPS = crl.SGD(0.03, momentum=0.9, weight_decay=1e-4), crl.StepDecay([0.6, 0.8])
+ADAMW = crl.AdamW(3e-3, weight_decay=1e-4)
+PAPER: dict[str, tuple[int, int, Any, Any]] = {
+    "amdim": (50, 480, crl.Adam(2e-4, weight_decay=1e-5, beta1=0.8), crl.StepDecay([0.6, 0.9], 0.2, warmup=0.2)),
+    "barlow-twins": (1_000, 2_048, crl.LARS(1.6, weight_decay=1e-6), crl.CosineDecay(10.0, final=0.001)),
+    "byol": (1_000, 4_096, crl.LARS(3.2, weight_decay=1.5e-6), crl.CosineDecay(10.0)),
+    "cpc": (200, 512, crl.Adam(2e-4), crl.Constant()),
+    "cpc-v2": (200, 512, crl.Adam(4e-4, beta1=0.8), crl.Constant()),
+    "deep-ranking": (100, 256, crl.SGD(0.01, momentum=0.9, weight_decay=1e-3), crl.Constant()),
+    "dim": (1_000, 64, crl.Adam(1e-4), crl.Constant()),
+    "dr-lim": (100, 128, crl.SGD(0.01), crl.Constant()),
+    "hoffer-ailon": (30, 128, crl.SGD(0.1, momentum=0.9, weight_decay=1e-4), crl.Constant()),
+    "instance-discrimination": (200, 256, SGD, STEPS),
+    "moco-v1": (200, 256, SGD, STEPS),
+    "moco-v2": (200, 256, SGD, crl.CosineDecay()),
+    "oasis": (100, 128, crl.SGD(0.1), crl.Constant()),
+    "siamese": (100, 128, crl.SGD(0.01), crl.Constant()),
+    "simclr": (1_000, 4_096, crl.LARS(4.8, weight_decay=1e-6), crl.CosineDecay(10.0)),
+}  # fmt: skip
+"""Epochs, items of a batch, optimiser and schedule."""
+DIGITS = {
+    "amdim": (30, 128), "byol": (80, 64), "cpc": (20, 16), "cpc-v2": (20, 16),
+}  # fmt: skip
+"""Epochs and items of a batch of the preset, where they aren't 80 and 128."""
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_recipe_trains_as_its_paper_does_unless_a_preset_says_otherwise(name: str) -> None:
+    for made in (get("recipe", name)(), recipe(name, "preset=paper")):
+        training = made.training
+        assert (training.epochs, training.batch_size, training.optimiser, training.schedule) == PAPER[name]
+    told = recipe(name).training
+    assert told == recipe(name, "preset=digits").training, "the default of crl train"
+    assert (told.epochs, told.batch_size) == DIGITS.get(name, (80, 128))
+    assert (told.optimiser, told.schedule) == (
+        (crl.SGD(20.0), crl.CosineDecay()) if name == "oasis" else (ADAMW, crl.CosineDecay(warmup=2.0))
+    )
+    assert (told.accumulate, told.clip, told.groups) == (1, None, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "paper", "digits"),
+    [
+        ("amdim", "branches.one.head.size", 1_536, 128),
+        ("amdim", "contrasts.0.loss.clip", 20.0, 10.0),
+        ("amdim", "contrasts.0.loss.penalty", 0.04, 0.05),
+        ("barlow-twins", "branches.one.head.size", 8_192, 1_024),
+        ("barlow-twins", "branches.one.head.hidden", 8_192, 1_024),
+        ("barlow-twins", "contrasts.0.loss.redundancy", 0.0051, 0.005),
+        ("byol", "branches.projection.head.hidden", 4_096, 1_024),
+        ("byol", "branches.online.head.hidden", 4_096, 1_024),
+        ("byol", "branches.target.update.momentum.start", 0.996, 0.99),
+        ("byol", "branches.target.update.momentum.final", 1.0, 1.0),
+        ("cpc", "branches.context.head.hidden", 256, 64),
+        ("cpc-v2", "branches.context.head.hidden", 256, 64),
+        ("cpc-v2", "branches.context.head.size", 64, 64),
+        ("cpc-v2", "contrasts.0.score.temperature", 10.0, 10.0),
+        ("deep-ranking", "branches.image.head.head.size", 4_096, 128),
+        ("dim", "branches.vector.head.size", 2_048, 128),
+        ("dim", "branches.places.head.hidden", 2_048, 256),
+        ("dr-lim", "contrasts.0.loss.margin", 1.0, 1.0),
+        ("instance-discrimination", "contrasts.0.score.temperature", 0.07, 0.1),
+        ("instance-discrimination", "contrasts.0.keys.0.use", "core/drawn", "core/bank"),
+        ("instance-discrimination", "contrasts.0.loss.use", "core/proximal", "core/info-nce"),
+        ("moco-v1", "contrasts.0.score.temperature", 0.07, 0.07),
+        ("moco-v1", "contrasts.0.keys.0.size", 65_536, 4_096),
+        ("moco-v1", "branches.key.update.momentum", 0.999, 0.99),
+        ("moco-v2", "contrasts.0.score.temperature", 0.2, 0.2),
+        ("moco-v2", "contrasts.0.keys.0.size", 65_536, 4_096),
+        ("moco-v2", "branches.key.update.momentum", 0.999, 0.99),
+        ("oasis", "contrasts.0.loss.margin", 1.0, 0.05),
+        ("siamese", "contrasts.0.loss.margin", 1.0, 1.0),
+        ("simclr", "contrasts.0.score.temperature", 0.1, 0.5),
+    ],
+)
+def test_the_numbers_of_a_method_are_the_papers_and_those_of_its_preset(
+    name: str, place: str, paper: float | str, digits: float | str
+) -> None:
+    for preset, expected in (("paper", paper), ("digits", digits)):
+        found: Any = crl.plain(crl.describe(recipe(name, f"preset={preset}").pipeline))
+        for step in place.split("."):
+            found = found[int(step) if step.isdigit() else step]
+        assert found == expected, (preset, place)
+
+
+def test_cpcs_micro_batches_are_the_papers_sixteen_images() -> None:
+    for name, clip in (("cpc", None), ("cpc-v2", 0.01)):
+        training = recipe(name, "preset=paper").training
+        assert (training.batch_size // training.accumulate, training.clip) == (16, clip)
+
+
+def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """All places of a spec with what stands there."""
+    if isinstance(value, (dict, list)):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, f"{place}.{name}")
+    else:
+        yield place, value
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_image_more_changes_no_number_of_a_method_by_more_than_its_share(name: str) -> None:
+    """No size or rate jumps at some number of images; clusters may follow it in proportion."""
+    for preset, fewer in itertools.product(("paper", "digits"), (9_999, 999_999)):
+        one, other = (crl.recipe(name, preset=preset, source=Pictures(count=count)) for count in (fewer, fewer + 1))
+        assert one.training == other.training
+        before, after = (dict(leaves(crl.plain(crl.describe(each.pipeline)))) for each in (one, other))
+        assert before.keys() == after.keys()
+        for place, number in before.items():
+            if after[place] != number:
+                numbers = [float(re.sub(r"\D", "", str(each))) for each in (number, after[place])]  # in a name, too
+                assert abs(numbers[0] - numbers[1]) <= 1, (preset, place, number, after[place])
+
+
+@pytest.mark.parametrize("name", ["siamese", "moco-v1", "simclr", "instance-discrimination"])
+def test_a_run_with_the_papers_settings_goes_through(name: str, tmp_path: Path) -> None:
+    arguments = ["train", name, "--set", "preset=paper", "--set", "epochs=1", "--out", str(tmp_path / "run")]
+    (command,) = entry_points(group="console_scripts", name="crl")
+    assert command.load()([*arguments, "--no-report", "--accelerator", "cpu"]) == 0
+    written = tomllib.loads((tmp_path / "run" / "spec.toml").read_text(encoding="utf-8"))["training"]
+    assert (written["epochs"], written["batch_size"]) == (1, PAPER[name][1])
+    assert written["optimiser"]["learning_rate"] == PAPER[name][2].learning_rate
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_is_read_on_one_screen() -> None:
+    """The folder holds recipes alone, and a file of it has 20 to 40 lines in the mean."""
+    targets = [entry.value.partition(":")[0] for entry in entry_points(group="crl.recipe")]
+    wanted = {target.rpartition(".")[2] for target in targets if target.startswith("crl_vision.recipes.")}
+    files = [path for path in Path(crl_vision.recipes.__file__).parent.glob("*.py") if path.stem != "__init__"]
+    assert {path.stem for path in files} == wanted
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert 20 <= sum(lines.values()) / len(lines) <= 40, lines
+    assert max(lines.values()) <= 60, lines
 
 
 def test_what_gives_no_images_is_refused() -> None:

@@ -19,18 +19,15 @@ def amdim(images: Images = Images(), width: int = 1_536, clip: float = 20.0, pen
         mean square (section 3.2); every place alone against all places of the other view of other images; one encoder
         for both views, each place of whose maps sees a small part of the image. Numbers are those of the authors'
         code for ImageNet; the paper's own clip is 10.
-    Differs: a smaller encoder, which has features `seven`, `five` and `one`; heads without the authors' shortcut; a
-        warm-up of a tenth of an epoch, for their 500 steps; SimCLR's views.
+    Differs: a smaller encoder, which has features `seven`, `five` and `one`; heads without the authors' shortcut;
+        SimCLR's views. Their warm-up of 500 steps is a fifth of an epoch.
     """
     images = images.with_maps()
+    adam, drops = crl.Adam(2e-4, weight_decay=1e-5, beta1=0.8), crl.StepDecay([0.6, 0.9], factor=0.2, warmup=0.2)
     five = crl.MLP(width, norm=False)
+    own, others = same("instance") & ~same("view"), ~same("instance") & ~same("view")
     return images.recipe(
-        training=crl.Training(
-            epochs=50,
-            batch_size=480,
-            optimiser=crl.Adam(2e-4, weight_decay=1e-5, beta1=0.8),
-            schedule=crl.StepDecay([0.6, 0.9], factor=0.2, warmup=0.1),
-        ),
+        training=crl.Training(epochs=50, batch_size=480, optimiser=adam, schedule=drops),
         sampler=images.augmented(),
         branches={
             "image": crl.Branch(("a", "b"), encoder=images.network()),
@@ -41,12 +38,7 @@ def amdim(images: Images = Images(), width: int = 1_536, clip: float = 20.0, pen
         },
         contrasts=[
             crl.Contrast(
-                query,
-                key,
-                score=crl.Dot(width**0.5),
-                loss=ClippedNCE(clip, penalty),
-                positive=same("instance") & ~same("view"),
-                negative=~same("instance") & ~same("view"),
+                query, key, score=crl.Dot(width**0.5), loss=ClippedNCE(clip, penalty), positive=own, negative=others
             )
             for query, key in (("one", "five"), ("one", "seven"), ("place", "five"))
         ],

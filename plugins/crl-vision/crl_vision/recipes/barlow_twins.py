@@ -18,13 +18,9 @@ def barlow_twins(images: Images = Images(), width: int = 8_192, redundancy: floa
         width: of each layer of the head.
         redundancy: lambda, the weight of what different dimensions share.
     """
+    lars, cosine = crl.LARS(1.6, weight_decay=1e-6), crl.CosineDecay(warmup=10.0, final=0.001)
     return images.recipe(
-        training=crl.Training(
-            epochs=1_000,
-            batch_size=2_048,
-            optimiser=crl.LARS(1.6, weight_decay=1e-6),
-            schedule=crl.CosineDecay(warmup=10.0, final=0.001),
-        ),
+        training=crl.Training(epochs=1_000, batch_size=2_048, optimiser=lars, schedule=cosine),
         sampler=images.augmented("byol"),
         branches={
             "one": crl.Branch("a", encoder=images.network(), head=crl.MLP(width, hidden=width, depth=3)),

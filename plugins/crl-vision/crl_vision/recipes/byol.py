@@ -22,13 +22,9 @@ def byol(images: Images = Images(), hidden: int = 4_096, momentum: float = 0.996
         momentum: of the target at the start.
     """
     views = ("a", "b")
+    lars, cosine = crl.LARS(3.2, weight_decay=1.5e-6), crl.CosineDecay(warmup=10.0)
     return images.recipe(
-        training=crl.Training(
-            epochs=1_000,
-            batch_size=4_096,
-            optimiser=crl.LARS(3.2, weight_decay=1.5e-6),
-            schedule=crl.CosineDecay(warmup=10.0),
-        ),
+        training=crl.Training(epochs=1_000, batch_size=4_096, optimiser=lars, schedule=cosine),
         sampler=images.augmented("byol"),
         branches={
             "projection": crl.Branch(views, encoder=images.network(), head=crl.MLP(256, hidden=hidden)),

@@ -27,18 +27,16 @@ def cpc(images: Images = Images(), first: int = 2, last: int = 5, hidden: int = 
         first, last: rows ahead, the nearest and the furthest.
         hidden: channels of the context's masked layers.
     """
+    adam = crl.Adam(2e-4)
     patches = Patchwise(images.patch_network(norm="none"))
+    own = same("instance") & same("position")
     return images.recipe(
-        training=crl.Training(
-            epochs=200, batch_size=512, accumulate=32, optimiser=crl.Adam(2e-4), schedule=crl.Constant()
-        ),
+        training=crl.Training(epochs=200, batch_size=512, accumulate=32, optimiser=adam, schedule=crl.Constant()),
         # The paper moves a part of 60 pixels within 64.
         sampler=Patches(images.setting("cpc"), size=images.size, jitter=max(1, images.side // 128)),
         branches={
             "context": crl.Branch("image", encoder=patches, head=Below(None, first, last, hidden=hidden)),
             "patches": crl.Branch("image", encoder=patches),
         },
-        contrasts=[
-            crl.Contrast("context", "patches", loss=crl.InfoNCE(), positive=same("instance") & same("position"))
-        ],
+        contrasts=[crl.Contrast("context", "patches", loss=crl.InfoNCE(), positive=own)],
     )

@@ -26,29 +26,16 @@ def cpc_v2(images: Images = Images(), first: int = 3, last: int = 5, hidden: int
         first, last: rows ahead, the nearest and the furthest.
         hidden: channels of the contexts' masked layers.
     """
+    adam, constant = crl.Adam(4e-4, beta1=0.8), crl.Constant()
     patches = Patchwise(images.patch_network(norm="layer"))
     context = Below(64, first, last, directions=4, hidden=hidden)
+    own = same("instance") & same("position")
     return images.recipe(
-        training=crl.Training(
-            epochs=200,
-            batch_size=512,
-            accumulate=32,
-            optimiser=crl.Adam(4e-4, beta1=0.8),
-            schedule=crl.Constant(),
-            clip=0.01,
-        ),
+        training=crl.Training(epochs=200, batch_size=512, accumulate=32, optimiser=adam, schedule=constant, clip=0.01),
         sampler=Patches(images.setting("cpc-v2"), images.setting("cpc-patches"), size=images.size),
         branches={
             "context": crl.Branch("image", encoder=patches, head=context),
             "patches": crl.Branch("image", encoder=patches, head=crl.Linear(64)),
         },
-        contrasts=[
-            crl.Contrast(
-                "context",
-                "patches",
-                score=crl.Dot(10.0),
-                loss=crl.InfoNCE(),
-                positive=same("instance") & same("position"),
-            )
-        ],
+        contrasts=[crl.Contrast("context", "patches", score=crl.Dot(10.0), loss=crl.InfoNCE(), positive=own)],
     )

@@ -23,32 +23,21 @@ def deep_ranking(images: Images = Images(), width: int = 4_096, margin: float = 
     """
     if not 0 <= within <= 1:
         raise crl.CrlError(f"within is a share of the objective, from 0 to 1, not {within}")
+
+    def ranked(name: str, near: crl.Relation, far: crl.Relation, weight: float) -> crl.Contrast:
+        score, loss = crl.L2(squared=True), crl.Triplet(margin)
+        return crl.Contrast(
+            "image", "image", score=score, loss=loss, positive=near, negative=far, weight=weight, name=name
+        )
+
     view, label = same("instance") & ~same("row"), same("label") & ~same("row")
-    kinds = {
-        "within": (view, same("label") & ~same("instance"), within),
-        "between": (label, ~same("label"), 1 - within),
-    }
-    head = crl.Unit(crl.Linear(width))
+    sgd, head = crl.SGD(0.01, momentum=0.9, weight_decay=1e-3), crl.Unit(crl.Linear(width))
     return images.recipe(
-        training=crl.Training(
-            epochs=100,
-            batch_size=256,
-            optimiser=crl.SGD(0.01, momentum=0.9, weight_decay=1e-3),
-            schedule=crl.Constant(),
-        ),
+        training=crl.Training(epochs=100, batch_size=256, optimiser=sgd, schedule=crl.Constant()),
         sampler=images.augmented(),
         branches={"image": crl.Branch(("a", "b"), encoder=images.network(), head=head)},
         contrasts=[
-            crl.Contrast(
-                "image",
-                "image",
-                name=name,
-                score=crl.L2(squared=True),
-                loss=crl.Triplet(margin),
-                positive=near,
-                negative=far,
-                weight=weight,
-            )
-            for name, (near, far, weight) in kinds.items()
+            ranked("within", view, same("label") & ~same("instance"), within),
+            ranked("between", label, ~same("label"), 1 - within),
         ],
     )

@@ -28,7 +28,6 @@ def dim(
         another encoder, which has features `seven`, a map of 7×7 places, and `one`; heads without shortcuts.
 
     Args:
-        width, hidden: of both heads, at their end and inside.
         loss: by default Jensen-Shannon; `info-nce` or `core/donsker-varadhan` are the paper's others.
         local_weight, global_weight: of the vector against places, and against whole maps.
     """

@@ -31,12 +31,7 @@ def dr_lim(
         branches={"image": crl.Branch(("a", "b"), encoder=images.network())},
         contrasts=[
             crl.Contrast(
-                "image",
-                "image",
-                score=crl.L2(),
-                loss=crl.Pair(margin),
-                positive=neighbours,
-                keys=crl.Drawn(negatives),
+                "image", "image", score=crl.L2(), loss=crl.Pair(margin), positive=neighbours, keys=crl.Drawn(negatives)
             )
         ],
     )

@@ -16,23 +16,15 @@ def hoffer_ailon(images: Images = Images()) -> crl.Recipe:
     Differs: one triplet is drawn for each image, of one augmented view, and that is an epoch; theirs has 640,000
         triplets of images as they are, and they train for 10 to 30. No dropout.
     """
+    sgd = crl.SGD(0.1, momentum=0.9, weight_decay=1e-4)
+    ratio = crl.Triplet(form="ratio", mining="hard")  # of the one triplet that is drawn
     return images.recipe(
-        training=crl.Training(
-            epochs=30,
-            batch_size=128,
-            optimiser=crl.SGD(0.1, momentum=0.9, weight_decay=1e-4),
-            schedule=crl.Constant(),
-        ),
+        training=crl.Training(epochs=30, batch_size=128, optimiser=sgd, schedule=crl.Constant()),
         sampler=images.augmented(count=1),
         branches={"image": crl.Branch("a", encoder=images.network())},
         contrasts=[
             crl.Contrast(
-                "image",
-                "image",
-                score=crl.L2(),
-                loss=crl.Triplet(form="ratio", mining="hard"),  # of the one triplet that is drawn
-                positive=same("label") & ~same("row"),
-                keys=crl.Drawn(1),
+                "image", "image", score=crl.L2(), loss=ratio, positive=same("label") & ~same("row"), keys=crl.Drawn(1)
             )
         ],
     )

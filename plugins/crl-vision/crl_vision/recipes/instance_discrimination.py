@@ -30,23 +30,12 @@ def instance_discrimination(
             embeddings that move faster than their bank are chased by it and collapse: take a low learning rate.
     """
     bank = crl.Bank(momentum=momentum, initial="random")
-    noise = crl.Proximal(crl.NCE("first-batch"), proximal, temperature)
+    loss: crl.Loss = crl.Proximal(crl.NCE("first-batch"), proximal, temperature) if negatives else crl.InfoNCE()
+    keys: crl.Keys = crl.Drawn(negatives, of=bank) if negatives else bank
+    sgd = crl.SGD(0.03, momentum=0.9, weight_decay=1e-4)
     return images.recipe(
-        training=crl.Training(
-            epochs=200,
-            batch_size=256,
-            optimiser=crl.SGD(0.03, momentum=0.9, weight_decay=1e-4),
-            schedule=crl.StepDecay([0.6, 0.8]),
-        ),
+        training=crl.Training(epochs=200, batch_size=256, optimiser=sgd, schedule=crl.StepDecay([0.6, 0.8])),
         sampler=images.augmented("moco-v1", count=1),
         branches={"query": crl.Branch("a", encoder=images.network(), head=crl.Linear(128))},
-        contrasts=[
-            crl.Contrast(
-                "query",
-                None,
-                score=crl.Cosine(temperature),
-                loss=noise if negatives else crl.InfoNCE(),
-                keys=crl.Drawn(negatives, of=bank) if negatives else bank,
-            )
-        ],
+        contrasts=[crl.Contrast("query", None, score=crl.Cosine(temperature), loss=loss, keys=keys)],
     )

@@ -18,13 +18,9 @@ def moco_v2(
     Differs: an earlier key of the query's own image is neither positive nor negative. Batch normalisation sees all
         keys of a step together, instead of keys shuffled between devices.
     """
+    sgd = crl.SGD(0.03, momentum=0.9, weight_decay=1e-4)
     return images.recipe(
-        training=crl.Training(
-            epochs=200,
-            batch_size=256,
-            optimiser=crl.SGD(0.03, momentum=0.9, weight_decay=1e-4),
-            schedule=crl.CosineDecay(),
-        ),
+        training=crl.Training(epochs=200, batch_size=256, optimiser=sgd, schedule=crl.CosineDecay()),
         sampler=images.augmented("moco-v2"),
         branches={
             "query": crl.Branch("a", encoder=images.network(), head=crl.MLP(128, norm=False)),

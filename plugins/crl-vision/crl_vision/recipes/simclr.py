@@ -13,7 +13,8 @@ def simclr(images: Images = Images(), temperature: float = 0.1) -> crl.Recipe:
     Paper: Chen, Kornblith, Norouzi, Hinton 2020, A Simple Framework for Contrastive Learning of Visual Representations
     Checked: the closed form of NT-Xent (equation 1); cosine scores; a head of two layers as wide as the encoder; half
         colour strength and no blur for small images (appendix B.9); LARS at 0.3 for each 256 images of a batch.
-    Differs: nothing known but the encoder, which follows the size of the images.
+    Differs: the head's last layer has no batch normalisation, which it has in the authors' code; the encoder follows
+        the size of the images.
     """
     return images.recipe(
         training=crl.Training(
