@@ -181,7 +181,7 @@ def test_triples_of_pyg(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
 
 def test_a_source_of_other_things_is_refused() -> None:
     with pytest.raises(CrlError, match=r"NetworkX has no triples.*graph/triples"):
-        trans_e(NetworkX())
+        crl.recipe(trans_e, source=NetworkX())
 
 
 # -- facts and corruption ------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def test_a_left_out_negative_has_no_part_in_either_loss() -> None:
 def test_the_loss_is_that_of_pyg(monkeypatch: pytest.MonkeyPatch) -> None:
     kge = pytest.importorskip("torch_geometric.nn.kge")
     tree = FamilyTree()
-    recipe = trans_e(tree, distance="l2", size=16)
+    recipe = crl.recipe(trans_e, source=tree, distance="l2", size=16)
     pipeline = built(recipe)
     theirs = kge.TransE(24, 12, 16, margin=1.0, p_norm=2.0)
     query = pipeline.branches["query"].encoder
@@ -355,7 +355,7 @@ def test_the_loss_is_that_of_pyg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_entities_stay_on_the_sphere_after_every_step_and_relations_do_not() -> None:
-    recipe = trans_e(FamilyTree(), size=8)
+    recipe = crl.recipe(trans_e, source=FamilyTree(), size=8)
     pipeline, batch = recipe.pipeline.train(), everything(FamilyTree())
     optimiser = torch.optim.SparseAdam(list(pipeline.build(batch, recipe.source).parameters()), 0.05)
     query = pipeline.branches["query"].encoder
@@ -394,7 +394,7 @@ def by_hand(pipeline: crl.Pipeline, source: KnowledgeGraph, split: str) -> dict[
 
 def test_ranks_are_those_counted_by_hand() -> None:
     tree = FamilyTree()
-    pipeline = built(trans_e(tree, size=6, distance="l1"))
+    pipeline = built(crl.recipe(trans_e, source=tree, size=6, distance="l1"))
     with torch.no_grad():
         found, expected = filtered_ranks(pipeline, tree, "test"), by_hand(pipeline, tree, "test")
         assert {side: ranks.tolist() for side, ranks in found.items()} == expected
@@ -409,7 +409,7 @@ def test_ranks_are_those_counted_by_hand() -> None:
 def test_a_filter_of_the_wrong_triples_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the filter, and with one that leaves out the true entity's rivals of the other side, ranks differ."""
     tree = FamilyTree()
-    pipeline = built(trans_e(tree, size=6, distance="l1"))
+    pipeline = built(crl.recipe(trans_e, source=tree, size=6, distance="l1"))
     expected = by_hand(pipeline, tree, "test")
     right = filtered_ranking._others
     nothing = torch.empty(0, dtype=torch.int64)
@@ -435,7 +435,7 @@ def test_equals_share_their_mean_rank_and_a_blind_score_is_in_the_middle() -> No
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = FamilyTree(held_out=60)
-    pipeline = built(trans_e(tree, size=6, distance="l1"))
+    pipeline = built(crl.recipe(trans_e, source=tree, size=6, distance="l1"))
     whole = filtered_ranks(pipeline, tree, "test")
     monkeypatch.setattr(filtered_ranking, "_BLOCK", 48)
     blocks = filtered_ranks(pipeline, tree, "test")
@@ -444,7 +444,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ranking_asks_for_triples() -> None:
     with pytest.raises(CrlError, match="has no triples"):
-        FilteredRanking()(built(trans_e()), NetworkX(), "test")
+        FilteredRanking()(built(crl.recipe(trans_e)), NetworkX(), "test")
 
 
 # -- the methods ---------------------------------------------------------------------------------------------
@@ -465,16 +465,16 @@ def tail_hits(pipeline: crl.Pipeline, source: KnowledgeGraph) -> int:
 @pytest.mark.slow
 def test_lre_completes_what_was_held_out() -> None:
     tree = FamilyTree()
-    untrained = tail_hits(built(lre(tree)), tree)
+    untrained = tail_hits(built(crl.recipe(lre, source=tree)), tree)
     assert untrained <= 3, "chance is half a triple"
-    assert tail_hits(fitted(lre(tree)), tree) >= 10
+    assert tail_hits(fitted(crl.recipe(lre, source=tree)), tree) >= 10
 
 
 def test_trans_e_learns_the_family_tree() -> None:
     tree = FamilyTree()
-    pipeline = fitted(trans_e(tree))
+    pipelines = [make(crl.recipe(trans_e, source=tree)) for make in (built, fitted)]
     with torch.no_grad():
-        untrained, trained = (FilteredRanking()(p, tree, "test") for p in (built(trans_e(tree)), pipeline))
+        untrained, trained = (FilteredRanking()(pipeline, tree, "test") for pipeline in pipelines)
     assert untrained["mrr"] < 0.3
     assert trained["mrr"] > 0.55, trained
 
@@ -483,7 +483,7 @@ def test_trans_e_learns_the_family_tree() -> None:
 @pytest.mark.parametrize(("recipe", "bar"), [(trans_e, 0.6), (dist_mult, 0.5), (rescal, 0.5)])
 def test_umls_is_learned(recipe: Any, bar: float) -> None:
     source = umls()
-    pipeline = fitted(recipe(source), epochs=60)
+    pipeline = fitted(crl.recipe(recipe, source=source, preset="umls"), epochs=60)
     with torch.no_grad():
         figures = FilteredRanking()(pipeline, source, "test")
     assert figures["mrr"] > bar, figures
@@ -491,7 +491,7 @@ def test_umls_is_learned(recipe: Any, bar: float) -> None:
 
 def test_dist_mult_can_not_tell_a_head_from_its_tail() -> None:
     tree = FamilyTree()
-    pipeline = built(dist_mult(tree, size=8))
+    pipeline = built(crl.recipe(dist_mult, source=tree, size=8))
     batch = everything(tree).data
     with torch.no_grad():
         ways = []

@@ -13,6 +13,7 @@ from crl_graph.recipes.trans_e import trans_e
 from crl_graph.sources.pykeen_triples import PykeenTriples
 from torch import Tensor
 
+import crl_core as crl
 from crl_core import Scores
 
 pytestmark = pytest.mark.peers
@@ -31,7 +32,7 @@ def test_filtered_ranks_are_those_of_pykeen(norm: int) -> None:
     from pykeen.models import TransE
 
     source, data = PykeenTriples("nations"), Theirs()
-    pipeline = trans_e(source, size=12, distance="l1" if norm == 1 else "l2").pipeline
+    pipeline = crl.recipe(trans_e, source=source, size=12, distance="l1" if norm == 1 else "l2").pipeline
     pipeline.build(source.items("train").__getitems__([0, 1]), source)
     query: Any = pipeline.branches["query"].encoder
     model = TransE(triples_factory=data.training, embedding_dim=12, scoring_fct_norm=norm)

@@ -74,7 +74,7 @@ def dense(graph: Data) -> Tensor:
 def test_dgi_is_pygs_loss() -> None:
     models = pytest.importorskip("torch_geometric.nn.models")
     batch = every(small())
-    pipeline = dgi(small(), size=16).pipeline.build(batch).double().train()
+    pipeline = crl.recipe(dgi, source=small(), size=16).pipeline.build(batch).double().train()
     losses = pipeline.loss(batch)
     rows = losses.embeddings["nodes"]
     corrupted = rows.meta["corrupted"] == 1
@@ -144,7 +144,7 @@ def test_the_summary_is_a_sigmoid_after_the_mean_and_has_a_gradient() -> None:
     assert h.grad is not None
     assert bool(h.grad.any())
     batch = every(small())
-    pipeline = dgi(small(), size=8).pipeline.build(batch).train()
+    pipeline = crl.recipe(dgi, source=small(), size=8).pipeline.build(batch).train()
     losses = pipeline.loss(batch)
     assert losses.embeddings["summary"].z.requires_grad
 
@@ -175,7 +175,7 @@ def test_what_is_kept_is_made_anew_for_other_tensors_and_for_changed_ones() -> N
 
 
 def test_dgi_tells_communities_apart_better_than_the_untrained_encoder() -> None:
-    made = dgi(size=256, epochs=100)
+    made = crl.recipe(dgi, size=256, epochs=100)
     fitted = crl.fit(made.pipeline, made.source, made.training, accelerator="cpu", show=False)
     figures = crl.evaluate(fitted.pipeline, made.source).figures["accuracy"]["test"]
     assert figures["trained"] > figures["untrained"] + 0.1, figures
@@ -194,7 +194,7 @@ def test_dgi_on_cora(tmp_path: Path) -> None:
     source = cora(tmp_path)
     assert [len(source.items(split)) for split in source.splits] == [2708, 500, 1000]
     assert int((every(source).meta["label"] >= 0).sum()) == 140
-    made = dgi(source)
+    made = crl.recipe(dgi, source=source)
     fitted = crl.fit(made.pipeline, source, made.training, accelerator="cpu", show=False)
     figures = crl.evaluate(fitted.pipeline, source).figures["accuracy"]["test"]
     assert figures["untrained"] < 0.72
@@ -207,7 +207,7 @@ def test_dgi_on_cora(tmp_path: Path) -> None:
 def test_info_graph_is_the_sources_estimate_written_densely() -> None:
     source = Families(count=3)
     batch = every(source)
-    pipeline = info_graph(source, size=8, depth=2).pipeline.build(batch).double().train()
+    pipeline = crl.recipe(info_graph, source=source, size=8, depth=2).pipeline.build(batch).double().train()
     losses = pipeline.loss(batch)
     nodes, graphs = losses.embeddings["nodes"], losses.embeddings["summary"]
     scores = nodes.z @ graphs.z.T
@@ -299,7 +299,7 @@ def test_diffusion_keeps_the_largest_and_stays_inside_each_graph(monkeypatch: py
 
 def test_mvgrl_contrasts_each_structure_with_the_other() -> None:
     batch = every(small())
-    pipeline = mvgrl(small(), size=8).pipeline.build(batch).double().train()
+    pipeline = crl.recipe(mvgrl, source=small(), size=8).pipeline.build(batch).double().train()
     losses = pipeline.loss(batch)
     table, score = losses.embeddings, pipeline.contrasts[0].score
     assert pipeline.contrasts[1].score is score
@@ -321,7 +321,7 @@ def test_mvgrl_contrasts_each_structure_with_the_other() -> None:
 def test_mvgrl_on_graphs_pairs_nodes_with_their_own_graph() -> None:
     source = Families(count=2)
     batch = every(source)
-    pipeline = mvgrl_graphs(source, size=8, depth=2).pipeline.build(batch).double().train()
+    pipeline = crl.recipe(mvgrl_graphs, source=source, size=8, depth=2).pipeline.build(batch).double().train()
     losses = pipeline.loss(batch)
     own = F.one_hot(batch.data.batch, 10).bool()
     expected = torch.zeros((), dtype=torch.float64)
@@ -419,7 +419,7 @@ def test_seeds_are_drawn_by_degree() -> None:
 
 
 def test_the_key_encoder_moves_without_a_gradient() -> None:
-    made = gcc(small(), size=8, depth=2)
+    made = crl.recipe(gcc, source=small(), size=8, depth=2)
     items = made.source.items("train")
     batch = items.__getitems__(list(range(32)))
     pipeline = made.pipeline.build(batch).train()
@@ -444,12 +444,12 @@ def test_both_forms_of_gcc_are_info_nce() -> None:
     """Without a queue the batch's other nodes are negatives, and keys have a gradient; with one, its keys alone."""
     source = small()
     batch = source.items("train").__getitems__(list(range(0, 90, 3)))
-    e2e = gcc(source, form="e2e", size=8, depth=2).pipeline.build(batch).double().train()
+    e2e = crl.recipe(gcc, source=source, form="e2e", size=8, depth=2).pipeline.build(batch).double().train()
     losses = e2e.loss(batch)
     query, key = (F.normalize(losses.embeddings[name].z, dim=1) for name in ("query", "key"))
     assert key.requires_grad
     torch.testing.assert_close(losses.total, F.cross_entropy(query @ key.T / 0.07, torch.arange(30)))
-    moco = gcc(source, size=8, depth=2).pipeline.build(batch).double().train()
+    moco = crl.recipe(gcc, source=source, size=8, depth=2).pipeline.build(batch).double().train()
     held = F.normalize(moco.loss(batch).embeddings["key"].z, dim=1)  # of other nodes than the next batch's
     moco.on_step()
     later = source.items("train").__getitems__(list(range(1, 90, 3)))
@@ -458,16 +458,16 @@ def test_both_forms_of_gcc_are_info_nce() -> None:
     scores = torch.cat([(query * key).sum(1, keepdim=True), query @ held.T], 1) / 0.07
     torch.testing.assert_close(losses.total, F.cross_entropy(scores, torch.zeros(30, dtype=torch.int64)))
     with pytest.raises(CrlError, match="moco"):
-        gcc(source, form="simclr")  # type: ignore[arg-type]
+        crl.recipe(gcc, source=source, form="simclr")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["moco", "e2e"])
-def test_gcc_tells_parts_in_shapes_apart_better_than_the_untrained_encoder(form: Any) -> None:
+@pytest.mark.parametrize("preset", ["roles", "roles-e2e"])
+def test_gcc_tells_parts_in_shapes_apart_better_than_the_untrained_encoder(preset: str) -> None:
     torch.manual_seed(0)
-    made = gcc(form=form)
+    made = crl.recipe(gcc, preset=preset)
     fitted = crl.fit(made.pipeline, made.source, made.training, accelerator="cpu", show=False)
-    blind = math.log(1 + (700 if form == "moco" else 127))
+    blind = math.log(1 + (700 if preset == "roles" else 127))
     losses = [line["loss"] for line in fitted.metrics if "loss" in line]
     assert losses[-1] < blind - 1.5, "a guess among all keys"
     figures = crl.evaluate(fitted.pipeline, made.source).figures["accuracy"]["test"]
@@ -522,7 +522,7 @@ def test_with_all_neighbours_a_part_gives_the_rows_of_the_whole() -> None:
 
 def test_dgi_learns_from_parts() -> None:
     source = Seeds(small(), power=0.0)
-    recipe = dgi(source, size=8)
+    recipe = crl.recipe(dgi, source=source, size=8)
     pipeline = recipe.pipeline.replace("sampler", Neighbours(FeatureShuffle(), (5,)))
     items = source.items("train")
     losses = pipeline.build(items.__getitems__([1, 2, 3])).train().loss(items.__getitems__(list(range(0, 90, 5))))
@@ -557,7 +557,7 @@ def test_edges_nodes_and_features_are_dropped_at_their_rates() -> None:
 
 def test_grace_is_its_two_directions() -> None:
     batch = every(small())
-    pipeline = grace(small(), size=8).pipeline.build(batch).double().train()
+    pipeline = crl.recipe(grace, source=small(), size=8).pipeline.build(batch).double().train()
     losses = pipeline.loss(batch)
     one, other = (F.normalize(losses.embeddings[name].z, dim=1) for name in ("one", "other"))
     z = torch.cat([one, other])
@@ -569,7 +569,7 @@ def test_grace_is_its_two_directions() -> None:
 def test_graph_cl_leaves_the_positive_out_of_its_denominator() -> None:
     source = Families(count=2)
     batch = every(source)
-    pipeline = graph_cl(source, size=8).pipeline.build(batch).double().train()
+    pipeline = crl.recipe(graph_cl, source=source, size=8).pipeline.build(batch).double().train()
     losses = pipeline.loss(batch)
     one, other = (F.normalize(losses.embeddings[name].z, dim=1) for name in ("query", "key"))
     s = (one @ other.T / 0.2).exp()
@@ -624,7 +624,7 @@ def test_what_is_wrong_with_a_graph_is_said() -> None:
 
 @pytest.mark.parametrize("recipe", [dgi, mvgrl])
 def test_features_that_are_all_the_same_can_not_be_shuffled(recipe: Any) -> None:
-    made = recipe(small(), size=8).pipeline.build(every(small())).train()
+    made = crl.recipe(recipe, source=small(), size=8).pipeline.build(every(small())).train()
     for nodes in (1, 90):
         graph = checked(Data(x=torch.ones(nodes, 30), edge_index=torch.zeros(2, 1, dtype=torch.int64)))
         batch = Nodes(graph, torch.arange(nodes), torch.zeros(nodes)).__getitems__(list(range(nodes)))
@@ -643,7 +643,7 @@ def test_a_graph_without_nodes_is_left_out_and_counted(caplog: pytest.LogCapture
 def test_one_graph_in_the_batch_has_nothing_to_be_told_from() -> None:
     source = Families(count=2)
     one = source.items("train").__getitems__([0])
-    pipeline = info_graph(source, size=8).pipeline.build(every(source)).train()
+    pipeline = crl.recipe(info_graph, source=source, size=8).pipeline.build(every(source)).train()
     with pytest.raises(CrlError, match="has a negative"):
         pipeline.loss(one)
 
@@ -706,7 +706,7 @@ def test_info_graph_on_mutag(tmp_path: Path) -> None:
     batch = every(source)
     assert len(batch) == 188
     assert batch.meta["label"].bincount().tolist() == [63, 125]
-    made = info_graph(source)
+    made = crl.recipe(info_graph, source=source)
     fitted = crl.fit(made.pipeline, source, made.training, accelerator="cpu", show=False)
     chosen = [GraphClassification(), WeisfeilerLehman()]
     figures = crl.evaluate(fitted.pipeline, source, evaluators=chosen).figures
@@ -770,7 +770,7 @@ def test_rows_of_one_graph_are_the_nodes_that_are_asked() -> None:
 
 def test_graphs_are_encoded_in_chunks() -> None:
     batch = every(Families(count=3))
-    pipeline = info_graph(Families(count=3), size=8, depth=2).pipeline.build(batch).eval()
+    pipeline = crl.recipe(info_graph, source=Families(count=3), size=8, depth=2).pipeline.build(batch).eval()
     whole = pipeline.encode(batch)
     parts = torch.cat([pipeline.encode(batch.take(slice(start, start + 4))) for start in range(0, len(batch), 4)])
     torch.testing.assert_close(parts, whole)

@@ -49,7 +49,7 @@ def on_step(part: Any) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_run_is_opened_without_its_data(recipe: Any, tmp_path: Path) -> None:
-    made = recipe()
+    made = crl.recipe(recipe)
     pipeline, batch = made.pipeline.build(everything(made.source), made.source), everything(made.source)
     again = crl.assemble(crl.describe(pipeline))
     assert "source" not in str(crl.plain(crl.describe(pipeline)))
@@ -64,7 +64,7 @@ def test_a_run_is_opened_without_its_data(recipe: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_before_they_met_their_source_parts_say_what_to_do(recipe: Any) -> None:
-    made = recipe()
+    made = crl.recipe(recipe)
     with pytest.raises(CrlError, match=r"pipeline.build\(batch, source\), or fit"):
         made.pipeline.loss(everything(made.source))
     with pytest.raises(CrlError, match=r"pipeline.build\(batch, source\), or fit"):
@@ -131,7 +131,7 @@ def test_clean_views_of_triples_are_by_name() -> None:
     for sampler in (Corruption(), AllTails()):
         views = sampler.clean(batch)
         assert [view.data.tolist() for view in views.values()] == batch.data.T.tolist()
-    made = trans_e(size=4)
+    made = crl.recipe(trans_e, size=4)
     pipeline = made.pipeline.build(batch, made.source)
     entity, relation = (pipeline.branches["query"].encoder[name].weight for name in ("head", "relation"))
     head, which, tail = batch.data.T
@@ -168,7 +168,7 @@ def test_a_sampler_in_another_meets_the_source_too() -> None:
 def test_a_table_is_as_long_as_the_source_counts(make: Any) -> None:
     table, tree = make(), FamilyTree()
     assert not table.state_dict()
-    with pytest.raises(CrlError, match="how many entities"):
+    with pytest.raises(CrlError, match=r"\bentities\b"):
         table(torch.tensor([0]))
     torch.manual_seed(5)
     meet(table, tree)
@@ -178,7 +178,7 @@ def test_a_table_is_as_long_as_the_source_counts(make: Any) -> None:
     assert torch.equal(table.weight, before), "what is known already is not made anew"
     torch.manual_seed(5)
     assert torch.equal(meet(make(), tree).weight, before)
-    with pytest.raises(CrlError, match="NetworkX counts nodes"):
+    with pytest.raises(CrlError, match=r"\bNetworkX\b.*\bnodes\b"):
         meet(make(), NetworkX())
 
 
@@ -191,9 +191,9 @@ def test_a_loaded_table_and_another_source(make: Any) -> None:
     assert loaded.weight.requires_grad
     meet(loaded, NetworkX("karate"))
     assert torch.equal(loaded.weight, table.weight)
-    with pytest.raises(CrlError, match="34 nodes, but NetworkX has 15"):
+    with pytest.raises(CrlError, match=r"\b34 nodes\b.*\bNetworkX\b.*\b15\b"):
         meet(loaded, NetworkX("florentine"))
-    with pytest.raises(CrlError, match="15 nodes, but the state is of 34"):
+    with pytest.raises(CrlError, match=r"\b15 nodes\b.*\bstate\b.*\b34\b"):
         meet(make(), NetworkX("florentine")).load_state_dict(table.state_dict())
 
 

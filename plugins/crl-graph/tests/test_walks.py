@@ -281,7 +281,7 @@ def test_nodes_without_an_edge_begin_no_walk_and_are_counted(caplog: pytest.LogC
 
 def test_nodes_with_features_can_be_walked_too() -> None:
     source = generated.Communities(nodes=300, groups=3)
-    recipe = node2vec(source, size=4)
+    recipe = crl.recipe(node2vec, source=source, size=4)
     assert isinstance(recipe.source, NumbersOfNodes)
     assert recipe.source.splits == source.splits
     for split in source.splits:
@@ -323,7 +323,8 @@ def test_the_karate_club_is_told_apart_by_vectors_alone() -> None:
     source = NetworkX()
     assert source.label is not None
     accuracies = []
-    for pipeline in (untrained(node2vec(source)), fitted(node2vec(source))):
+    recipes = [crl.recipe(node2vec, source=source) for _ in range(2)]
+    for pipeline in (untrained(recipes[0]), fitted(recipes[1])):
         z = pipeline.encode(source.items("train").__getitems__(list(range(34)))).numpy()
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
         probe = LogisticRegression(max_iter=1_000)
@@ -335,7 +336,7 @@ def test_the_karate_club_is_told_apart_by_vectors_alone() -> None:
 @pytest.mark.slow
 def test_clusters_of_les_miserables_are_communities() -> None:
     source = NetworkX("les-miserables")
-    pipelines = [untrained(node2vec(source)), fitted(node2vec(source))]
+    pipelines = [untrained(crl.recipe(node2vec, source=source)), fitted(crl.recipe(node2vec, source=source))]
     before, after = (Communities()(pipeline, source, "nodes") for pipeline in pipelines)
     assert before["modularity"] < 0.15
     assert after["modularity"] > 0.5
@@ -349,7 +350,7 @@ def test_the_tightest_clusters_are_found() -> None:
 
 
 def test_the_two_tables_are_two_and_both_learn() -> None:
-    recipe = node2vec(size=8)
+    recipe = crl.recipe(node2vec, size=8)
     items = recipe.source.items("train")
     batch = items.__getitems__([0, 5, 20])
     pipeline = recipe.pipeline.build(batch, recipe.source).train()

@@ -26,7 +26,7 @@ def steps(count: int = 16) -> View:
 def test_the_loss_is_the_sources_energy() -> None:
     """Half over σ² times the squared distance, a mean over objects; the negative without the transition."""
     batch = steps()
-    pipeline = c_swm(TINY, hidden=32).pipeline.build(batch).double().train()
+    pipeline = crl.recipe(c_swm, source=TINY, hidden=32).pipeline.build(batch).double().train()
     torch.manual_seed(3)
     losses = pipeline.loss(batch)
     torch.manual_seed(3)
@@ -130,7 +130,7 @@ def test_a_perfect_world_model_is_always_first() -> None:
         def step(self, state: Tensor, action: Tensor) -> Tensor:
             return self.next.pop(0)
 
-    pipeline = c_swm(TINY, hidden=32).pipeline.build(steps()).eval()
+    pipeline = crl.recipe(c_swm, source=TINY, hidden=32).pipeline.build(steps()).eval()
     pipeline.branches["states"].encoder = Places()
     head = pipeline.branches["predicted"].head = Stays()
     place = TINY.items("test").episodes.place
@@ -145,7 +145,7 @@ def test_a_perfect_world_model_is_always_first() -> None:
 def test_ranking_says_what_it_needs() -> None:
     from crl_graph.recipes.dgi import dgi
 
-    made = dgi(size=8)
+    made = crl.recipe(dgi, size=8)
     with pytest.raises(CrlError, match="episode"):
         NextStateRanking()(made.pipeline, made.source, "val")
 
@@ -153,7 +153,7 @@ def test_ranking_says_what_it_needs() -> None:
 @pytest.mark.slow
 def test_the_next_state_is_found_among_all() -> None:
     source = Blocks(episodes=100, steps=50, test_episodes=200)
-    made = c_swm(source, hidden=64, epochs=25)
+    made = crl.recipe(c_swm, source=source, hidden=64, epochs=25)
     fitted = crl.fit(made.pipeline, source, made.training, accelerator="cpu", show=False)
     figures = crl.evaluate(fitted.pipeline, source).figures
     one = figures["hits@1, 1 steps"]["test"]

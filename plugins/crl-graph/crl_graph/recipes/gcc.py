@@ -2,98 +2,50 @@ from __future__ import annotations
 
 from typing import Literal
 
-from crl_core import (
-    AdamW,
-    Branch,
-    Contrast,
-    Cosine,
-    CosineDecay,
-    CrlError,
-    InfoNCE,
-    Momentum,
-    Pipeline,
-    Queue,
-    Recipe,
-    Shared,
-    Source,
-    Training,
-    Update,
-    same,
-)
+import crl_core as crl
+from crl_core import same
 
 from ..encoders.gin import GIN
 from ..encoders.positional import Positional
+from ..graphs import OneGraph
 from ..samplers.subgraphs import Subgraphs
 from ..sources.roles import Roles
-from ..sources.seeds import Seeds
+
+E2E = {"form": "e2e", "batch_size": 1_024}
+ROLES = {"epochs": 30, "optimiser": crl.AdamW(5e-3, weight_decay=1e-5), "schedule": crl.CosineDecay(warmup=3.0)}
+SMALL = {"queue": 700, "momentum": 0.99}  # half of the 1,400 nodes
 
 
+@crl.presets(**{"roles": ROLES | SMALL, "roles-e2e": ROLES | E2E | {"batch_size": 128}, "e2e": E2E})
 def gcc(
-    source: Source | None = None,
+    graph: OneGraph = OneGraph(Roles()),
     form: Literal["moco", "e2e"] = "moco",
     size: int = 64,
     depth: int = 5,
     temperature: float = 0.07,
-    queue: int | None = None,
-    momentum: float | None = None,
-    epochs: int = 30,
-) -> Recipe:
+    queue: int = 16_384,
+    momentum: float = 0.999,
+) -> crl.Recipe:
     """GCC: two walks' subgraphs around each node are positives, the subgraphs of other nodes are negatives.
 
     Paper: Qiu, Chen, Dong, Zhang, Yang, Ding, Wang, Tang 2020, GCC: Graph Contrastive Coding for Graph Neural
-    Network Pre-Training
-
-    Checked against: eigenvectors, degree and ego mark of each subgraph as its features, restart 0.8, walks of 256
-    steps whatever the degree, seeds by degree to the power 0.75, temperature 0.07, a key encoder without gradient that
-    follows by momentum, whose batch normalisation goes on by the batch. What the subgraph looks like is learned, not
-    where it lies: labels should be roles of nodes, not communities. Differs in one linear map of all layers' means,
-    where the source adds up one of each layer's sum, without its dropout; and in keeping earlier subgraphs of the same
-    node out of the negatives.
+        Network Pre-Training
+    Checked: eigenvectors, degree and ego mark of each subgraph as its features, restart 0.8, walks of 256 steps, seeds
+        by degree to the power 0.75, a key encoder without gradient whose batch normalisation goes on by the batch.
+    Differs: one linear map of all layers' means, where the source adds up one of each layer's sum, without its dropout;
+        earlier subgraphs of the same node are no negatives; an epoch has as many nodes as the graph, not 24,000.
 
     Args:
-        source: of the nodes of one graph; a generated one that needs no download by default.
-        form: "moco", a queue of earlier nodes' keys and an encoder of keys that follows by momentum; or "e2e", the
-            batch's other nodes and one encoder trained from both sides.
-        queue: keys remembered; by default 16,384 for graphs of as many nodes, and half the nodes for smaller ones.
-        momentum: by default 0.999 as in the paper for large graphs, and 0.99 for those below 16,384 nodes.
+        form: "moco", a queue and a momentum encoder; "e2e", the batch and one encoder trained from both sides.
     """
-    if form not in ("moco", "e2e"):
-        raise CrlError(f'the form is "moco" or "e2e", not {form!r}')
-    nodes = source or Roles()
-    count = len(nodes.items(nodes.splits[0]))
-    if queue is None:
-        queue = 16_384 if count >= 16_384 else max(1, count // 2)
-    if momentum is None:
-        momentum = 0.999 if count >= 16_384 else 0.99
-    keys: list[Queue] = []
-    update: Update = Shared()
-    negative, batch_size = ~same("node"), 128
-    if form == "moco":
-        keys, update = [Queue(queue)], Momentum(momentum)
-        negative, batch_size = negative & ~same("batch"), 32
-    pipeline = Pipeline(
+    moco, adam = {"moco": True, "e2e": False}[form], crl.Adam(5e-3, weight_decay=1e-5)
+    query = crl.Branch("a", encoder=Positional(GIN(size, depth, readout="mean"), size))
+    key = crl.Branch("b", tracks="query", update=crl.Momentum(momentum) if moco else crl.Shared())
+    score, loss, keys = crl.Cosine(temperature), crl.InfoNCE(), [crl.Queue(queue)] if moco else []
+    true, false = same("node") & same("batch"), ~same("node") & ~same("batch") if moco else ~same("node")
+    return graph.by_degree(0.75).recipe(
+        crl.Training(epochs=100, batch_size=32, optimiser=adam, schedule=crl.LinearDecay(warmup=10.0), clip=1.0),
         sampler=Subgraphs(),
-        branches={
-            "query": Branch("a", encoder=Positional(GIN(size, depth, readout="mean"), size)),
-            "key": Branch("b", tracks="query", update=update),
-        },
-        contrasts=[
-            Contrast(
-                "query",
-                "key",
-                score=Cosine(temperature),
-                loss=InfoNCE(),
-                positive=same("node") & same("batch"),
-                negative=negative,
-                keys=keys,
-            )
-        ],
+        branches={"query": query, "key": key},
+        contrasts=[crl.Contrast("query", "key", score=score, loss=loss, positive=true, negative=false, keys=keys)],
     )
-    training = Training(
-        epochs=epochs,
-        batch_size=batch_size,
-        optimiser=AdamW(5e-3, weight_decay=1e-5),
-        schedule=CosineDecay(warmup=epochs / 10),
-        clip=1.0,
-    )
-    return Recipe(pipeline, Seeds(nodes), training)

@@ -1,50 +1,43 @@
 from __future__ import annotations
 
-from crl_core import AdamW, Branch, Contrast, CosineDecay, Dot, JensenShannon, Pipeline, Recipe, Source, Training, same
+import crl_core as crl
+from crl_core import same
 
 from ..encoders.gcn import GCN
 from ..encoders.two_structures import TwoStructures
+from ..graphs import FAMILIES, GraphSet
 from ..heads.feed_forward import FeedForward
 from ..heads.nodes import Nodes
 from ..samplers.diffusion import Diffusion
-from ..sources.families import Families
 
 
-def mvgrl_graphs(source: Source | None = None, size: int = 128, depth: int = 3, alpha: float = 0.2) -> Recipe:
+@crl.presets(families=FAMILIES | {"size": 128, "depth": 3, "epochs": 20, "batch_size": 128})
+def mvgrl_graphs(graphs: GraphSet = GraphSet(), size: int = 512, depth: int = 4, alpha: float = 0.2) -> crl.Recipe:
     """MVGRL for graphs: the nodes of each graph's edges against the summaries of all diffusions, and the reverse.
 
     Paper: Hassani, Khasahmadi 2020, Contrastive Multi-View Representation Learning on Graphs
-
-    Checked against: PageRank's exact inverse; two graph convolutions with a sum over the nodes of all layers, one
-    head for all nodes and one for all graphs, Jensen-Shannon in both directions, the sum of both as representation.
-    A graph's number of nodes goes with its rows, so that no mask can belong to another graph, as it does in the
-    source. Differs in the representation, which is taken before the head.
+    Checked: PageRank's exact inverse; two graph convolutions with a sum over the nodes of all layers, one head for all
+        nodes and one for all graphs, Jensen-Shannon in both directions, the sum of both as representation.
+    Differs: the representation is taken before the head; no mask belongs to another graph, as it does in the source.
+        Layers, epochs and batch are the defaults of the source's function, which searches them for each data set.
 
     Args:
-        source: of graphs; generated families that need no download by default.
-        size, depth: numbers for each layer of each encoder, and layers.
         alpha: of personalised PageRank, the chance to start again.
     """
-    graphs, nodes = FeedForward(size), FeedForward(size)
-    positive = same("graph")
-    pipeline = Pipeline(
+    both = TwoStructures(GCN(size, depth, readout="sum"), GCN(size, depth, edges="as-given", readout="sum"))
+    summary, node, own = FeedForward(size), FeedForward(size), same("graph")
+    return graphs.recipe(
+        crl.Training(epochs=40, batch_size=64, optimiser=crl.Adam(1e-3), schedule=crl.Constant()),
         sampler=Diffusion("ppr", alpha=alpha),
         branches={
-            "both": Branch(
-                "graph",
-                encoder=TwoStructures(
-                    GCN(size, depth, readout="sum"), GCN(size, depth, edges="as-given", readout="sum")
-                ),
-            ),
-            "adjacency": Branch(tap="both.adjacency", head=graphs),
-            "diffusion": Branch(tap="both.diffusion", head=graphs),
-            "adjacency nodes": Branch("graph", tracks="both", head=Nodes(nodes, "adjacency nodes")),
-            "diffusion nodes": Branch("graph", tracks="both", head=Nodes(nodes, "diffusion nodes")),
+            "both": crl.Branch("graph", encoder=both),
+            "adjacency": crl.Branch(tap="both.adjacency", head=summary),
+            "diffusion": crl.Branch(tap="both.diffusion", head=summary),
+            "adjacency nodes": crl.Branch("graph", tracks="both", head=Nodes(node, "adjacency nodes")),
+            "diffusion nodes": crl.Branch("graph", tracks="both", head=Nodes(node, "diffusion nodes")),
         },
         contrasts=[
-            Contrast("adjacency nodes", "diffusion", score=Dot(), loss=JensenShannon(), positive=positive),
-            Contrast("diffusion nodes", "adjacency", score=Dot(), loss=JensenShannon(), positive=positive),
+            crl.Contrast("adjacency nodes", "diffusion", score=crl.Dot(), loss=crl.JensenShannon(), positive=own),
+            crl.Contrast("diffusion nodes", "adjacency", score=crl.Dot(), loss=crl.JensenShannon(), positive=own),
         ],
     )
-    training = Training(epochs=20, batch_size=128, optimiser=AdamW(1e-3, weight_decay=0.0), schedule=CosineDecay())
-    return Recipe(pipeline, source or Families(), training)

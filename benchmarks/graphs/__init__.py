@@ -1,0 +1,1 @@
+"""What `graph.py` measures, a file for each topic."""
