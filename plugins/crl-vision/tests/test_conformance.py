@@ -129,6 +129,8 @@ test_conformance = conformance(
         "vision/images": {"size": 16},
         "vision/vit": {"depth": 2, "width": 12},
         "vision/w-mse": {"width": 8},  # a slice of 2 · width pairs, of 16 items
+        "vision/barlow-twins": {"width": 64},  # instead of 8,192, which takes gigabytes
+        "vision/vicreg": {"width": 64},
         "vision/patchwise": lambda: {"encoder": ConvNet(4, 2)},
         "vision/one-place": lambda: {"head": MLP(8, norm=False)},
         "vision/borrowed": lambda: {"memory": Bank(400)},
