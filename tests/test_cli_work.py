@@ -171,26 +171,26 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(run: Path, ok: Call) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["simclrr"], "no recipe named 'simclrr'. Did you mean 'simclr'"),
-        (["simclr", "--set", "epoch=1"], "no setting 'epoch'; .* Did you mean 'epochs'"),
-        (["simclr", "--set", "epochs=lots"], "training.epochs: expected a whole number, not 'lots'"),
-        (["simclr", "--set", "epochs=1.5"], "training.epochs: expected a whole number, not 1.5"),
+        (["simclrr"], r"\brecipe\b.*'simclrr'.*'simclr'"),
+        (["simclr", "--set", "epoch=1"], "'epoch'.*'epochs'"),
+        (["simclr", "--set", "epochs=lots"], r"\btraining.epochs\b.*'lots'"),
+        (["simclr", "--set", "epochs=1.5"], r"\btraining.epochs\b.*\b1\.5\b"),
         (["simclr", "--set", "epochs=-1"], "training: 'epochs' must be > 0: -1"),
         (["simclr", "--set", "clip=0"], "training: 'clip' must be > 0"),
-        (["simclr", "--set", "temperature=cold"], "temperature: expected a number, not 'cold'"),
-        (["simclr", "--set", "temperature=-1"], "a temperature is above 0, not -1"),
-        (["simclr", "--set", "optimiser=lasr"], "training.optimiser: .* Did you mean 'lars'"),
-        (["simclr", "--set", "epochs"], "a setting is KEY=VALUE, not 'epochs'"),
-        (["simclr", "--set", "source=nothing"], "no source named 'nothing'"),
-        (["simclr", "--set", "pipeline.branches.query.encoder.widht=4"], "no option 'widht'.* Did you mean 'width'"),
-        (["simclr", "--set", "pipeline.contrasts.7.weight=4"], "pipeline.contrasts has the places 0 to 0, not '7'"),
-        (["nowhere/spec.toml"], r"can't read the spec nowhere.spec\.toml"),
-        (["simclr", "--resume", "runs/x"], "takes a recipe or a spec, or --resume RUN"),
-        ([], "takes a recipe or a spec, or --resume RUN"),
-        (["--resume", "nowhere"], r"nowhere is no run: it has no spec\.toml"),
-        (["--resume", "nowhere", "--out", "elsewhere"], "a run goes on in its own folder"),
-        (["simclr", "--accelerator", "abacus"], "can't train on accelerator='abacus'"),
-        (["simclr", "--devices", "many"], "can't train on .*devices='many'"),
+        (["simclr", "--set", "temperature=cold"], r"\btemperature\b.*'cold'"),
+        (["simclr", "--set", "temperature=-1"], r"\btemperature\b.*\b0\b.*-1\b"),
+        (["simclr", "--set", "optimiser=lasr"], r"\btraining.optimiser\b.*'lars'"),
+        (["simclr", "--set", "epochs"], r"\bKEY=VALUE\b.*'epochs'"),
+        (["simclr", "--set", "source=nothing"], r"\bsource\b.*'nothing'"),
+        (["simclr", "--set", "pipeline.branches.query.encoder.widht=4"], "'widht'.*'width'"),
+        (["simclr", "--set", "pipeline.contrasts.7.weight=4"], r"\bpipeline.contrasts\b.*\b0\b.*\b0\b.*'7'"),
+        (["nowhere/spec.toml"], r"\bspec\b.*\bnowhere.spec\.toml\b"),
+        (["simclr", "--resume", "runs/x"], r"\brecipe\b.*\bspec\b.*--resume\b"),
+        ([], r"\brecipe\b.*\bspec\b.*--resume\b"),
+        (["--resume", "nowhere"], r"\bnowhere\b.*\brun\b.*\bspec\.toml\b"),
+        (["--resume", "nowhere", "--out", "elsewhere"], r"\brun\b.*\bfolder\b"),
+        (["simclr", "--accelerator", "abacus"], r"\btrain\b.*\baccelerator='abacus'"),
+        (["simclr", "--devices", "many"], r"\btrain\b.*\bdevices='many'"),
     ],
 )
 def test_train_says_what_is_wrong(
@@ -215,24 +215,24 @@ def test_train_leaves_other_folders_alone(run: Path, tmp_path: Path, wrong: Call
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("[training]", "[trainign]", "there is no 'trainign' in a run's spec"),
-        ("epochs = 1", "epoch = 1", "training: there is no 'epoch' here; .* Did you mean 'epochs'"),
-        ("epochs = 1", 'epochs = "one"', "training.epochs: expected a whole number, not 'one'"),
+        ("[training]", "[trainign]", r"'trainign'.*\bspec\b"),
+        ("epochs = 1", "epoch = 1", r"\btraining\b.*'epoch'.*'epochs'"),
+        ("epochs = 1", 'epochs = "one"', r"\btraining.epochs\b.*'one'"),
         (
             "temperature = 0.5",
             "temprature = 0.5",
-            r"contrasts\.0\.score: .*no option 'temprature'.* Did you mean 'temp",
+            r"\bcontrasts\.0\.score\b.*'temprature'.*'temperature'",
         ),
-        ("core/info-nce", "core/info-nec", "no loss named 'core/info-nec'. Did you mean 'core/info-nce'"),
-        ("width = 4", "width = true", "encoder.width: expected a whole number, not True"),
-        ("[training]", "[training", r"can't read the spec .*spec\.toml: "),
+        ("core/info-nce", "core/info-nec", r"\bloss\b.*'core/info-nec'.*'core/info-nce'"),
+        ("width = 4", "width = true", r"\bencoder.width\b.*\bTrue\b"),
+        ("[training]", "[training", r"\bspec\b.*\bspec\.toml\b"),
         ("schema = 2", "schema = 7", "schema 7"),
         (
             'crl-vision = "',
             'crl-visions = "',
-            r"crl-visions .*, which is not installed. Run: pip install crl-visions==",
+            r"\bcrl-visions\b.*\bpip install crl-visions==",
         ),
-        ('same("instance") & ~same("row")', 'same("instance") and', r"positive: can't read the relation"),
+        ('same("instance") & ~same("row")', 'same("instance") and', r"\bpositive\b.*\brelation\b"),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "explain"])
@@ -345,16 +345,16 @@ def test_embed_takes_other_sources(run: Path, tmp_path: Path, ok: Call, wrong: C
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["moved", "--out", "x.csv"], r"x\.csv: embeddings are written as \.npz or \.safetensors"),
-        (["moved", "--out", "x"], r"x: embeddings are written as"),
-        (["moved", "--out", "no/such/folder/x.npz"], "there is no folder no/such/folder"),
-        (["moved", "--out", "no/such/folder/x.safetensors"], "there is no folder no/such/folder"),
+        (["moved", "--out", "x.csv"], r"\bx\.csv\b.*\.npz\b.*\.safetensors\b"),
+        (["moved", "--out", "x"], r"\bx\b.*\.npz\b.*\.safetensors\b"),
+        (["moved", "--out", "no/such/folder/x.npz"], r"\bfolder no/such/folder\b"),
+        (["moved", "--out", "no/such/folder/x.safetensors"], r"\bfolder no/such/folder\b"),
         (
             ["movd"],
-            r"'movd' is no split of the run's source \(train, clean, moved\), and as a source: .*no source named",
+            r"'movd'.*\bsplit\b.*\btrain, clean, moved\b.*\bsource\b",
         ),
-        (["moved", "--set", "path=x"], "--set is for another source; 'moved' is a split of the run's own"),
-        (["vision/arrays", "--set", "path=nothing.npz"], "there is no file nothing.npz"),
+        (["moved", "--set", "path=x"], r"--set\b.*'moved'.*\bsplit\b"),
+        (["vision/arrays", "--set", "path=nothing.npz"], r"\bnothing.npz\b"),
     ],
 )
 def test_embed_says_what_is_wrong(
@@ -445,10 +445,10 @@ def test_explain_names_the_query_that_was_asked_for(ok: Call, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["simclrr"], "no recipe named 'simclrr'. Did you mean 'simclr'"),
-        (["simclr", "--set", "temprature=1"], "no setting 'temprature'; .* Did you mean 'temperature'"),
-        (["nowhere.toml"], r"can't read the spec nowhere\.toml"),
-        (["."], r"\. is no run: it has no spec\.toml"),
+        (["simclrr"], r"\brecipe\b.*'simclrr'.*'simclr'"),
+        (["simclr", "--set", "temprature=1"], "'temprature'.*'temperature'"),
+        (["nowhere.toml"], r"\bspec\b.*\bnowhere\.toml\b"),
+        (["."], r"\brun\b.*\bspec\.toml\b"),
     ],
 )
 def test_explain_says_what_is_wrong(
@@ -507,5 +507,5 @@ def test_a_run_with_parts_of_one_process_can_be_used_there(tmp_path: Path, ok: C
     found = json.loads(ok("evaluate", tmp_path / "run", "--only", "knn", "--json"))
     assert list(found["knn"]["test"]) == OF
     assert "local/small-" in wrong("export", tmp_path / "run")
-    with pytest.raises(CrlError, match="exists only in this process"):
+    with pytest.raises(CrlError, match=r"\blocal/\S+"):
         crl.save(crl.load(tmp_path / "run"), tmp_path / "out")

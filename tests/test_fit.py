@@ -390,7 +390,7 @@ def test_a_checkpoint_holds_any_nested_state(tmp_path: Path) -> None:
     }
     checkpoint.save(state, tmp_path / "x.safetensors")
     assert_same(checkpoint.load(tmp_path / "x.safetensors"), state)
-    with pytest.raises(CrlError, match="/a: a object can't be kept"):
+    with pytest.raises(CrlError, match=r"/a: .*\bobject\b"):
         checkpoint.save({"a": object()}, tmp_path / "x.safetensors")
     assert_same(checkpoint.load(tmp_path / "x.safetensors"), state)
 
@@ -402,7 +402,7 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
     whole_file = file.read_bytes()
     for content in (whole_file[: len(whole_file) // 2], b"", b"nonsense" * 100):
         file.write_bytes(content)
-        with pytest.raises(CrlError, match=r"checkpoint\.safetensors is no checkpoint of crl, or it is broken"):
+        with pytest.raises(CrlError, match=r"\bcheckpoint\.safetensors\b.*\bbroken\b"):
             run(simclr(), attrs.evolve(TRAINING, epochs=1), out=path, resume=True)
 
 
@@ -439,7 +439,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "run"
     run(simclr(), attrs.evolve(TRAINING, epochs=1), out=path)
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    with pytest.raises(CrlError, match=r"run holds a run already: go on with it \(resume\), or choose another folder"):
+    with pytest.raises(CrlError, match=r"\brun\b.*\bresume\b.*\bfolder\b"):
         run(simclr(), out=path)
     assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
@@ -447,24 +447,24 @@ def test_a_folder_that_holds_a_run_is_left_alone(tmp_path: Path) -> None:
 def test_resuming_needs_something_to_resume(tmp_path: Path) -> None:
     with pytest.raises(CrlError, match="resume needs `out`"):
         run(simclr(), resume=True)
-    with pytest.raises(CrlError, match=r"can't read the spec .*nothing.spec\.toml"):
+    with pytest.raises(CrlError, match=r"\bspec\b.*\bnothing.spec\.toml\b"):
         run(simclr(), out=tmp_path / "nothing", resume=True)
     path = tmp_path / "run"
     run(simclr(), attrs.evolve(TRAINING, epochs=1), out=path)
     (path / "checkpoint.safetensors").unlink()
-    with pytest.raises(CrlError, match=r"there is no .*checkpoint\.safetensors"):
+    with pytest.raises(CrlError, match=r"\bcheckpoint\.safetensors\b"):
         run(simclr(), attrs.evolve(TRAINING, epochs=1), out=path, resume=True)
 
 
 def test_a_folder_that_can_t_be_made_is_an_error_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CrlError, match="can't make the folder"):
+    with pytest.raises(CrlError, match=r"\bfolder\b"):
         run(simclr(), out=tmp_path / "file")
 
 
 def test_parts_without_an_address_train_but_leave_no_run(tmp_path: Path) -> None:
     pipeline = Pipeline(Noisy(), encoder=nn.Linear(5, 4), score=crl.Cosine(), loss=crl.InfoNCE())
-    with pytest.raises(CrlError, match=r"branches\.query\.encoder: .*Linear is not registered as an? encoder"):
+    with pytest.raises(CrlError, match=r"\bbranches\.query\.encoder\b.*\bLinear\b.*\bencoder\b"):
         run(pipeline, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert run(pipeline, attrs.evolve(TRAINING, epochs=1)).finished
@@ -583,9 +583,9 @@ class Rotten(Points):
 
 
 def test_an_epoch_without_any_usable_item_is_an_error() -> None:
-    with pytest.raises(CrlError, match="not one item of the last epoch could be used; the log names them"):
+    with pytest.raises(CrlError, match=r"\bitem\b.*\bepoch\b.*\blog\b"):
         run(simclr(), source=Rotten(good=4))  # one to build on, and the first epoch's three
-    with pytest.raises(CrlError, match="the source has no items that can be used; the log says what is wrong"):
+    with pytest.raises(CrlError, match=r"\bsource\b.*\bitems\b.*\blog\b"):
         run(simclr(), source=Points(48, broken=48))
 
 
@@ -617,13 +617,13 @@ def test_an_epoch_whose_rest_can_t_be_used_still_goes_on_after_an_interruption(t
 
 
 def test_no_item_one_item_and_batches_of_one_are_told_in_words() -> None:
-    with pytest.raises(CrlError, match="the source has no items"):
+    with pytest.raises(CrlError, match=r"\bsource\b.*\bitems\b"):
         run(simclr(), source=Points(0))
-    with pytest.raises(CrlError, match=r"none of the 2 queries has a negative.* Is the batch too small"):
+    with pytest.raises(CrlError, match=r"\b2 queries\b.*\bnegative\b.*\bbatch\b"):
         run(simclr(), source=Points(1))
-    with pytest.raises(CrlError, match=r"none of the 2 queries has a negative.* Is the batch too small"):
+    with pytest.raises(CrlError, match=r"\b2 queries\b.*\bnegative\b.*\bbatch\b"):
         run(simclr(), attrs.evolve(TRAINING, batch_size=1))
-    with pytest.raises(CrlError, match=r"a batch with one usable item.*more than 1 value per channel"):
+    with pytest.raises(CrlError, match=r"\bbatch\b.*\bone usable item\b.*\b1 value\b"):
         run(moco(), attrs.evolve(TRAINING, batch_size=1))
 
 
@@ -643,7 +643,7 @@ def test_items_fewer_than_a_batch_are_one_batch_and_a_rest_waits() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_in_words() -> None:
-    with pytest.raises(CrlError, match=r"the loss is not finite: .*a learning rate that is too high"):
+    with pytest.raises(CrlError, match=r"\bloss\b.*\bfinite\b.*\blearning rate\b"):
         run(byol(norm=False), attrs.evolve(TRAINING, optimiser=crl.SGD(1e30, momentum=0.9)))
 
 
@@ -702,7 +702,7 @@ def test_nothing_to_train_is_told() -> None:
     pipeline = simclr()
     pipeline.branches["query"].head = None
     pipeline.requires_grad_(False)
-    with pytest.raises(CrlError, match="no part has weights that train"):
+    with pytest.raises(CrlError, match=r"\bweights\b.*\btrain\b"):
         run(pipeline)
 
 

@@ -150,9 +150,7 @@ def test_a_listener_that_raises_is_reported_once_and_heard_no_more_while_others_
     for name, code in (("aaa", HEARD), ("bad", raising), ("zzz", HEARD)):
         listening(site, name, code)
     state = type("State", (), {"progress": crl.Progress(1, 2, 3, 4)})()
-    with pytest.warns(
-        UserWarning, match=r"crl_epoch_end of bad 1\.0 \(bad_hooks\) raised OSError: the disk is full"
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"\bcrl_epoch_end\b.*\b1\.0 \(bad_hooks\).*\bOSError\b") as caught:
         announce("crl_epoch_end", state=state)
     assert len(caught) == 1
     assert "Run: crl doctor bad" in str(caught[0].message)
@@ -202,7 +200,7 @@ def test_a_hook_that_raises_in_the_middle_of_training_stops_no_training(site: Pa
 def test_wrong_hooks_are_left_out_as_a_whole_and_told_about_once(site: Path, code: str, said: str) -> None:
     listening(site, "crl-bad", f"{code}\n", version="4.2")
     listening(site, "acme", HEARD)
-    with pytest.warns(UserWarning, match="None of its hooks run") as caught:
+    with pytest.warns(UserWarning, match=r"\bhooks\b.*\bcrl-bad 4\.2\b") as caught:
         announce("crl_pipeline_built", pipeline=None)
     (warning,) = caught
     for told in (said, "crl-bad 4.2", "other plugins are unaffected", "Run: crl doctor crl-bad"):
@@ -246,10 +244,10 @@ def test_disabled_plugins_hear_nothing(site: Path, monkeypatch: pytest.MonkeyPat
 def test_a_plugin_opens_a_family_of_parts(site: Path) -> None:
     listening(site, "acme-family", FAMILY)
     assert make("encoder", "acme-family/8").layer.in_features == 8
-    with pytest.raises(PluginError, match="no encoder named 'acme-family/x'") as caught:
+    with pytest.raises(PluginError, match=r"\bencoder\b.*'acme-family/x'") as caught:
         get("encoder", "acme-family/x")
     assert "No installed plugin" not in str(caught.value)
-    with pytest.raises(PluginError, match="no head named"):
+    with pytest.raises(PluginError, match=r"\bhead\b"):
         get("head", "acme-family/8")
 
 
@@ -269,7 +267,7 @@ def test_a_class_that_a_family_gives_under_two_names_has_no_address(site: Path) 
     made = make("encoder", "acme-family/a")
     assert part_of("encoder", made, "e").use == "acme-family/a"
     make("encoder", "acme-family/b")
-    with pytest.raises(crl.CrlError, match=r"acme-family/a and as acme-family/b: each needs a class of its own"):
+    with pytest.raises(crl.CrlError, match=r"\bacme-family/a\b.*\bacme-family/b\b"):
         part_of("encoder", made, "e")
 
 
@@ -283,7 +281,7 @@ def test_only_the_plugin_that_owns_the_namespace_is_asked(site: Path) -> None:
     listening(site, "bad", "import crl_core\n@crl_core.hook\ndef crl_find(kind, name): raise KeyError(name)\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(PluginError, match=r"Did you mean 'info-nce'"):
+        with pytest.raises(PluginError, match="'info-nce'"):
             get("loss", "info-nec")
         assert make("encoder", "acme-family/3").layer.in_features == 3
 
@@ -307,10 +305,10 @@ def test_a_family_says_in_its_own_words_what_is_wrong_with_a_name(site: Path) ->
 def test_a_family_whose_plugin_is_broken_is_not_called_unknown(site: Path) -> None:
     listening(site, "acme-family", "import a_module_that_is_missing")
     with (
-        pytest.warns(UserWarning, match="None of its hooks run"),
+        pytest.warns(UserWarning, match=r"\bhooks\b"),
         pytest.raises(
             PluginError,
-            match=r"^no encoder named 'acme-family/8' is advertised, and the hooks of acme-family 1.*ModuleNotF",
+            match=r"\bencoder\b.*'acme-family/8'.*\bacme-family 1.*\bModuleNotFoundError\b",
         ),
     ):
         get("encoder", "acme-family/8")

@@ -218,7 +218,7 @@ def test_a_second_derivative_is_refused_and_the_plain_body_has_it(count: int) ->
     z = given.pairs.query.z
     (slope,) = torch.autograd.grad(Dense()(given).total, z, create_graph=True)
     assert slope.requires_grad
-    with pytest.raises(CrlError, match="no second derivative"):
+    with pytest.raises(CrlError, match="second derivative"):
         torch.autograd.grad(Blockwise()(given).total, z, create_graph=True)
 
 

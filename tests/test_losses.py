@@ -356,8 +356,8 @@ def test_a_strangers_formula_runs_blockwise() -> None:
 @pytest.mark.parametrize(
     ("score", "loss", "reason"),
     [
-        (L2(), InfoNCE(), "L2 is no matrix product"),
-        (Dot(), LearnedMargin(), r"LearnedMargin has state \(margin\)"),
+        (L2(), InfoNCE(), r"\bL2\b.*\bmatrix\b"),
+        (Dot(), LearnedMargin(), r"\bLearnedMargin\b.*\bstate \(margin\)"),
         (Dot(), Softest(), r"asks for negative\.min"),
     ],
 )
@@ -372,7 +372,7 @@ def test_an_explicit_choice_stays(caplog: pytest.LogCaptureFixture) -> None:
     problem = in_batch(torch.randn(4, 3), torch.randn(4, 3), Dot(), InfoNCE())
     assert isinstance(choose_kernel("dense", problem), Dense)
     assert isinstance(choose_kernel("auto", problem), Blockwise)
-    with pytest.raises(PluginError, match="no kernel named 'metal'"):
+    with pytest.raises(PluginError, match=r"\bkernel\b.*'metal'"):
         choose_kernel("metal", problem)
 
 

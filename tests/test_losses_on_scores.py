@@ -197,7 +197,7 @@ def test_lifted_structure_takes_scores_of_two_tables(score: nn.Module, count: in
     z = torch.randn(count, 5, dtype=torch.float64, requires_grad=True)
     table = {"z": Embeddings(z, {"label": torch.arange(count) // 4, "row": torch.arange(count)})}
     positive = same("label") & ~same("row")
-    with pytest.raises(CrlError, match="wants a distance"):
+    with pytest.raises(CrlError, match=r"\bdistance\b"):
         crl.Contrast("z", "z", loss=crl.LiftedStructure(0.7), score=score, positive=positive)
     contrast = crl.Contrast("z", "z", loss=crl.LiftedStructure(0.7), positive=positive).double()
     contrast.score = score.double()  # as a formula, it takes any score
@@ -224,9 +224,9 @@ def test_lifted_structure_without_the_keys_own_negatives_would_be_caught() -> No
 
 def test_what_sees_all_queries_together_wants_queries_that_are_the_keys() -> None:
     for options in ({"key": "k"}, {"key": "q", "keys": crl.Queue(4)}, {"key": "q", "keys": crl.Drawn(3)}):
-        with pytest.raises(CrlError, match="LiftedStructure wants queries that are the keys"):
+        with pytest.raises(CrlError, match=r"\bLiftedStructure\b.*\bqueries\b.*\bkeys\b"):
             crl.Contrast("q", loss=crl.LiftedStructure(), **options)  # type: ignore[arg-type]
-    with pytest.raises(CrlError, match="known only where all queries are the keys"):
+    with pytest.raises(CrlError, match=r"\bqueries\b.*\bkeys\b"):
         crl.LiftedStructure()(some_scores()[0])
 
 
@@ -448,7 +448,7 @@ def test_a_step_that_is_given_up_leaves_no_normaliser() -> None:
 
 @pytest.mark.parametrize("loss", [crl.NCE(), crl.RankingNCE()])
 def test_without_known_noise_nce_says_so(loss: nn.Module) -> None:
-    with pytest.raises(CrlError, match="with what probability"):
+    with pytest.raises(CrlError, match=r"\bprobability\b"):
         loss(some_scores()[0])
 
 

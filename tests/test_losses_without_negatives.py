@@ -238,7 +238,7 @@ def test_what_equal_embeddings_cost() -> None:
 
 def test_collapsed_embeddings_can_t_be_whitened_and_that_is_said() -> None:
     point = torch.ones(PAIRS, WIDTH)
-    with pytest.raises(CrlError, match=r"vary in fewer directions than that\. Have they collapsed"):
+    with pytest.raises(CrlError, match=r"\bdirections\b.*\bcollapsed\b"):
         Whitening()(point, point)
     flat = torch.cat([torch.randn(PAIRS, 2), torch.zeros(PAIRS, 1)], 1)
     with pytest.raises(CrlError, match="14 embeddings of 3 dimensions"):
@@ -379,7 +379,7 @@ def test_keys_of_a_memory_are_pairs_as_those_of_the_batch() -> None:
 def test_a_batch_of_one_has_no_statistics(name: str) -> None:
     loss = losses()[name]
     for count in (0, 1):
-        with pytest.raises(CrlError, match=f"needs 2 positive pairs or more, not {count}: take a larger batch"):
+        with pytest.raises(CrlError, match=rf"\b2 positive pairs\b.*{count}.*\bbatch\b"):
             loss(torch.randn(count, WIDTH), torch.randn(count, WIDTH))
 
 
@@ -391,11 +391,11 @@ def test_sides_that_don_t_fit_are_refused(name: str) -> None:
 
 
 def test_whitening_says_what_it_lacks() -> None:
-    with pytest.raises(CrlError, match=r"14 positive pairs don't fill a slice of 16: .* a head with at most 7 dim"):
+    with pytest.raises(CrlError, match=r"\b14 positive pairs\b.*\bslice\b.*\b16\b.*\bhead\b.*\b7\b"):
         Whitening()(*tables(14, 8))
     with pytest.raises(CrlError, match=r"8 dimensions .*slices of 10 pairs: size=16 or more"):
         Whitening(size=10)(*tables(40, 8))
-    with pytest.raises(CrlError, match="prototypes of width 5, not 8: set `width`"):
+    with pytest.raises(CrlError, match=r"\bprototypes\b.*\bwidth 5\b.*\b8\b.*`width`"):
         losses()["swapped-assignment"](*tables(14, 8))
 
 

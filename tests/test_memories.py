@@ -139,15 +139,15 @@ def test_the_bank_may_go_by_another_column() -> None:
 
 
 def test_what_the_bank_refuses() -> None:
-    with pytest.raises(CrlError, match=r"room for 4 items, 0 … 3, .* instance 4: `size` is the number of training"):
+    with pytest.raises(CrlError, match=r"\b4 items, 0 … 3\b.*\binstance 4: `size`"):
         Bank(4).update(keys([1, 4]))
-    with pytest.raises(CrlError, match="by the column 'camera'; these keys have batch, instance"):
+    with pytest.raises(CrlError, match=r"\bcolumn 'camera'.*\bkeys\b.*\bbatch, instance\b"):
         Bank(4, column="camera").update(keys([1]))
     bank = Bank(4)
     bank.update(keys([1]))
-    with pytest.raises(CrlError, match="holds keys with the columns batch, instance; these have batch, instance, time"):
+    with pytest.raises(CrlError, match=r"\bkeys\b.*\bcolumns batch, instance\b.*\bbatch, instance, time\b"):
         bank.update(keys([1], time=torch.zeros(1)))
-    with pytest.raises(CrlError, match="holds keys of 4 dimensions; these have 3"):
+    with pytest.raises(CrlError, match=r"\bkeys\b.*\b4 dimensions\b.*\b3\b"):
         bank.update(keys([1], torch.zeros(1, 3)))
     for options in ({"size": 0}, {"size": 2, "momentum": 1.0}, {"size": 2, "initial": "full"}):
         with pytest.raises(ValueError):
@@ -240,13 +240,13 @@ def test_a_bank_learns_its_size_from_a_state_and_refuses_other_data() -> None:
     assert torch.equal(opened.keys().z, full.keys().z)  # type: ignore[union-attr]
     opened.update(keys([1]))
     for count in (8, 10):
-        with pytest.raises(CrlError, match=f"holds 9 items, and Training has {count} for training"):
+        with pytest.raises(CrlError, match=rf"\b9 items\b.*\bTraining\b.*{count}"):
             met(opened, count)
     met(opened, 9)
     other = met(Bank(), 10)
-    with pytest.raises(CrlError, match="room for 10 keys, and the state holds 9"):
+    with pytest.raises(CrlError, match=r"\b10 keys\b.*\bstate\b.*\b9\b"):
         other.load_state_dict(full.state_dict())
-    with pytest.raises(CrlError, match=r"not been told how many items .* pipeline.build\(batch, source\) or fit, or"):
+    with pytest.raises(CrlError, match=r"\bitems\b.*\bpipeline.build\(batch, source\)"):
         Bank().update(keys([1]))
 
 
@@ -255,12 +255,12 @@ def test_what_can_not_be_counted_is_told() -> None:
         def batches_from(self, *args: object) -> None: ...
 
     for bank, items in ((Bank(), Endless()), (Bank(column="camera"), points(4)), (crl.ClusteredBank(), Endless())):
-        with pytest.raises(CrlError, match="give it a `size`"):
+        with pytest.raises(CrlError, match="`size`"):
             bank.on_source(items, Training(4))  # type: ignore[arg-type]
     told = Bank(7, column="camera")
     told.on_source(Endless(), Training(4))  # type: ignore[arg-type]
     assert told.room == 7
-    with pytest.raises(CrlError, match="at most the source's 9 items, not 10"):
+    with pytest.raises(CrlError, match=r"\b9 items\b.*\b10\b"):
         met(crl.ClusteredBank(clusters=10), 9)
     assert met(crl.ClusteredBank(clusters=9), 9).room == 9
 
@@ -273,7 +273,7 @@ def test_a_pipeline_hands_its_bank_the_source() -> None:
     assert len(pipeline.contrasts[0].memories[0].keys()) == 12  # type: ignore[arg-type]
     again = instance_discrimination(None).build(points())
     again.load_state_dict(pipeline.state_dict())
-    with pytest.raises(CrlError, match="holds 12 items, and Training has 13"):
+    with pytest.raises(CrlError, match=r"\b12 items\b.*\bTraining\b.*\b13\b"):
         again.build(points(), Training(13))
 
 
@@ -427,7 +427,7 @@ def test_k_means_of_repeated_rows_and_of_too_few() -> None:
     assert bool(centres.isfinite().all())
     assert len(cluster[:5].unique()) == 1
     assert cluster[5] != cluster[0]
-    with pytest.raises(CrlError, match="6 rows can't be put into 7 clusters"):
+    with pytest.raises(CrlError, match=r"\b6 rows\b.*\b7 clusters\b"):
         k_means(z, 7)
 
 
@@ -505,7 +505,7 @@ def test_a_past_checkpoint_is_taken_anew_every_so_many_steps() -> None:
             taken = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         assert all(torch.equal(tensor, taken[name]) for name, tensor in follower.state_dict().items()), step
     assert not any(parameter.requires_grad for parameter in follower.parameters())
-    with pytest.raises(ValueError, match="1 step or more"):
+    with pytest.raises(ValueError, match=r"\b1 step\b"):
         Past(every=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -90,24 +91,24 @@ def test_where_no_source_gives_data_the_test_does(tmp_path: Path, kinds: list[st
 @pytest.mark.parametrize(
     ("name", "kinds", "told"),
     [
-        ("crl acme", ["loss"], "is no name for a distribution"),
-        ("-acme", ["loss"], "is no name for a distribution"),
-        ("crl/../acme", ["loss"], "is no name for a distribution"),
-        ("7up", ["loss"], "would be imported as '7up', which Python can't: try 'crl-7up'"),
-        ("class", ["loss"], "would be imported as 'class'"),
-        ("crl-vision", ["loss"], "is installed already (version"),
-        ("CRL_core", ["loss"], "is installed already (version"),
-        ("vision", ["loss"], "would have the namespace 'vision', which is that of crl-vision"),
-        ("crl-local", ["loss"], "which is crl's own"),
-        ("json", ["loss"], "there is such a module"),
-        ("crl-acme", ["los"], "no kind 'los'; the kinds are sampler, "),
-        ("crl-acme", ["los"], "Did you mean 'loss'?"),
+        ("crl acme", ["loss"], "'crl acme'"),
+        ("-acme", ["loss"], "'-acme'"),
+        ("crl/../acme", ["loss"], r"'crl/\.\./acme'"),
+        ("7up", ["loss"], "'7up'.*'crl-7up'"),
+        ("class", ["loss"], "'class'"),
+        ("crl-vision", ["loss"], r"\bcrl-vision\b.*\bversion \d"),
+        ("CRL_core", ["loss"], r"(?i)\bcrl.core\b.*\bversion \d"),
+        ("vision", ["loss"], r"\bnamespace 'vision'.*\bcrl-vision\b"),
+        ("crl-local", ["loss"], r"\bnamespace 'local'"),
+        ("json", ["loss"], r"'json'.*\bmodule\b"),
+        ("crl-acme", ["los"], r"\bkind 'los'.*\bsampler, "),
+        ("crl-acme", ["los"], "'los'.*'loss'"),
     ],
 )
 def test_a_name_that_will_not_do_is_told(name: str, kinds: list[str], told: str) -> None:
     with pytest.raises(CrlError) as caught:
         plan(name, kinds)
-    assert told in str(caught.value)
+    assert re.search(told, str(caught.value))
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -241,22 +241,22 @@ def test_a_shared_module_is_found_under_each_of_its_names() -> None:
     optimisers = make_optimisers(module, Training(schedule=crl.Constant(), groups=[Group("two", rate=2.0)]))
     found = rates(optimisers, Progress(0, 1, 0, 1))
     assert found["one.weight"] == 2 * found["other.weight"]
-    with pytest.raises(CrlError, match=r"one\.weight is claimed twice, by the groups 'two' and 'one'"):
+    with pytest.raises(CrlError, match=r"\bone\.weight\b.*\bgroups 'two'.*'one'"):
         make_optimisers(module, Training(groups=[Group("two", rate=2.0), Group("one", rate=3.0)]))
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, r"table\.weight has sparse gradients, which AdamW doesn't take.*crl\.Group\('table\.weight'"),
-        ({"optimiser": crl.SparseAdam()}, r"SparseAdam takes sparse gradients alone, and those of layer\.weight"),
-        ({"optimiser": crl.SGD(0.1, momentum=0.9)}, r"table\.weight has sparse gradients: with momentum"),
-        ({"optimiser": crl.Adagrad(0.1, weight_decay=0.1)}, r"table\.weight has sparse gradients: with weight_decay"),
-        ({"groups": [Group("table", optimiser=crl.SparseAdam(), weight_decay=0.1)]}, "'table' has a weight decay"),
-        ({"groups": [Group("tabel", optimiser=crl.SparseAdam())]}, "stands at 'tabel'. Did you mean 'table'"),
-        ({"optimiser": crl.SGD(0.1), "clip": 1.0}, r"clip needs the norm.*table\.weight"),
-        ({"groups": [Group("table", optimiser=crl.SparseAdam())], "precision": "16-mixed"}, "one loss scale"),
-        ({"groups": [Group("table"), Group("table")]}, r"claimed twice, by the groups 'table' and 'table'"),
+        ({}, r"\btable\.weight\b.*\bAdamW\b.*\bcrl\.Group\('table\.weight'"),
+        ({"optimiser": crl.SparseAdam()}, r"\bSparseAdam\b.*\blayer\.weight\b"),
+        ({"optimiser": crl.SGD(0.1, momentum=0.9)}, r"\btable\.weight\b.*\bmomentum\b"),
+        ({"optimiser": crl.Adagrad(0.1, weight_decay=0.1)}, r"\btable\.weight\b.*\bweight_decay\b"),
+        ({"groups": [Group("table", optimiser=crl.SparseAdam(), weight_decay=0.1)]}, r"'table'.*\bdecay\b"),
+        ({"groups": [Group("tabel", optimiser=crl.SparseAdam())]}, "'tabel'.*'table'"),
+        ({"optimiser": crl.SGD(0.1), "clip": 1.0}, r"\bclip\b.*\bnorm\b.*\btable\.weight\b"),
+        ({"groups": [Group("table", optimiser=crl.SparseAdam())], "precision": "16-mixed"}, "loss scale"),
+        ({"groups": [Group("table"), Group("table")]}, r"\bgroups 'table'.*'table'"),
     ],
 )  # fmt: skip
 def test_what_can_t_go_together_is_refused_before_the_first_step(options: dict[str, Any], said: str) -> None:
@@ -340,9 +340,9 @@ def test_the_state_of_0_1_0_is_read(old: Any, tmp_path: Any) -> None:
 
 def test_a_state_of_other_parameters_is_refused() -> None:
     optimisers = make_optimisers(Ordered("a", "b"), Training())
-    with pytest.raises(CrlError, match=r"is of a\.wieght.*Did you mean 'a\.weight'"):
+    with pytest.raises(CrlError, match=r"\ba\.wieght\b.*'a\.weight'"):
         load_optimiser_state(optimisers, {"state": {"a.wieght": {}}})
-    with pytest.raises(CrlError, match=r"exp_avg of a\.weight has the shape \[2\]"):
+    with pytest.raises(CrlError, match=r"\bexp_avg\b.*\ba\.weight\b.*\[2\]"):
         load_optimiser_state(optimisers, {"state": {"a.weight": {"exp_avg": torch.ones(2)}}})
 
 

@@ -317,14 +317,14 @@ def test_state_dict_makes_the_same_pipeline(make: Callable[[], Pipeline]) -> Non
 def test_a_batch_of_one_is_refused() -> None:
     pipeline = simclr().build(points())
     pipeline.eval()  # batch normalisation has its own objection
-    with pytest.raises(CrlError, match=r"'query': none of the 2 queries has a negative, by ~same\(\"instance\"\)"):
+    with pytest.raises(CrlError, match=r"'query'.*\b2 queries\b.*\bnegative\b.*~same\(\"instance\"\)"):
         pipeline.loss(points(1))
 
 
 def test_relations_without_any_positive_are_refused() -> None:
     pipeline = simclr()
     pipeline.contrasts[0].positive = same("instance") & same("row") & ~same("row")
-    with pytest.raises(CrlError, match="none of the 24 queries has a positive"):
+    with pytest.raises(CrlError, match=r"\b24 queries\b.*\bpositive\b"):
         pipeline.build(points()).loss(points())
 
 
@@ -362,42 +362,42 @@ def one(**options: object) -> Pipeline:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Branch("a"), "exactly one of: encoder"),
-        (lambda: Branch("a", encoder=encoder(), tracks="query"), "exactly one of"),
-        (lambda: Branch(encoder=encoder()), "reads either a view, or a tap"),
-        (lambda: Branch("a", encoder=encoder(), update=crl.Momentum()), "Momentum needs another branch to follow"),
-        (lambda: Branch(("a", "b"), encoder={"a": encoder()}), "encoders for a, but the branch reads a, b"),
-        (lambda: Pipeline(Noisy, encoder=encoder()), "an encoder and a loss"),
-        (lambda: Pipeline(Noisy, branches={}, loss="info-nce"), "give only these"),
-        (lambda: Pipeline("nosuch", encoder=encoder(), loss="info-nce"), "no sampler named 'nosuch'"),
+        (lambda: Branch("a"), r"\bone of\b.*\bencoder\b.*\btracks\b"),
+        (lambda: Branch("a", encoder=encoder(), tracks="query"), r"\bone of\b.*\bencoder\b.*\btracks\b"),
+        (lambda: Branch(encoder=encoder()), r"\bview\b.*\btap\b"),
+        (lambda: Branch("a", encoder=encoder(), update=crl.Momentum()), r"\bMomentum\b.*\bbranch\b"),
+        (lambda: Branch(("a", "b"), encoder={"a": encoder()}), r"\bencoders for a\b.*\breads a, b\b"),
+        (lambda: Pipeline(Noisy, encoder=encoder()), r"\bencoder\b.*\bloss\b"),
+        (lambda: Pipeline(Noisy, branches={}, loss="info-nce"), r"\bbranches\b"),
+        (lambda: Pipeline("nosuch", encoder=encoder(), loss="info-nce"), r"\bsampler\b.*'nosuch'"),
         (lambda: Pipeline(nn.Linear, encoder=encoder(), loss="info-nce"), "Linear"),
-        (lambda: one(score=crl.Momentum), "is no score"),
-        (lambda: Contrast("query", "key", loss=crl.Cosine()), "is no loss: it has no takes"),
-        (lambda: Contrast("query", None, loss=crl.InfoNCE()), "has no keys"),
+        (lambda: one(score=crl.Momentum), r"\bMomentum\b.*\bscore\b"),
+        (lambda: Contrast("query", "key", loss=crl.Cosine()), r"\bCosine\b.*\bloss\b.*\btakes\b"),
+        (lambda: Contrast("query", None, loss=crl.InfoNCE()), r"\bquery\b.*\bkeys\b"),
         (
             lambda: Contrast("query", "key", loss=crl.InfoNCE(), keys="queu"),
-            "no keys named 'queu'. Did you mean 'queue'",
+            r"\bkeys\b.*'queu'.*'queue'",
         ),
-        (lambda: Contrast("query", "key", loss=crl.InfoNCE(), keys=crl.Cosine()), "Cosine.* is no keys"),
+        (lambda: Contrast("query", "key", loss=crl.InfoNCE(), keys=crl.Cosine()), r"\bCosine\b.*\bkeys\b"),
         (
             lambda: Contrast("query", "key", loss=crl.InfoNCE(), keys=crl.PerQuery(), symmetric=True),
-            "keys made for one query, or held by a memory, are no queries",
+            r"\bkeys\b.*\bquery\b.*\bqueries\b",
         ),
         (
             lambda: Contrast("query", None, loss=crl.InfoNCE(), keys=crl.Queue(4), symmetric=True),
-            "keys made for one query, or held by a memory, are no queries",
+            r"\bkeys\b.*\bquery\b.*\bqueries\b",
         ),
-        (lambda: Contrast("query", None, loss=crl.InfoNCE(), keys=crl.Drawn(4)), "has no keys"),
-        (lambda: Contrast("query", "key", loss=crl.Margin(), score=crl.Cosine()), "Margin wants a distance"),
+        (lambda: Contrast("query", None, loss=crl.InfoNCE(), keys=crl.Drawn(4)), r"\bquery\b.*\bkeys\b"),
+        (lambda: Contrast("query", "key", loss=crl.Margin(), score=crl.Cosine()), r"\bMargin\b.*\bdistance\b"),
         (lambda: Contrast("query", "key", loss=crl.InfoNCE(), positive="same(1)"), "doesn't fit"),
-        (lambda: Penalty("query", crl.InfoNCE()), "takes embeddings; InfoNCE takes scores"),
+        (lambda: Penalty("query", crl.InfoNCE()), r"\bembeddings; InfoNCE\b.*\bscores\b"),
         (
             lambda: Pipeline(Noisy, branches={"query": Branch("c", encoder=encoder())}, contrasts=[]),
-            "reads the view 'c'; the sampler draws a, b",
+            r"\bview 'c'.*\ba, b\b",
         ),
         (
             lambda: Pipeline(Noisy, branches={"key": Branch("a", tracks="query")}, contrasts=[]),
-            "tracks 'query', which is none of the branches before it: there are none",
+            r"'key'.*'query'.*\bnone\b",
         ),
         (
             lambda: Pipeline(
@@ -405,7 +405,7 @@ def one(**options: object) -> Pipeline:
                 branches={"query": Branch("a", encoder=encoder())},
                 contrasts=[Contrast("qury", "query", loss=crl.InfoNCE())],
             ),
-            "names no branch 'qury'. Did you mean 'query'",
+            r"\bbranch 'qury'.*'query'",
         ),
         (
             lambda: Pipeline(
@@ -413,7 +413,7 @@ def one(**options: object) -> Pipeline:
                 branches={"query": Branch("a", encoder=encoder())},
                 contrasts=[Contrast("query", "query", loss=crl.InfoNCE())] * 2,
             ),
-            "two terms have one name",
+            r"\bterms\b.*\bname\b",
         ),
     ],
 )
@@ -428,7 +428,7 @@ def test_a_tap_of_nothing_names_what_there_is() -> None:
         branches={"query": Branch("a", encoder=encoder()), "stage": Branch(tap="query.stage1", head=crl.Linear(3))},
         contrasts=[Contrast("query", "query", loss=crl.InfoNCE())],
     )
-    with pytest.raises(CrlError, match="branch 'query' computes no feature 'stage1'; it has representation"):
+    with pytest.raises(CrlError, match=r"\bbranch 'query'.*\bfeature 'stage1'.*\brepresentation\b"):
         pipeline.build(points())
 
 
@@ -437,5 +437,5 @@ def test_views_that_differ_in_shape_are_not_stacked() -> None:
         def __call__(self, batch: View) -> dict[str, View]:
             return {"a": batch, "b": View(batch.data[:, :3], batch.meta)}
 
-    with pytest.raises(CrlError, match="can't be stacked for one encoder: give each a branch of its own"):
+    with pytest.raises(CrlError, match=r"\bencoder\b.*\bbranch\b"):
         Pipeline(Sizes, encoder=encoder(), loss="info-nce").build(points())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_two_providers_of_a_bare_name_are_an_error_that_lists_both(site: Path) -
 def test_one_address_from_two_distributions_names_both_and_what_to_do(site: Path) -> None:
     acme(site)
     acme(site, name="acme", target="elsewhere:Loss")
-    with pytest.raises(PluginError, match=r"twice under the same address: crl-acme 1\.0.*, acme 1\.0.*Uninstall one"):
+    with pytest.raises(PluginError, match=r"\bcrl-acme 1\.0\b.*\bacme 1\.0\b"):
         find("loss", "acme/lagged")
 
 
@@ -99,20 +100,20 @@ def test_the_namespace_is_the_distribution_without_crl(distribution_name: str, n
 @pytest.mark.parametrize(
     ("kind", "name", "said"),
     [
-        ("loss", "info-nec", "no loss named 'info-nec'. Did you mean 'info-nce'"),
-        ("loss", "core/info-nec", "Did you mean 'core/info-nce'"),
-        ("loss", "info-nec", "Run: crl list loss"),
-        ("score", "info-nce", "There is a loss of that name."),
-        ("keys", "linear", "There is an evaluator and a head of that name."),
-        ("losses", "info-nce", "no kind 'losses'; the kinds are"),
-        ("losses", "info-nce", "Did you mean 'loss'?"),
-        ("loss", "nobody/info-nce", "No installed plugin is called 'nobody'."),
+        ("loss", "info-nec", r"\bloss\b.*'info-nec'.*'info-nce'"),
+        ("loss", "core/info-nec", r"'core/info-nec'.*'core/info-nce'"),
+        ("loss", "info-nec", r"\bcrl list loss\b"),
+        ("score", "info-nce", r"\bscore\b.*'info-nce'.*\bloss\b"),
+        ("keys", "linear", r"\bkeys\b.*'linear'.*\bevaluator\b.*\bhead\b"),
+        ("losses", "info-nce", r"\bkind 'losses'.*\bsampler\b"),
+        ("losses", "info-nce", r"'losses'.*'loss'"),
+        ("loss", "nobody/info-nce", r"\bplugin\b.*'nobody'"),
     ],
 )
 def test_a_near_miss_is_told_the_right_word(kind: str, name: str, said: str) -> None:
     with pytest.raises(PluginError) as caught:
         get(kind, name)
-    assert said in str(caught.value)
+    assert re.search(said, str(caught.value))
 
 
 def test_listing_is_sorted_and_takes_no_notice_of_the_order_of_the_path(tmp_path: Path) -> None:
@@ -250,9 +251,9 @@ def test_a_kernel_that_is_asked_for_and_can_not_run_says_why_and_nothing_runs_in
     said = "'bad/quantum' can't run here: it needs a quantum computer; and a licence. kernel=\"auto\" takes the best"
     with pytest.raises(PluginError, match=said):
         choose_kernel("bad/quantum", problem())
-    with pytest.raises(PluginError, match="asked whether it can, it raised OSError: no such driver"):
+    with pytest.raises(PluginError, match="OSError: no such driver"):
         choose_kernel("no-answer", problem())
-    with pytest.raises(PluginError, match=r"no kernel named 'quantun'\. Did you mean 'quantum', 'bad/quantum'"):
+    with pytest.raises(PluginError, match=r"\bkernel\b.*'quantun'.*'quantum', 'bad/quantum'"):
         choose_kernel("quantun", problem())
     with pytest.raises(OSError, match="out of qubits"):
         choose_kernel("fails", problem())(problem())
@@ -262,7 +263,7 @@ def test_a_contrast_tells_which_kernel_can_not_run(site: Path) -> None:
     distribution(site, "crl-bad", {"crl.kernel": {"quantum": "bad_kernels:Quantum"}}, modules={"bad_kernels": KERNELS})
     forget()
     contrast = crl.Contrast("query", "query", loss="info-nce", positive="same('instance')", kernel="bad/quantum")
-    with pytest.raises(PluginError, match="'bad/quantum' can't run here: it needs a quantum computer"):
+    with pytest.raises(PluginError, match=r"'bad/quantum'.*\bquantum computer\b"):
         contrast({"query": problem().pairs.query})
 
 
@@ -304,7 +305,7 @@ def test_a_plugin_that_is_left_out_is_not_called_missing(site: Path, monkeypatch
 )
 def test_nobody_is_told_to_run_what_is_no_installation(site: Path, name: str, release: str) -> None:
     write({"schema": 1, "requires": {name: release}}, site / "spec.json")
-    with pytest.raises(SpecError, match="is no distribution with its version"):
+    with pytest.raises(SpecError, match=r"\bdistribution\b.*\bversion\b"):
         open_spec(site / "spec.json")
 
 
@@ -313,14 +314,12 @@ def test_a_plugin_that_has_another_part_now_is_told_by_the_parts_name(site: Path
     shutil.rmtree(site / "crl_acme-1.0.dist-info")
     distribution(site, "crl-acme", {"crl.loss": {"lagging": "acme_losses:Loss"}}, version="2.0")
     forget()
-    with pytest.raises(SpecError, match=r"^contrasts\.0\.loss: no loss named 'acme/lagged'. .*'acme/lagging'"):
+    with pytest.raises(SpecError, match=r"^contrasts\.0\.loss\b.*\bloss\b.*'acme/lagged'.*'acme/lagging'"):
         crl.load(saved)
     shutil.rmtree(site / "crl_acme-2.0.dist-info")
     distribution(site, "crl-acme", {"console_scripts": {"acme": "a:b"}}, version="3.0")
     forget()
-    with pytest.raises(
-        PluginError, match=r"crl-acme 1\.0, which is installed, in version 3\.0, and advertises no parts"
-    ):
+    with pytest.raises(PluginError, match=r"\bcrl-acme 1\.0\b.*\b3\.0\b"):
         crl.load(saved)
 
 
@@ -346,9 +345,9 @@ def test_a_registered_class_is_local_and_no_saved_spec_may_name_it(tmp_path: Pat
     pipeline.contrasts[0].loss = make("loss", "local/mine", margin=3)
     data = plain(describe(pipeline))
     assert data["contrasts"][0]["loss"] == {"use": "local/mine", "margin": 3}
-    with pytest.raises(SpecError, match="local/mine exists only in this process"):
+    with pytest.raises(SpecError, match=r"\blocal/mine\b.*\bprocess\b"):
         refuse_local(data)
-    with pytest.raises(SpecError, match="local/mine exists only in this process"):
+    with pytest.raises(SpecError, match=r"\blocal/mine\b.*\bprocess\b"):
         crl.save(pipeline, tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
 
@@ -360,12 +359,12 @@ def test_a_registered_name_takes_nothing_from_the_core() -> None:
 
 
 def test_registering_needs_a_kind_that_exists() -> None:
-    with pytest.raises(PluginError, match=r"no kind 'los'.*Did you mean 'loss'"):
+    with pytest.raises(PluginError, match=r"'los'.*'loss'"):
         register("los", "mine", Local)
 
 
 def test_what_is_not_registered_has_no_address_and_is_told_how_to_get_one() -> None:
-    with pytest.raises(PluginError, match=r"entry point group crl\.loss\), or for this process: crl\.register"):
+    with pytest.raises(PluginError, match=r"\bgroup crl\.loss\b.*\bprocess: crl\.register\b"):
         address_of("loss", Local())
 
 
@@ -388,9 +387,7 @@ def test_disabling_what_is_not_there_warns(site: Path, monkeypatch: pytest.Monke
     distribution(site, "crl-listens", {"crl.hooks": {"listens": "listens"}})
     monkeypatch.setenv("CRL_DISABLE", "acmee,listens")
     acme(site)
-    with pytest.warns(
-        UserWarning, match="'acmee', which no installed plugin is called. Did you mean 'acme'?"
-    ) as caught:
+    with pytest.warns(UserWarning, match="'acmee'.*'acme'") as caught:
         known()
     assert len(caught) == 1, "a plugin that only listens is a plugin too"
 
@@ -428,10 +425,10 @@ def test_a_part_is_made_from_a_name_a_class_or_an_instance() -> None:
 @pytest.mark.parametrize(
     ("kind", "wrong", "said"),
     [
-        ("loss", crl.Cosine(), "is no loss: it has no takes"),
-        ("keys", crl.Cosine, "is no keys: it has no update or choose"),
-        ("head", 3, "3 is no head: it has no __call__"),
-        ("update", "no-such-update", "no update named"),
+        ("loss", crl.Cosine(), r"\bCosine\b.*\bloss\b.*\btakes\b"),
+        ("keys", crl.Cosine, r"\bCosine\b.*\bkeys\b.*\bupdate or choose\b"),
+        ("head", 3, r"\b3\b.*\bhead\b.*\b__call__\b"),
+        ("update", "no-such-update", r"\bupdate\b.*'no-such-update'"),
     ],
 )
 def test_the_wrong_thing_is_refused_in_words(kind: str, wrong: object, said: str) -> None:

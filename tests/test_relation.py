@@ -90,9 +90,7 @@ def test_unknown_is_the_same_as_nothing() -> None:
 
 
 def test_a_missing_column_is_named_with_the_nearest() -> None:
-    with pytest.raises(
-        RelationError, match=r"same\(\"lable\"\) reads column 'lable', but the key rows have only instance, label"
-    ):
+    with pytest.raises(RelationError, match=r"same\(\"lable\"\).*'lable'.*\bkey rows\b.*\binstance, label\b"):
         same("lable")({"lable": torch.zeros(1)}, {"label": torch.zeros(1), "instance": torch.zeros(1)})
 
 
@@ -105,13 +103,13 @@ def test_and_or_not_are_refused() -> None:
     ("text", "said"),
     [
         ("", "can't read"),
-        ("sane('a')", "Did you mean 'same'"),
-        ("same(a)", "expected a column's name"),
+        ("sane('a')", "'same'"),
+        ("same(a)", r"\bcolumn\b"),
         ("same('a', 'b')", r"takes \(column\), not 2"),
         ("within('a')", r"takes \(column, distance\)"),
         ("within('a', 'b')", "doesn't fit"),
         ("within('a', True)", "doesn't fit"),
-        ("within('a', -1)", "expected a column's name or a number"),
+        ("within('a', -1)", r"\bcolumn\b.*\bnumber\b"),
         ("same('a') and same('b')", "joined by"),
         ("same('a') + same('b')", "joined by"),
         ("same(name='a')", "joined by"),
@@ -121,7 +119,7 @@ def test_and_or_not_are_refused() -> None:
         ("~" * 5_000 + "same('a')", "at most 1000"),
         ("(" * 400 + "same('a')" + ")" * 400, "can't read"),
         ("within('a', 1e999)", "finite"),
-        ("near('a', 0)", "a width is above 0"),
+        ("near('a', 0)", r"\bwidth\b.*\b0\b"),
         ("near('a')", r"takes \(column, distance\)"),
         ("weighted('a', 2)", r"takes \(column\), not 2"),
     ],

@@ -295,7 +295,7 @@ def test_the_views_of_a_sampler_may_be_written_out() -> None:
 
 def test_an_option_that_is_no_data_is_refused_with_its_place() -> None:
     for wrong in ({"word": object()}, {"table": {"x": torch.zeros(2)}}, {"names": [print]}):
-        with pytest.raises(SpecError, match=r"^e\.(word|table\.x|names\.0): .* is no data"):
+        with pytest.raises(SpecError, match=r"^e\.(word|table\.x|names\.0): "):
             part_of("encoder", Options(**wrong), "e")
 
 
@@ -318,7 +318,7 @@ def test_a_part_that_is_an_attrs_class_is_a_part_all_the_same() -> None:
 
 def test_an_unregistered_part_is_refused_with_its_place() -> None:
     pipeline = Pipeline(Points(), encoder=nn.Linear(5, 4), loss="info-nce")
-    with pytest.raises(SpecError, match=r"^branches\.query\.encoder: .*Linear is not registered as an encoder"):
+    with pytest.raises(SpecError, match=r"^branches\.query\.encoder\b.*\bLinear\b.*\bencoder\b"):
         describe(pipeline)
 
 
@@ -331,7 +331,7 @@ def test_an_option_kept_nowhere_is_refused() -> None:
             return x
 
     crl.register("encoder", "forgets", Forgets)
-    with pytest.raises(SpecError, match=r"^e: Forgets keeps no attribute 'width'"):
+    with pytest.raises(SpecError, match=r"^e: Forgets\b.*'width'"):
         part_of("encoder", Forgets(), "e")
 
 
@@ -341,31 +341,31 @@ def test_an_option_kept_nowhere_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "hint", "said"),
     [
-        ("no", bool, "x: expected true or false, not 'no'"),
-        (1, bool, "x: expected true or false, not 1"),
-        (True, int, "x: expected a whole number, not True"),
-        (True, float, "x: expected a number, not True"),
-        (1.0, int, "x: expected a whole number, not 1.0"),
-        ("1", int, "x: expected a whole number, not '1'"),
-        (1, str, "x: expected a text, not 1"),
+        ("no", bool, r"^x: .*'no'"),
+        (1, bool, r"^x: .*\b1\b"),
+        (True, int, r"^x: .*\bTrue\b"),
+        (True, float, r"^x: .*\bTrue\b"),
+        (1.0, int, r"^x: .*\b1\.0\b"),
+        ("1", int, r"^x: .*'1'"),
+        (1, str, r"^x: .*\b1\b"),
         (10**400, float, "x: .* too large"),
-        ("text", list[str], "x: expected a list, not 'text'"),
-        (["a", 1], list[str], r"x\.1: expected a text, not 1"),
-        ([1.0], tuple[float, float], "x: expected a list of 2"),
-        ([1.0, 2, 3], tuple[float, float], "x: expected a list of 2"),
-        ([1, "b"], tuple[int, ...], r"x\.1: expected a whole number"),
-        ({"a": "b"}, dict[str, float], r"x\.a: expected a number"),
-        ([], dict[str, float], "x: expected a table"),
-        ("summ", Literal["sum", "mean"], "x: expected 'sum' or 'mean', not 'summ'. Did you mean 'sum'"),
-        (True, Literal[1, 2], "x: expected 1 or 2, not True"),
-        (None, str, "x: expected a text, not None"),
-        (2, str | None, "x: expected a text, not 2"),
-        (2.5, str | list[str], "x: expected a text or a list, not 2.5"),
-        (3, Relation, "x: expected the text of a relation, not 3"),
-        ("same('a'", Relation, "x: can't read the relation"),
-        ("a/b", Part, "x: expected a part"),
-        ({"use": 3}, Part, r"x\.use: expected a text"),
-        (1, object, "x: values of type .* can't stand in a spec"),
+        ("text", list[str], r"^x: .*\blist\b.*'text'"),
+        (["a", 1], list[str], r"^x\.1: .*\b1\b"),
+        ([1.0], tuple[float, float], r"^x: .*\b2\b"),
+        ([1.0, 2, 3], tuple[float, float], r"^x: .*\b2\b"),
+        ([1, "b"], tuple[int, ...], r"^x\.1: .*'b'"),
+        ({"a": "b"}, dict[str, float], r"^x\.a: .*'b'"),
+        ([], dict[str, float], r"^x: .*\btable\b.*\[\]"),
+        ("summ", Literal["sum", "mean"], r"^x: .*'sum'.*'mean'.*'summ'.*'sum'"),
+        (True, Literal[1, 2], r"^x: .*\b1\b.*\b2\b.*\bTrue\b"),
+        (None, str, r"^x: .*\bNone\b"),
+        (2, str | None, r"^x: .*\b2\b"),
+        (2.5, str | list[str], r"^x: .*\b2\.5\b"),
+        (3, Relation, r"^x: .*\brelation\b.*\b3\b"),
+        ("same('a'", Relation, r"^x: .*\brelation\b.*same\('a'"),
+        ("a/b", Part, r"^x: .*\bpart\b.*'a/b'"),
+        ({"use": 3}, Part, r"^x\.use: .*\b3\b"),
+        (1, object, r"^x: .*\bobject\b"),
     ],
 )  # fmt: skip
 def test_conversion_is_strict_and_says_where(value: Any, hint: Any, said: str) -> None:
@@ -378,7 +378,7 @@ def test_a_wrong_value_that_can_not_be_shown_is_still_told_about() -> None:
     for _ in range(100_000):
         deep = [deep]
     for value, said in ((16**5000, "not such a int"), (deep, "not such a list"), ("x" * 10_000, "xxx…")):
-        with pytest.raises(SpecError, match=f"^x: expected true or false, .*{said}$") as caught:
+        with pytest.raises(SpecError, match=f"^x: .*{said}$") as caught:
             convert(value, bool, "x")
         assert len(str(caught.value)) < 300
 
@@ -419,39 +419,39 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        ("contrasts.0.score.temprature", 0.1, r"contrasts\.0\.score: core/cosine has no option 'tempra.*'temperature'"),
-        ("contrasts.0.score.temperature", "0.1", r"contrasts\.0\.score\.temperature: expected a number, not '0.1'"),
-        ("contrasts.0.loss.positives", "outsid", r"contrasts\.0\.loss\.positives: .*Did you mean 'outside'"),
-        ("contrasts.0.loss.use", "core/info-nec", r"contrasts\.0\.loss: no loss named.*Did you mean 'core/info-nce'"),
-        ("contrasts.0.loss.use", "core/cosine", r"contrasts\.0\.loss: .*There is a score of that name"),
-        ("contrasts.0.wieght", 1.0, r"^contrasts\.0: there is no 'wieght'.*Did you mean 'weight'"),
+        ("contrasts.0.score.temprature", 0.1, r"^contrasts\.0\.score: core/cosine\b.*'temprature'.*'temperature'"),
+        ("contrasts.0.score.temperature", "0.1", r"\bcontrasts\.0\.score\.temperature\b.*'0.1'"),
+        ("contrasts.0.loss.positives", "outsid", r"\bcontrasts\.0\.loss\.positives\b.*'outside'"),
+        ("contrasts.0.loss.use", "core/info-nec", r"^contrasts\.0\.loss: .*'core/info-nec'.*'core/info-nce'"),
+        ("contrasts.0.loss.use", "core/cosine", r"\bcontrasts\.0\.loss\b.*\bscore\b"),
+        ("contrasts.0.wieght", 1.0, r"^contrasts\.0\b.*'wieght'.*'weight'"),
         ("contrasts.0.query", ..., r"^contrasts\.0: 'query' is missing"),
-        ("contrasts.0.positive", "sane('a')", r"^contrasts\.0\.positive: .*Did you mean 'same'"),
-        ("contrasts.0.query", "qeury", r"names no branch 'qeury'.*Did you mean 'query'"),
-        ("contrasts.0.memory", {"use": "core/queue"}, r"^contrasts\.0: there is no 'memory'"),
-        ("contrasts.0.keys.0.size", "4", r"^contrasts\.0\.keys\.0\.size: expected a whole number"),
-        ("contrasts.0.keys.0.sise", 4, r"^contrasts\.0\.keys\.0: core/queue has no option 'sise'.*'size'"),
-        ("contrasts.0.keys.0", 3, r"^contrasts\.0\.keys\.0: expected a part of kind keys"),
-        ("contrasts.0.keys.0.use", "core/cosine", r"^contrasts\.0\.keys\.0: .*There is a score of that name"),
-        ("contrasts.1.weight.final", "x", r"^contrasts\.1\.weight\.final: expected a number"),
-        ("contrasts.0.loss", {"use": "core/margin"}, r"^contrasts\.0: .*Margin wants a distance"),
-        ("branches.frozen.head.norm", "no", r"branches\.frozen\.head\.norm: expected true or false, not 'no'"),
-        ("branches.frozen.head.depth", 0, r"branches\.frozen\.head: core/mlp: an MLP has at least 1 layer"),
+        ("contrasts.0.positive", "sane('a')", r"^contrasts\.0\.positive\b.*'same'"),
+        ("contrasts.0.query", "qeury", r"\bbranch 'qeury'.*'query'"),
+        ("contrasts.0.memory", {"use": "core/queue"}, r"^contrasts\.0\b.*'memory'"),
+        ("contrasts.0.keys.0.size", "4", r"^contrasts\.0\.keys\.0\.size: .*'4'"),
+        ("contrasts.0.keys.0.sise", 4, r"^contrasts\.0\.keys\.0: core/queue\b.*'sise'.*'size'"),
+        ("contrasts.0.keys.0", 3, r"^contrasts\.0\.keys\.0: .*\bkeys\b.*\b3\b"),
+        ("contrasts.0.keys.0.use", "core/cosine", r"^contrasts\.0\.keys\.0\b.*\bscore\b"),
+        ("contrasts.1.weight.final", "x", r"^contrasts\.1\.weight\.final: .*'x'"),
+        ("contrasts.0.loss", {"use": "core/margin"}, r"^contrasts\.0\b.*\bMargin\b.*\bdistance\b"),
+        ("branches.frozen.head.norm", "no", r"\bbranches\.frozen\.head\.norm\b.*'no'"),
+        ("branches.frozen.head.depth", 0, r"\bbranches\.frozen\.head: core/mlp\b.*\bMLP\b.*\b1 layer\b"),
         ("branches.frozen.encoder.width", -1, r"branches\.frozen\.encoder: local/perceptron: RuntimeError: "),
-        ("branches.frozen.encoder", ..., r"branches\.frozen: a branch has exactly one of"),
+        ("branches.frozen.encoder", ..., r"^branches\.frozen: .*\bone of\b.*\bencoder\b"),
         ("branches.frozen.encoder", "perceptron", r"^branches\.frozen\.encoder: expected .*(part|table)"),
-        ("branches.key.tracks", "qury", r"branch 'key' tracks 'qury'.*Did you mean 'query'"),
-        ("branches.key.update.use", "core/no", r"branches\.key\.update: no update named 'core/no'"),
-        ("branches", [], r"^branches: expected a table"),
-        ("penalties.0.branch", 3, r"^penalties\.0\.branch: expected a text"),
-        ("penalties.0.loss.use", "core/info-nce", r"penalties\.0: a penalty's loss takes embeddings"),
+        ("branches.key.tracks", "qury", r"\bbranch 'key'.*'qury'.*'query'"),
+        ("branches.key.update.use", "core/no", r"\bbranches\.key\.update\b.*\bupdate\b.*'core/no'"),
+        ("branches", [], r"^branches: .*\btable\b"),
+        ("penalties.0.branch", 3, r"^penalties\.0\.branch: .*\b3\b"),
+        ("penalties.0.loss.use", "core/info-nce", r"^penalties\.0: .*\bloss\b.*\bembeddings\b"),
         ("sampler", ..., "pipeline: 'sampler' is missing"),
-        ("sampelr", {}, "pipeline: there is no 'sampelr'.*Did you mean 'sampler'"),
-        ("branches.shared.encoder.same_as", "branches.qury.encoder", r"no part stands.*'branches\.query\.encoder'"),
-        ("branches.query.encoder", {"same_as": "branches.shared.encoder"}, "no part stands there"),
-        ("branches.query.encoder", {"same_as": "branches.query.encoder"}, "no part stands there"),
-        ("branches.shared.head.same_as", "sampler", r"branches\.shared\.head: .* which has no weights"),
-        ("contrasts.1.keys.0.of.same_as", "branches.query.head", r"contrasts\.1\.keys\.0\.of: .* is no keys"),
+        ("sampelr", {}, r"\bpipeline\b.*'sampelr'.*'sampler'"),
+        ("branches.shared.encoder.same_as", "branches.qury.encoder", r"\.qury\.encoder\b.*'branches\.query\.encoder'"),
+        ("branches.query.encoder", {"same_as": "branches.shared.encoder"}, r"^branches\.query\.encoder\b.*\.shared\b"),
+        ("branches.query.encoder", {"same_as": "branches.query.encoder"}, r"^branches\.query\.encoder\b.*\.query\b"),
+        ("branches.shared.head.same_as", "sampler", r"\bbranches\.shared\.head\b.*\bweights\b"),
+        ("contrasts.1.keys.0.of.same_as", "branches.query.head", r"\bcontrasts\.1\.keys\.0\.of\b.*\bkeys\b"),
     ],
 )  # fmt: skip
 def test_an_error_names_the_place_and_the_nearest_right_word(place: str, value: Any, said: str) -> None:
@@ -461,18 +461,18 @@ def test_an_error_names_the_place_and_the_nearest_right_word(place: str, value: 
 
 def test_a_part_is_expected_where_a_part_belongs() -> None:
     for wrong in (3, "local/perceptron", [], {"width": 3}):
-        with pytest.raises(SpecError, match=r"^e\.inner: expected a part of kind encoder, "):
+        with pytest.raises(SpecError, match=r"^e\.inner\b.*\bencoder\b"):
             part_from("encoder", {"use": "local/options", "inner": wrong}, "e")
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"width": 1, "ratte": 2}, "there is no 'ratte' here; there are width, rate. Did you mean 'rate'"),
+        ({"width": 1, "ratte": 2}, r".*'ratte'.*\bwidth, rate\b.*'rate'"),
         ({"rate": 0.5}, "'width' is missing"),
         ({"width": 1, "rate": 7}, ".*rate.* must be <= 1"),
-        ({"width": 1.5}, "expected a whole number"),
-        (3, "expected a table"),
+        ({"width": 1.5}, r".*\b1\.5\b"),
+        (3, r".*\btable\b.*\b3\b"),
     ],
 )
 def test_tables_of_options_are_as_strict_and_say_where(value: Any, said: str) -> None:
@@ -696,9 +696,9 @@ def test_what_is_no_spec_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("a = 1\nb = = 2\n")
     (tmp_path / "deep.json").write_text("[" * 100_000)
     for name, said in {
-        "spec.yaml": "a spec is a .toml or a .json file",
+        "spec.yaml": r"\.toml\b.*\.json\b",
         "missing.toml": "No such file",
-        "list.json": "a spec is a table, not list",
+        "list.json": r"\btable\b.*\blist\b",
         "broken.toml": "line 2",
         "deep.json": "recursion",
     }.items():
@@ -761,7 +761,7 @@ def test_reading_any_bytes_as_a_checkpoint_is_an_error_in_words(tmp_path: Path, 
 def test_a_checkpoint_with_a_wrong_header_is_an_error_in_words(tmp_path: Path, tree: str) -> None:
     path = tmp_path / "wrong.safetensors"
     save_file({"a": torch.zeros(1)}, path, metadata={"crl": tree})
-    with pytest.raises(CrlError, match="is no checkpoint of crl"):
+    with pytest.raises(CrlError, match=r"\bcheckpoint\b"):
         checkpoint.load(path)
 
 

@@ -59,7 +59,7 @@ def test_grey_images_and_other_normalisation() -> None:
 def test_a_model_for_one_size_takes_that_size(size: int | None, given: int) -> None:
     encoder = make("test_vit", size=size)
     assert encoder(torch.rand(2, 3, given, given)).shape == (2, 64)
-    said = f"takes images of {given} × {given}, and these have 48 × 64: make it with size=48"
+    said = rf"\b{given} × {given}\b.*\b48 × 64\b.*\bsize=48\b"
     with pytest.raises(CrlError, match=said):
         encoder(torch.rand(2, 3, 48, 64))
 
@@ -67,10 +67,10 @@ def test_a_model_for_one_size_takes_that_size(size: int | None, given: int) -> N
 @pytest.mark.parametrize(
     ("model", "options", "said"),
     [
-        ("test_resnet", {"channels": 0}, "channels is at least 1, not 0"),
-        ("test_resnet", {"std": 0.0}, r"std is above 0, not 0\.0"),
-        ("test_resnet", {"size": 32}, "test_resnet takes images of any size: leave out size"),
-        ("resnet10t.no", {}, "timm .* has no such weights. Did you mean 'resnet10t"),
+        ("test_resnet", {"channels": 0}, r"\bchannels\b.*\b1\b.*\b0\b"),
+        ("test_resnet", {"std": 0.0}, r"\bstd\b.*\b0\b.*\b0\.0\b"),
+        ("test_resnet", {"size": 32}, r"\btest_resnet\b.*\bsize\b"),
+        ("resnet10t.no", {}, r"\btimm\b.*\bweights\b.*'resnet10t"),
     ],
 )
 def test_nonsense_is_refused(model: str, options: dict[str, Any], said: str) -> None:
@@ -79,7 +79,7 @@ def test_nonsense_is_refused(model: str, options: dict[str, Any], said: str) -> 
 
 
 def test_other_channels_are_told_with_the_right_ones() -> None:
-    with pytest.raises(CrlError, match="images with 3 channels, and these have 1: make it with channels=1"):
+    with pytest.raises(CrlError, match=r"\bimages\b.*\b3 channels\b.*\b1\b.*\bchannels=1\b"):
         make("test_resnet")(torch.rand(2, 1, 32, 32))
 
 
@@ -87,14 +87,14 @@ def test_other_channels_are_told_with_the_right_ones() -> None:
 
 
 def test_a_misspelt_model_is_told_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(CrlError, match=r"no encoder named 'timm/resnt18': timm .* Did you mean 'resnet18'"):
+    with pytest.raises(CrlError, match=r"\bencoder\b.*'timm/resnt18': timm\b.*'resnet18'"):
         get("encoder", "timm/resnt18")
     assert main(["info", "timm/resnt18"]) == 1
     assert "Did you mean 'resnet18'" in capsys.readouterr().err
 
 
 def test_only_encoders_are_opened() -> None:
-    with pytest.raises(PluginError, match="no head named 'timm/resnet18'"):
+    with pytest.raises(PluginError, match=r"\bhead\b.*'timm/resnet18'"):
         get("head", "timm/resnet18")
 
 
@@ -151,7 +151,7 @@ def test_the_spec_has_its_name_and_options_and_comes_back(tmp_path: Path) -> Non
     spec.write(spec.plain(description), tmp_path / "spec.toml")
     assert describe(assemble(spec.read(tmp_path / "spec.toml"))) == description
     assert "crl-timm" in requirements(spec.plain(description))
-    with pytest.raises(SpecError, match=r"^e: timm/test_vit has no option 'chanels'.*Did you mean 'channels'"):
+    with pytest.raises(SpecError, match=r"^e: timm/test_vit\b.*'chanels'.*'channels'"):
         part_from("encoder", {"use": "timm/test_vit", "chanels": 1}, "e")
 
 
@@ -255,5 +255,5 @@ def test_without_a_network_the_real_hub_says_so_too(tmp_path: Path) -> None:
 
 def test_weights_that_timm_does_not_have_are_refused_at_once() -> None:
     (model, *_) = [name for name in timm.list_models() if not timm.get_pretrained_cfg(name).has_weights]
-    with pytest.raises(ValueError, match=f"timm has no weights for {model}: leave out pretrained"):
+    with pytest.raises(ValueError, match=rf"\btimm\b.*\bweights\b.*{model}.*\bpretrained\b"):
         make(model, pretrained=True)

@@ -64,7 +64,7 @@ def test_the_small_stem_keeps_the_size_that_imagenets_divides_by_four() -> None:
 @NAMED
 @pytest.mark.parametrize(("made", "given"), [(1, 3), (3, 1)])
 def test_wrong_channels_are_told_with_the_right_ones(make: Callable[[int], nn.Module], made: int, given: int) -> None:
-    said = f"takes images with {made} channels, and these have {given}: make it with channels={given}"
+    said = rf"\b{made} channels\b.*\bchannels={given}\b"
     with pytest.raises(CrlError, match=said):
         make(made)(torch.rand(2, given, 16, 16))
 
@@ -129,8 +129,8 @@ def test_encoders_come_back_from_their_spec(make: Callable[[int], nn.Module]) ->
     [
         ({"depth": 17}, "depth: expected 18 or 34 or 50 or 101 or 152, not 17"),
         ({"depth": "18"}, "depth: expected 18 or 34"),
-        ({"stem": "smal"}, "stem: expected 'imagenet' or 'small', not 'smal'.* Did you mean 'small'"),
-        ({"chanels": 1}, "no option 'chanels'.*Did you mean 'channels'"),
+        ({"stem": "smal"}, r"\bstem\b.*'imagenet'.*'smal'.*'small'"),
+        ({"chanels": 1}, "'chanels'.*'channels'"),
     ],
 )
 def test_a_resnet_of_another_kind_is_refused_in_a_spec(options: dict[str, object], said: str) -> None:
@@ -145,9 +145,9 @@ def test_a_resnet_of_another_kind_is_refused_in_a_spec(options: dict[str, object
     [
         (lambda: ResNet(17), "depth is 18, 34, 50, 101 or 152, not 17"),  # type: ignore[arg-type]
         (lambda: ResNet(stem="smal"), 'stem is "imagenet" or "small", not \'smal\''),  # type: ignore[arg-type]
-        (lambda: ConvNet(stages=0), "width and stages are at least 1, not 32 and 0"),
-        (lambda: ConvNet(channels=0), "channels is at least 1, not 0"),
-        (lambda: ConvNet(std=0.0), r"std is above 0, not 0\.0"),
+        (lambda: ConvNet(stages=0), r"\bwidth\b.*\bstages\b.*\b1\b.*\b32\b.*\b0\b"),
+        (lambda: ConvNet(channels=0), r"\bchannels\b.*\b1\b.*\b0\b"),
+        (lambda: ConvNet(std=0.0), r"\bstd\b.*\b0\b.*\b0\.0\b"),
     ],
 )
 def test_encoders_of_nonsense_are_refused(make: Callable[[], nn.Module], said: str) -> None:

@@ -28,7 +28,7 @@ def test_maps_of_seven_and_five_places_and_a_vector(size: int) -> None:
     assert {name: tuple(x.shape) for name, x in found.items()} == {
         "seven": (3, 49, 16), "five": (3, 25, 32), "one": (3, 24)
     }  # fmt: skip
-    with pytest.raises(ValueError, match=f"takes images of {size} × {size}, and these have 20 × 24"):
+    with pytest.raises(ValueError, match=rf"\bimages\b.*{size} × {size}.*\b20 × 24\b"):
         encoder(torch.rand(3, 1, 20, 24))
 
 
@@ -110,18 +110,18 @@ def test_a_vit_is_torchvisions_without_its_classifier(channels: int) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        (lambda: ViT(30, 4), ValueError, "size is a multiple of patch"),
-        (lambda: ViT(32, 4, width=100), ValueError, "width of heads"),
+        (lambda: ViT(30, 4), ValueError, r"\bsize\b.*\bpatch\b"),
+        (lambda: ViT(32, 4, width=100), ValueError, r"\bwidth\b.*\bheads\b"),
         (lambda: ViT(depth=0), ValueError, "at least 1"),
-        (lambda: ViT()(torch.rand(1, 3, 24, 24)), CrlError, "of 32 × 32, and these have 24 × 24: make it with size=24"),
-        (lambda: ViT()(torch.rand(1, 1, 32, 32)), CrlError, "make it with channels=1"),
-        (lambda: ResNet(norm="bach"), ValueError, "norm is batch, layer, none, not 'bach'"),
+        (lambda: ViT()(torch.rand(1, 3, 24, 24)), CrlError, r"\b32 × 32\b.*\b24 × 24\b.*\bsize=24\b"),
+        (lambda: ViT()(torch.rand(1, 1, 32, 32)), CrlError, r"\bchannels=1\b"),
+        (lambda: ResNet(norm="bach"), ValueError, r"\bnorm\b.*\bbatch, layer, none\b.*'bach'"),
         (lambda: ResNet(stages=["stage5"]), ValueError, "stages are stage1, .* not 'stage5'"),
-        (lambda: ConvNet(norm="bach"), ValueError, "norm is batch"),
+        (lambda: ConvNet(norm="bach"), ValueError, r"\bnorm\b.*\bbatch\b"),
         (lambda: MultiScale(24), ValueError, "size is 16, 32, 64 or 128, not 24"),
-        (lambda: opened("resnet18")(size=64), ValueError, "resnet18 takes images of any size: leave out size"),
-        (lambda: opened("vit_b_32")(size=64)(torch.rand(1, 3, 32, 32)), CrlError, "of 64 × 64, and these have 32 × 32"),
-        (lambda: opened("alexnet")()(torch.rand(2, 3, 16, 16)), CrlError, "alexnet can't encode images of 16 × 16"),
+        (lambda: opened("resnet18")(size=64), ValueError, r"\bresnet18\b.*\bimages\b.*\bsize\b.*\bsize\b"),
+        (lambda: opened("vit_b_32")(size=64)(torch.rand(1, 3, 32, 32)), CrlError, r"\b64 × 64\b.*\b32 × 32\b"),
+        (lambda: opened("alexnet")()(torch.rand(2, 3, 16, 16)), CrlError, r"\bimages\b.*\b16 × 16\b"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(call: Callable[[], object], error: type[Exception], said: str) -> None:
@@ -158,7 +158,7 @@ def test_every_classifier_of_torchvision_has_an_address() -> None:
     assert set(models()) == set(torchvision.models.list_models(module=torchvision.models))
     for name in ("resnet18", "convnext_tiny", "vit_b_16"):
         assert get("encoder", f"vision/{name}") is opened(name)
-    with pytest.raises(CrlError, match="no encoder named 'vision/resnet19'"):
+    with pytest.raises(CrlError, match=r"\bencoder\b.*'vision/resnet19'"):
         get("encoder", "vision/resnet19")
 
 

@@ -88,9 +88,9 @@ def test_a_bad_item_is_named(photos: list[Path], tmp_path: Path) -> None:
     ):
         with pytest.raises(CrlError, match=f"(?s)^item 1, .*{words}"):
             ImageReader(8)([good, bad, good])
-    with pytest.raises(CrlError, match="item 1 has 6 pixels, and item 0 20: give the reader a `size`"):
+    with pytest.raises(CrlError, match=r"\bitem 1\b.*\b6 pixels\b.*\bitem 0 20\b.*`size`"):
         ImageReader()([good, np.zeros((6, 6), dtype=np.uint8)])
-    with pytest.raises(CrlError, match="no image to read"):
+    with pytest.raises(CrlError, match="no image"):
         ImageReader()([])
     for options in ({"channels": 2}, {"size": 0}):
         with pytest.raises(ValueError):

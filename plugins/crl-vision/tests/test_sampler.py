@@ -269,18 +269,18 @@ def assembled(settings: Any) -> crl.Pipeline:
 
 
 def test_an_unknown_setting_is_told_with_the_nearest() -> None:
-    with pytest.raises(CrlError, match=r"no setting 'simclr-smal'; there are simclr, .*Did you mean 'simclr-small'"):
+    with pytest.raises(CrlError, match=r"'simclr-smal'.*'simclr-small'"):
         Augmented("simclr-smal")
-    with pytest.raises(SpecError, match=r"sampler: .*no setting 'moco_v2'.*Did you mean 'moco-v2'"):
+    with pytest.raises(SpecError, match=r"\bsampler\b.*'moco_v2'.*'moco-v2'"):
         assembled("moco_v2")
 
 
 def test_wrong_figures_in_a_spec_are_told_with_their_place() -> None:
-    with pytest.raises(SpecError, match=r"sampler\.settings\.1: flip is from 0 to 1, not 2\.0"):
+    with pytest.raises(SpecError, match=r"\bsampler\.settings\.1: flip\b.*\b0\b.*\b1\b.*\b2\.0\b"):
         assembled([{"flip": 0.5}, {"flip": 2.0}])
-    with pytest.raises(SpecError, match=r"sampler\.settings\.0: there is no 'flp' here.*Did you mean 'flip'"):
+    with pytest.raises(SpecError, match=r"\bsampler\.settings\.0\b.*'flp'.*'flip'"):
         assembled([{"flp": 0.5}])
-    with pytest.raises(SpecError, match=r"sampler\.settings\.0\.area.*a list of 2"):
+    with pytest.raises(SpecError, match=r"\bsampler\.settings\.0\.area\b.*\b2\b"):
         assembled([{"area": [0.1, 0.2, 0.3]}])
 
 
@@ -290,31 +290,31 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (dict(area=(1.2, 0.5)), r"area is the smallest and the largest, above 0 up to 1; not \(1\.2, 0\.5\)"),
-        (dict(area=(0.5, 0.2)), "area is the smallest"),
-        (dict(area=(0.0, 1.0)), "area is the smallest and the largest, above 0"),
-        (dict(area=(0.5, 1.5)), "area is the smallest"),
-        (dict(area=(NAN, 1.0)), "area is the smallest"),
-        (dict(ratio=(0.0, 1.0)), "ratio is the smallest and the largest, above 0;"),
-        (dict(ratio=(2.0, 1.0)), "ratio is the smallest"),
-        (dict(flip=2.0), r"flip is from 0 to 1, not 2\.0"),
-        (dict(flip=-0.1), "flip is from 0 to 1"),
-        (dict(jitter=1.1), "jitter is from 0 to 1"),
-        (dict(grey=NAN), "grey is from 0 to 1, not nan"),
-        (dict(blur=5.0), "blur is from 0 to 1"),
-        (dict(solarise=-1.0), "solarise is from 0 to 1"),
-        (dict(sigma=(-1.0, 2.0)), r"sigma is the smallest and the largest, from 0; not \(-1\.0, 2\.0\)"),
-        (dict(sigma=(2.0, 0.1)), "sigma is the smallest"),
-        (dict(sigma=(1.0, float("inf"))), "sigma is the smallest"),
-        (dict(zoom=(0.0, 1.0)), "zoom is the smallest and the largest, above 0;"),
-        (dict(zoom=(1.5, 1.0)), "zoom is the smallest"),
-        (dict(brightness=-0.1), "brightness is a number of at least 0, not -0.1"),
-        (dict(contrast=-0.1), "contrast is a number of at least 0"),
-        (dict(saturation=NAN), "saturation is a number of at least 0"),
-        (dict(hue=0.6), r"hue is from 0 to 0\.5, not 0\.6"),
-        (dict(rotate=-5.0), "rotate is a number of at least 0"),
-        (dict(shear=90.0), "shear is from 0 to 89"),
-        (dict(shift=-0.1), "shift is a number of at least 0"),
+        (dict(area=(1.2, 0.5)), r"\barea\b.*\b0\b.*\b1\b.*\(1\.2, 0\.5\)"),
+        (dict(area=(0.5, 0.2)), r"\barea\b.*\(0\.5, 0\.2\)"),
+        (dict(area=(0.0, 1.0)), r"\barea\b.*\(0\.0, 1\.0\)"),
+        (dict(area=(0.5, 1.5)), r"\barea\b.*\(0\.5, 1\.5\)"),
+        (dict(area=(NAN, 1.0)), r"\barea\b.*\(nan, 1\.0\)"),
+        (dict(ratio=(0.0, 1.0)), r"\bratio\b.*\b0\b.*\(0\.0, 1\.0\)"),
+        (dict(ratio=(2.0, 1.0)), r"\bratio\b.*\(2\.0, 1\.0\)"),
+        (dict(flip=2.0), r"\bflip\b.*\b0\b.*\b1\b.*\b2\.0\b"),
+        (dict(flip=-0.1), r"\bflip\b.*-0\.1\b"),
+        (dict(jitter=1.1), r"\bjitter\b.*\b0\b.*\b1\b.*\b1\.1\b"),
+        (dict(grey=NAN), r"\bgrey\b.*\bnan\b"),
+        (dict(blur=5.0), r"\bblur\b.*\b5\.0\b"),
+        (dict(solarise=-1.0), r"\bsolarise\b.*-1\.0\b"),
+        (dict(sigma=(-1.0, 2.0)), r"\bsigma\b.*\b0\b.*\(-1\.0, 2\.0\)"),
+        (dict(sigma=(2.0, 0.1)), r"\bsigma\b.*\(2\.0, 0\.1\)"),
+        (dict(sigma=(1.0, float("inf"))), r"\bsigma\b.*\(1\.0, inf\)"),
+        (dict(zoom=(0.0, 1.0)), r"\bzoom\b.*\b0\b.*\(0\.0, 1\.0\)"),
+        (dict(zoom=(1.5, 1.0)), r"\bzoom\b.*\(1\.5, 1\.0\)"),
+        (dict(brightness=-0.1), r"\bbrightness\b.*\b0\b.*-0\.1\b"),
+        (dict(contrast=-0.1), r"\bcontrast\b.*\b0\b.*-0\.1\b"),
+        (dict(saturation=NAN), r"\bsaturation\b.*\b0\b.*\bnan\b"),
+        (dict(hue=0.6), r"\bhue\b.*\b0\b.*\b0\.5\b.*\b0\.6\b"),
+        (dict(rotate=-5.0), r"\brotate\b.*\b0\b.*-5\.0\b"),
+        (dict(shear=90.0), r"\bshear\b.*\b0\b.*\b89\b.*\b90\.0\b"),
+        (dict(shift=-0.1), r"\bshift\b.*\b0\b.*-0\.1\b"),
     ],
 )
 def test_nonsense_is_refused(wrong: dict[str, Any], said: str) -> None:
@@ -333,12 +333,12 @@ def test_bounds_themselves_are_no_nonsense() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Augmented(count=0), "count is from 1 to 26, not 0"),
-        (lambda: Augmented(count=27), "count is from 1 to 26, not 27"),
-        (lambda: Augmented(size=0), "size is at least 1 pixel, not 0"),
-        (lambda: Augmented(size=-8), "size is at least 1 pixel"),
-        (lambda: Augmented([]), "0 augmentations for 2 views: give 1 for all, or one for each"),
-        (lambda: Augmented([Augmentation()] * 3), "3 augmentations for 2 views"),
+        (lambda: Augmented(count=0), r"\bcount\b.*\b1\b.*\b26\b.*\b0\b"),
+        (lambda: Augmented(count=27), r"\bcount\b.*\b1\b.*\b26\b.*\b27\b"),
+        (lambda: Augmented(size=0), r"\bsize\b.*\b1 pixel\b.*\b0\b"),
+        (lambda: Augmented(size=-8), r"\bsize\b.*\b1\b.*-8\b"),
+        (lambda: Augmented([]), r"\b0\b.*\b2 views\b"),
+        (lambda: Augmented([Augmentation()] * 3), r"\b3\b.*\b2 views\b"),
     ],
 )
 def test_samplers_that_could_not_work_are_refused(make: Callable[[], Augmented], said: str) -> None:
@@ -352,7 +352,7 @@ def test_samplers_that_could_not_work_are_refused(make: Callable[[], Augmented],
         (torch.rand(4, 2, 8, 8), r"images are \[N, 1 or 3, H, W\]; these are \[4, 2, 8, 8\]"),
         (torch.rand(4, 8, 8), r"these are \[4, 8, 8\]"),
         (torch.rand(4, 8, 8, 3), r"these are \[4, 8, 8, 3\]"),
-        (torch.randint(0, 255, (4, 3, 8, 8)), r"bytes \(uint8\) or numbers from 0 to 1; these are torch.int64"),
+        (torch.randint(0, 255, (4, 3, 8, 8)), r"\bbytes \(uint8\).*\b0\b.*\b1\b.*\btorch.int64\b"),
     ],
 )
 def test_what_is_no_image_is_refused(data: Tensor, said: str) -> None:

@@ -84,7 +84,7 @@ def test_moved_digits_are_the_clean_ones_five_times_each_the_same_every_time() -
 
 @pytest.mark.parametrize("source", [Digits(), CIFAR10(), CIFAR100(), STL10(), Folder(".")])
 def test_an_unknown_split_is_told_with_the_nearest(source: Source) -> None:
-    with pytest.raises(CrlError, match=r"no split 'trian'; there are train, .*Did you mean 'train'"):
+    with pytest.raises(CrlError, match=r"\bsplit 'trian'.*\btrain\b.*'train'"):
         source.items("trian")
 
 
@@ -265,7 +265,7 @@ def test_broken_files_are_counted_once_and_their_rows_are_missing(
 def test_a_folder_of_broken_images_alone_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for i in range(6):
         (tmp_path / f"{i}.png").write_bytes(b"nothing")
-    with pytest.raises(CrlError, match="no items that can be used; the log says what is wrong with them"):
+    with pytest.raises(CrlError, match=r"\bitems\b.*\blog\b"):
         fit(Folder(str(tmp_path)))
     assert any("0.png is left out" in text or "1.png is left out" in text for text in warnings_of(caplog))
 
@@ -328,7 +328,7 @@ def test_floats_in_a_tiff_are_read_by_their_range_and_nan_is_refused(tmp_path: P
         found = one(tmp_path, Image.fromarray(values * np.float32(scale)), 8, name="1.tif")
         assert int((found[0].int() - expected.int()).abs().max()) <= 1
     values[0, 0] = np.nan
-    with pytest.raises(ValueError, match="NaN or infinity"):
+    with pytest.raises(ValueError, match=r"\bNaN\b"):
         one(tmp_path, Image.fromarray(values), 8, name="1.tif")
 
 
@@ -403,7 +403,7 @@ def test_a_decompression_bomb_is_left_out(
 def test_postscript_under_another_name_starts_no_program(tmp_path: Path) -> None:
     save(tmp_path / "1.eps")
     (tmp_path / "1.eps").rename(tmp_path / "1.png")
-    with pytest.raises(OSError, match="cannot identify image file"):
+    with pytest.raises(OSError, match="identify image"):
         read(tmp_path / "1.png", 8, 3)
 
 
@@ -420,11 +420,11 @@ def test_images_are_read_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda root: None, r"there is no folder .*photos"),
-        (lambda root: root.write_text("a file"), r"there is no folder .*photos"),
-        (lambda root: root.mkdir(), r"photos is empty"),
-        (lambda root: save(root / "1.png"), "a single image: at least 2 are needed, one to train and one to test"),
-        (lambda root: [save(root / "1.png").rename(root / "1.txt")], "no images in .*photos, only 1 other files"),
+        (lambda root: None, r"\bfolder\b.*\bphotos\b"),
+        (lambda root: root.write_text("a file"), r"\bfolder\b.*\bphotos\b"),
+        (lambda root: root.mkdir(), r"\bphotos is empty\b"),
+        (lambda root: save(root / "1.png"), r"\b2\b.*\btrain\b.*\btest\b"),
+        (lambda root: [save(root / "1.png").rename(root / "1.txt")], r"\bimages\b.*\bphotos\b.*\b1 other files\b"),
         (lambda root: [save(root / "train" / "1.png"), (root / "test").mkdir()], r"photos/test is empty"),
     ],
 )  # fmt: skip
@@ -440,9 +440,9 @@ def test_folders_without_images_are_refused(tmp_path: Path, make: Callable[[Path
     ("options", "said"),
     [
         (dict(channels=4), "channels is 1 or 3, not 4"),
-        (dict(size=0), "size is at least 1 pixel, not 0"),
-        (dict(test=0.0), r"test is a share between 0 and 1, not 0\.0"),
-        (dict(test=1.0), "test is a share between 0 and 1"),
+        (dict(size=0), r"\bsize\b.*\b1 pixel\b.*\b0\b"),
+        (dict(test=0.0), r"\btest\b.*\b0\b.*\b1\b.*\b0\.0\b"),
+        (dict(test=1.0), r"\btest\b.*\b0\b.*\b1\b.*\b1\.0\b"),
     ],
 )
 def test_folders_of_nonsense_are_refused(options: dict[str, Any], said: str) -> None:
@@ -485,14 +485,14 @@ def test_arrays_have_the_splits_that_are_there(tmp_path: Path) -> None:
     assert packed(tmp_path, train_images=images).splits == ("train",)
     every = packed(tmp_path, test_images=images, val_images=images, train_images=images)
     assert every.splits == ("train", "val", "test")
-    with pytest.raises(CrlError, match=r"no split 'tset'; there are train, val, test\. Did you mean 'test'"):
+    with pytest.raises(CrlError, match=r"\bsplit 'tset'.*\btrain, val, test\b.*'test'"):
         every.items("tset")
 
 
 def test_wrong_names_are_told_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(CrlError, match=r"has no train_images; it has train_image, labels\. Did you mean 'train_image'"):
+    with pytest.raises(CrlError, match=r"\btrain_images\b.*\btrain_image, labels\b.*'train_image'"):
         packed(tmp_path, train_image=noise(4, 8, 8), labels=np.arange(4))
-    with pytest.raises(CrlError, match="has no train_images; it has nothing"):
+    with pytest.raises(CrlError, match=r"\btrain_images\b.*\bnothing\b"):
         packed(tmp_path)
 
 
@@ -509,9 +509,9 @@ class Trap:
 def test_pickled_objects_are_refused_without_being_read(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     objects = np.array([Trap(mark)] * 4, dtype=object)
-    with pytest.raises(CrlError, match=r"train_images can't be read: Object arrays cannot be loaded"):
+    with pytest.raises(CrlError, match=r"\btrain_images\b.*\bObject arrays\b"):
         packed(tmp_path, train_images=objects).items("train")
-    with pytest.raises(CrlError, match=r"train_labels can't be read: Object arrays cannot be loaded"):
+    with pytest.raises(CrlError, match=r"\btrain_labels\b.*\bObject arrays\b"):
         packed(tmp_path, train_images=noise(4, 8, 8), train_labels=objects).items("train")
     (tmp_path / "all.npz").write_bytes(pickle.dumps(Trap(mark)))
     with pytest.raises(CrlError, match=r"all\.npz is no \.npz file"):
@@ -523,20 +523,20 @@ def test_pickled_objects_are_refused_without_being_read(tmp_path: Path) -> None:
 
 def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "images.npz"
-    with pytest.raises(CrlError, match=r"there is no file .*images\.npz"):
+    with pytest.raises(CrlError, match=r"\bimages\.npz\b"):
         Arrays(str(path))
-    with pytest.raises(CrlError, match=r"there is no file"):
+    with pytest.raises(CrlError, match=re.escape(str(tmp_path))):
         Arrays(str(tmp_path))
     for data in (b"", b"words", b"PK\x03\x04"):
         path.write_bytes(data)
         with pytest.raises(CrlError, match=r"images\.npz is no \.npz file"):
             Arrays(str(path))
     np.save(tmp_path / "one.npy", noise(4, 8, 8))
-    with pytest.raises(CrlError, match=r"holds a single array: save it with numpy\.savez\(path, train_images=…\)"):
+    with pytest.raises(CrlError, match=r"\bnumpy\.savez\(path, train_images=…\)"):
         Arrays(str(tmp_path / "one.npy"))
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("train_images", "words")
-    with pytest.raises(CrlError, match=r"train_images can't be read"):
+    with pytest.raises(CrlError, match=r"\btrain_images\b"):
         Arrays(str(path)).items("train")
 
 
@@ -565,21 +565,21 @@ IMAGES = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
-        (IMAGES.astype(np.float32), None, "train_images has numbers above 1; divide by 255, or save them as bytes"),
-        (IMAGES / 127.5 - 1.001, None, "train_images has numbers below 0; images are from 0 to 1"),
-        (IMAGES.astype(np.int64), None, r"train_images is bytes \(uint8\) or numbers from 0 to 1, not torch\.int64"),
+        (IMAGES.astype(np.float32), None, r"\btrain_images\b.*\b1\b.*\b255\b.*\bbytes\b"),
+        (IMAGES / 127.5 - 1.001, None, r"\btrain_images\b.*\b0\b.*\b1\b"),
+        (IMAGES.astype(np.int64), None, r"\btrain_images\b.*\bbytes \(uint8\).*\b0\b.*\b1\b.*\btorch\.int64\b"),
         (IMAGES.astype(np.uint16), None, "not torch.uint16"),
         (IMAGES > 9, None, "not torch.bool"),
-        (np.array(["a", "b"]), None, "train_images can't be read"),
-        (IMAGES[0], None, r"train_images is \[N, H, W\] or \[N, H, W, 1 or 3\], not \[8, 8\]"),
+        (np.array(["a", "b"]), None, r"\btrain_images\b"),
+        (IMAGES[0], None, r"\btrain_images\b.*\[N, H, W\].*\[N, H, W, 1 or 3\].*\[8, 8\]"),
         (noise(4, 3, 8, 8), None, r"not \[4, 3, 8, 8\]"),
         (noise(4, 8, 8, 4), None, r"not \[4, 8, 8, 4\]"),
-        (IMAGES[:0], None, "there are no items"),
-        (IMAGES[:0].astype(np.float32), None, "there are no items"),
-        (IMAGES, np.arange(3), r"train_labels is one whole number for each of the 4 images, not \[3\] of torch\.int64"),
+        (IMAGES[:0], None, "no items"),
+        (IMAGES[:0].astype(np.float32), None, "no items"),
+        (IMAGES, np.arange(3), r"\btrain_labels\b.*\b4 images\b.*\[3\].*\btorch\.int64\b"),
         (IMAGES, np.arange(8).reshape(4, 2), r"not \[4, 2\]"),
         (IMAGES, np.arange(4) / 2, r"not \[4\] of torch\.float64"),
-        (IMAGES, np.array(list("abcd")), "train_labels can't be read"),
+        (IMAGES, np.array(list("abcd")), r"\btrain_labels\b"),
     ],
 )
 def test_arrays_of_something_else_are_refused(tmp_path: Path, images: Any, labels: Any, said: str) -> None:
@@ -602,7 +602,7 @@ def test_images_with_nan_are_counted_and_skipped_in_training(tmp_path: Path, cap
 
 def test_images_that_are_all_nan_are_refused(tmp_path: Path) -> None:
     source = packed(tmp_path, train_images=np.full((8, 8, 8), np.nan))
-    with pytest.raises(CrlError, match="no items that can be used; the log says what is wrong with them"):
+    with pytest.raises(CrlError, match=r"\bitems\b.*\blog\b"):
         fit(source, channels=1)
 
 
@@ -732,6 +732,6 @@ def test_a_damaged_file_of_cifar_is_not_unpickled(tmp_path: Path, monkeypatch: p
     batches_of_cifar(tmp_path, monkeypatch, datasets.CIFAR10, "cifar-10-batches-py", parts, "labels", "batches.meta")
     mark = tmp_path / "mark"
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(pickle.dumps(Trap(mark)))
-    with pytest.raises(CrlError, match="CIFAR-10 is not in the folder"):
+    with pytest.raises(CrlError, match=r"\bCIFAR-10\b.*\bfolder\b"):
         CIFAR10(str(tmp_path)).items("train")
     assert not mark.exists()

@@ -119,12 +119,12 @@ def test_shared_colours_are_those_of_the_first_view() -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: Augmented(shared=["color"]), "no step 'color'; there are move, crop, .*Did you mean 'colour'"),
-        (lambda: LeaveOneOut(kept=["crp"]), "no step 'crp'.*Did you mean 'crop'"),
-        (lambda: LeaveOneOut("strokes", kept=["crop"]), "does nothing of 'crop'"),
+        (lambda: Augmented(shared=["color"]), r"\bstep 'color'.*\bmove, crop\b.*'colour'"),
+        (lambda: LeaveOneOut(kept=["crp"]), r"\bstep 'crp'.*'crop'"),
+        (lambda: LeaveOneOut("strokes", kept=["crop"]), "'crop'"),
         (lambda: Augmented().replay(items(), Augmented()(items())), "record=True"),
-        (lambda: _replayed(items(4), items(5)), "5 images, and these are 4"),
-        (lambda: _replayed(items(5, height=8, width=8), items(5)), "reaches to row .*these images are 8 × 8"),
+        (lambda: _replayed(items(4), items(5)), r"\b5 images\b.*\b4\b"),
+        (lambda: _replayed(items(5, height=8, width=8), items(5)), r"\brow\b.*\bimages\b.*\b8 × 8\b"),
     ],
 )
 def test_what_can_not_be_replayed_or_shared_is_told(call: Any, said: str) -> None:
@@ -240,11 +240,11 @@ def test_each_patch_is_changed_by_itself() -> None:
 @pytest.mark.parametrize(
     ("sampler", "said"),
     [
-        (Patches(), "square images, and these are 16 × 20: set size"),
+        (Patches(), r"\bimages\b.*\b16 × 20\b.*\bsize\b"),
         (Patches(size=16, patch=17), "no 7 × 7 patches of 17 pixels"),
         (Patches(size=3), "no 7 × 7 patches of 0 pixels"),
-        (Jigsaw(size=2), "cells of 0 pixels, too small for patches of 1"),
-        (Jigsaw(size=30, patch=11), "cells of 10 pixels, too small for patches of 11"),
+        (Jigsaw(size=2), r"\bcells\b.*\b0 pixels\b.*\bpatches\b.*\b1\b"),
+        (Jigsaw(size=30, patch=11), r"\bcells\b.*\b10 pixels\b.*\bpatches\b.*\b11\b"),
         (Rotated(), "square images"),
     ],
 )
