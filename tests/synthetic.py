@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import crl_core as crl
-from crl_core.registry import hooks, kernels, plugins
+from crl_core.registry import hooks, kernels, making, plugins
 
 LOSS = """
 from torch import Tensor, nn
@@ -91,7 +91,7 @@ def forget() -> None:
 @contextmanager
 def fresh_registry(folder: Path | None = None) -> Iterator[None]:
     """The registry as in a new process, with `folder` on the path; afterwards all is as it was."""
-    path, remembered = list(sys.path), [(table, dict(table)) for table in (plugins._local, plugins._opened)]
+    path, remembered = list(sys.path), [(table, dict(table)) for table in (plugins._local, making._opened)]
     if folder is not None:
         sys.path.insert(0, str(folder))
     forget()

@@ -29,7 +29,8 @@ from crl_core import (
     within,
 )
 from crl_core.contracts.kernels import Kernel, Outcome, Problem
-from crl_core.data.relation import Relation, parse
+from crl_core.data.parsing import parse
+from crl_core.data.relation import Relation
 from crl_core.kernels import blockwise, by_strips, by_tiles
 from crl_core.kernels.blockwise import Blockwise
 from crl_core.kernels.dense import Dense

@@ -15,7 +15,8 @@ import crl_core as crl
 from crl_core import CrlError, Group, Pipeline, Progress, Scheduled, Training
 from crl_core.engine import checkpoint
 from crl_core.engine.optimisers import load_optimiser_state, make_optimisers, optimiser_state, set_rates
-from crl_core.spec.assembly import holder_from, options_of, part_from, part_of, signature
+from crl_core.registry.options import signature
+from crl_core.spec.assembly import holder_from, options_of, part_from, part_of
 
 DENSE: list[Any] = [
     crl.AdamW(1e-2),

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crl_core.data.relation import And, Not, Or, Relation, RelationError, beyond, near, parse, same, weighted, within
+from crl_core.data.parsing import parse
+from crl_core.data.relation import And, Not, Or, Relation, RelationError, beyond, near, same, weighted, within
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 DISTANCES = st.one_of(st.integers(0, 9), st.floats(0, 1e6, allow_nan=False))

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 import crl_core as crl
 from crl_core import Branch, Contrast, CrlError, Penalty, Pipeline, View, assemble, describe, export, same
 from crl_core.contracts.parts import Encoder
-from crl_core.data.relation import Relation, RelationError, parse
+from crl_core.data.parsing import parse
+from crl_core.data.relation import Relation, RelationError
 from crl_core.engine import checkpoint, folder
 from crl_core.errors import SpecError
 from crl_core.method.named import Named

@@ -3,7 +3,7 @@
     positive = same("instance") & ~same("row")
     negative = same("clip") & beyond("time", 10)
 
-A relation prints as it is written, and `parse` reads that text back. It is evaluated on any
+A relation prints as it is written, and `parse` (in `parsing.py`) reads that text back. It is evaluated on any
 block of queries and keys, so no mask of all pairs has to exist. A soft one also says how much
 each positive counts among those of its query.
 
@@ -15,12 +15,10 @@ each positive counts among those of its query.
 
 from __future__ import annotations
 
-import ast
 import json
 import math
-import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -333,75 +331,6 @@ def weighted(column: str) -> Relation:
     tensor([[0.5000, 0.2500]])
     """
     return Weighted(column)
-
-
-_WORDS: dict[str, tuple[type[Relation], tuple[type | tuple[type, ...], ...]]] = {
-    "same": (Same, (str,)),
-    "within": (Within, (str, (int, float))),
-    "beyond": (Beyond, (str, (int, float))),
-    "near": (Near, (str, (int, float))),
-    "weighted": (Weighted, (str,)),
-}
-_LONGEST = 1_000  # characters; keeps Python's own parser far from its depth limits
-
-
-def parse(text: str) -> Relation:
-    """The relation that prints as `text`.
-
-    Only the functions above, `&`, `|`, `~` and brackets exist; nothing is evaluated.
-
-    Raises:
-        RelationError: the text is anything else; it names the place.
-    """
-    if len(text) > _LONGEST:
-        raise RelationError(f"a relation of {len(text)} characters; at most {_LONGEST} are read")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise RelationError(f"can't read the relation {text!r}: {error}") from None
-    return _build(tree.body, text)
-
-
-def _build(node: ast.expr, text: str) -> Relation:
-    match node:
-        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
-            return And(_build(left, text), _build(right, text))
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return Or(_build(left, text), _build(right, text))
-        case ast.UnaryOp(op=ast.Invert(), operand=operand):
-            return Not(_build(operand, text))
-        case ast.Call(func=ast.Name(id=word), args=args, keywords=[]):
-            return _call(word, args, text)
-    raise _unreadable(node, text, f"expected {', '.join(f'{word}(…)' for word in _WORDS)} joined by &, | and ~")
-
-
-def _call(word: str, args: list[ast.expr], text: str) -> Relation:
-    if word not in _WORDS:
-        raise RelationError(
-            f"no relation {word!r} in {text!r}; there are {', '.join(_WORDS)}.{did_you_mean(word, _WORDS)}"
-        )
-    relation, types = _WORDS[word]
-    values = [_constant(node, text) for node in args]
-    wanted = ", ".join("column" if t is str else "distance" for t in types)
-    if len(values) != len(types):
-        raise RelationError(f"{word} in {text!r} takes ({wanted}), not {len(values)} values")
-    for value, kind in zip(values, types, strict=True):
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise RelationError(f"{word} in {text!r} takes ({wanted}); {value!r} doesn't fit")
-    return relation(*values)
-
-
-def _constant(node: ast.expr, text: str) -> Any:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float)):
-        return node.value
-    raise _unreadable(node, text, "expected a column's name or a number")
-
-
-def _unreadable(node: ast.expr, text: str, expected: str) -> RelationError:
-    part = ast.get_source_segment(text, node) or text
-    return RelationError(f"can't read {part!r} in the relation {text!r}: {expected}")
 
 
 def _quoted(name: str) -> str:

@@ -93,7 +93,7 @@ def _heavy(before: set[str], package: str) -> list[str]:
 def _wrong_with(part: Any) -> list[str]:
     """What keeps the part from being named in a spec."""
     from ..errors import CrlError
-    from ..spec.assembly import signature
+    from ..registry.options import signature
 
     try:
         signature(part)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from .. import distributed
@@ -22,15 +19,17 @@ from ..contracts.parts import Items, Progress, Source, Stream
 from ..data.view import Embeddings, View
 from ..errors import CrlError
 from ..look.diagnosis import health, information
-from ..method.objective import Losses, Term, components, not_finite
+from ..method.objective import Losses, components, not_finite
 from ..method.pipeline import Pipeline
 from ..registry import make
 from ..registry.hooks import announce
 from ..spec import spec, upgrade
-from ..spec.comparison import diff
 from . import checkpoint, folder
 from .display import Display
+from .fabric import Fabric, MisconfigurationException
+from .interruption import interruption
 from .loading import first_of, in_order, loaded, steps_in_epoch
+from .micro_batches import cut, mean_of
 from .optimisers import load_optimiser_state, make_optimisers, moved_by, optimiser_state, set_rates
 from .record import Record
 from .state import State
@@ -129,8 +128,7 @@ class _Loop:
         self.pipeline.freeze(self.training.freeze)
         self.optimisers = make_optimisers(self.pipeline, self.training)
         self.module, *self.steppers = self.fabric.setup(self.pipeline, *self.optimisers)
-        every: list[Term] = [*self.pipeline.contrasts, *self.pipeline.penalties]
-        terms = [term for term in every if self.pipeline.runs(term, None)]
+        terms = [term for term in self.pipeline.every_term if self.pipeline.runs(term, None)]
         # Where terms have no gradient in common, the memory of one will do; by one process, without scaled gradients.
         alone = self.fabric.world_size == self.training.accumulate == 1 and self.training.precision == "32-true"
         self.apart = alone and len(components(terms, self.pipeline.branches)) > 1
@@ -151,7 +149,7 @@ class _Loop:
         main = self.fabric.is_global_zero
         record = Record(path if main else None, self.before + self.progress.step)
         finished = True
-        with record, _interruption() as interrupted:
+        with record, interruption() as interrupted:
             while finished:
                 with Display(show and main, self.progress.steps, self.progress.step, self.training.epochs) as display:
                     while self.progress.epoch < self.training.epochs and finished:
@@ -222,7 +220,7 @@ class _Loop:
     def _step(self, batch: View) -> Losses:
         """The optimiser's step for a batch of this process, in micro-batches."""
         set_rates(self.optimisers, self.progress)
-        micro = _cut(self._whole(batch), self.training.accumulate)
+        micro = cut(self._whole(batch), self.training.accumulate)
         found: list[tuple[float, Losses]] = []
         for i, part in enumerate(micro):
             share = len(part) / len(batch)
@@ -244,7 +242,7 @@ class _Loop:
         if scaler is not None and scaler.get_scale() < scale:
             # Gradients overflowed in float16, and no weight has moved.
             self.pipeline.abandon()
-        return _mean(found)
+        return mean_of(found)
 
     def _losses(self, batch: View) -> Losses:
         try:
@@ -323,7 +321,7 @@ class _Loop:
             if self.fabric.is_global_zero:
                 folder.create(path, self.pipeline, self.source, self.stages)
             return
-        self._same_run(path)
+        folder.check_same_run(path, self.pipeline, self.source, self.stages, write=self.fabric.is_global_zero)
         state = upgrade.checkpoint(checkpoint.load(path / folder.CHECKPOINT), path / folder.CHECKPOINT, self.pipeline)
         try:
             if len(state["random"]) != self.fabric.world_size:
@@ -342,19 +340,6 @@ class _Loop:
             checkpoint.set_random_state(state["random"][self.fabric.global_rank])
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise CrlError(f"{path / folder.CHECKPOINT} doesn't fit this run: {error}") from error
-
-    def _same_run(self, path: Path) -> None:
-        ours = folder.spec_of(self.pipeline, self.source, self.stages)
-        theirs = folder.open_spec(path / folder.SPEC)
-        if spec.read(path / folder.SPEC).get("schema") != spec.SCHEMA:
-            # Of an earlier version: with the options that there are now, and from here on in today's words.
-            theirs = {**theirs, **folder.spec_of(*folder.parts_of(theirs)), "schema": spec.SCHEMA}
-            if self.fabric.is_global_zero:
-                spec.write(theirs, path / folder.SPEC)
-        for section in ("source", "training", "pipeline"):
-            if found := diff({section: theirs[section]}, {section: ours[section]}):
-                place, one, other = found[0]
-                raise CrlError(f"{path} holds another run: {place} is {one!r} there and {other!r} here")
 
     def _save(self, path: Path | None) -> None:
         if path is None:
@@ -400,51 +385,5 @@ def _last(record: Record) -> dict[str, float]:
     return {name: value for line in record.lines[-2:] for name, value in line.items()}
 
 
-def _cut(batch: View, parts: int) -> list[View]:
-    """The batch in so many micro-batches; fewer where it has not as many items."""
-    if parts == 1:
-        return [batch]
-    size = -(-len(batch) // parts)
-    return [batch.take(slice(start, start + size)) for start in range(0, len(batch), size)]
-
-
-def _mean(parts: list[tuple[float, Losses]]) -> Losses:
-    """The losses of micro-batches as those of one batch; the embeddings are the last one's."""
-    if len(parts) == 1:
-        return parts[0][1]
-    total = torch.stack([share * losses.total.detach() for share, losses in parts]).sum()
-    names = dict.fromkeys(name for _, losses in parts for name in losses.terms)
-    terms = {
-        name: torch.stack([share * losses.terms[name] for share, losses in parts if name in losses.terms]).sum()
-        for name in names
-    }
-    ignored = {
-        name: torch.stack([losses.ignored[name] for _, losses in parts if name in losses.ignored]).sum()
-        for name in parts[-1][1].ignored
-    }
-    return Losses(total, terms, ignored, parts[-1][1].embeddings)
-
-
 def _detached(table: Embeddings) -> Embeddings:
     return Embeddings(table.z.detach(), table.meta)
-
-
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Set at the first Ctrl-C or SIGTERM, so that the step under way can end; the second ends at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

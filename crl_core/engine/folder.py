@@ -17,6 +17,7 @@ from ..method.pipeline import Pipeline
 from ..registry import PluginError, known
 from ..registry.plugins import LOCAL, absent, advertised_hooks, core_version
 from ..spec import assembly, spec, upgrade
+from ..spec.comparison import diff
 from .training import Training, stages_of
 
 SPEC = "spec.toml"
@@ -53,6 +54,26 @@ def spec_of(pipeline: Pipeline, source: Source, training: Training | Sequence[Tr
     requires = requirements(data)
     made_with = {"python": platform.python_version(), "torch": version("torch")}
     return {"schema": spec.SCHEMA, "requires": requires, "made_with": made_with, **data}
+
+
+def check_same_run(
+    path: Path, pipeline: Pipeline, source: Source, training: Sequence[Training], *, write: bool
+) -> None:
+    """Whether the folder's run is this one; the spec of an earlier version is put in today's words, where `write`.
+
+    Raises:
+        CrlError: it is another one; the text says where.
+    """
+    ours = spec_of(pipeline, source, training)
+    theirs = open_spec(path / SPEC)
+    if spec.read(path / SPEC).get("schema") != spec.SCHEMA:
+        theirs = {**theirs, **spec_of(*parts_of(theirs)), "schema": spec.SCHEMA}
+        if write:
+            spec.write(theirs, path / SPEC)
+    for section in ("source", "training", "pipeline"):
+        if found := diff({section: theirs[section]}, {section: ours[section]}):
+            place, one, other = found[0]
+            raise CrlError(f"{path} holds another run: {place} is {one!r} there and {other!r} here")
 
 
 def open_spec(path: Path) -> dict[str, Any]:

@@ -19,7 +19,9 @@ def moved(old: str, *homes: str) -> Callable[[str], Any]:
             module = importlib.import_module(f"crl_core.{home}")
             if not name.startswith("__") and hasattr(module, name):
                 warnings.warn(
-                    f"{old}.{name} is private now: write `from crl_core import {name}`", DeprecationWarning, stacklevel=2
+                    f"{old}.{name} is private now: write `from crl_core import {name}`",
+                    DeprecationWarning,
+                    stacklevel=2,
                 )
                 return getattr(module, name)
         raise AttributeError(f"module {old!r} has no attribute {name!r}")

@@ -62,10 +62,9 @@ class Mixed:
         return ("train", *first.splits[1:])
 
     @property
-    def evaluators(self) -> Sequence[str]:
-        from ..evaluation.evaluate import suitable
-
-        return suitable(next(iter(self.sources.values())))
+    def evaluators(self) -> Sequence[str] | None:
+        """Those of the first source, if it names some."""
+        return getattr(next(iter(self.sources.values())), "evaluators", None)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import attrs
 import torch
 from torch import Tensor
 
 from ..contracts.kernels import Problem
+from ..contracts.parts import Score
+from ..data.geometry import alignment, effective_rank, spread, uniformity
 from ..data.pairs import Pairs
-from ..data.view import Embeddings, View
-from ..method.contrast import Contrast
+from ..data.view import Embeddings
 from ..registry.kernels import choose_kernel
-from .geometry import alignment, effective_rank, spread, uniformity
-
-if TYPE_CHECKING:
-    from ..method.pipeline import Pipeline
+from .contrasted import Contrasted
 
 ROWS = 512  # as many as are looked at: enough for a verdict, and quick
 FEW = 3.0  # directions; healthy embeddings of a few classes fill about as many as there are classes
@@ -33,28 +31,6 @@ class Diagnosis:
     def __str__(self) -> str:
         lines = [f"{name:<40} {value:.4g}" for name, value in self.figures.items()]
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings or ["none"]])
-
-
-@torch.no_grad()
-def diagnose(pipeline: Pipeline, batch: View) -> Diagnosis:
-    """Looks at every contrast of the pipeline on one batch; trains and remembers nothing."""
-    training = pipeline.training
-    pipeline.eval()
-    try:
-        batch = pipeline.read(batch)
-        table = pipeline.embed(pipeline.draw(batch))
-        figures: dict[str, float] = {}
-        warnings: list[str] = []
-        for contrast in (one for one in pipeline.contrasts if pipeline.runs(one, batch.source)):
-            found, said = _contrast(contrast, table)
-            figures |= {f"{contrast.name}/{name}": value for name, value in found.items()}
-            warnings += [f"{contrast.name}: {text}" for text in said]
-        for name, branch in pipeline.branches.items():
-            if branch.tracks and branch.copies:
-                figures[f"{name}/drift"] = _drift(pipeline.branches[branch.tracks].encoder, branch.copies["encoder"])
-        return Diagnosis(figures, warnings)
-    finally:
-        pipeline.train(training)
 
 
 @torch.no_grad()
@@ -94,7 +70,7 @@ def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
 
 
 @torch.no_grad()
-def information(contrast: Contrast, pairs: Pairs) -> dict[str, float]:
+def information(contrast: Contrasted, pairs: Pairs) -> dict[str, float]:
     """Mutual information of queries and keys, as the loss estimates it from their scores; nothing where it doesn't."""
     estimate = getattr(contrast.loss, "information", getattr(contrast.loss, "nats", None))  # as 0.1 called it
     if estimate is None:
@@ -104,8 +80,18 @@ def information(contrast: Contrast, pairs: Pairs) -> dict[str, float]:
     return {f"{contrast.name}-nats": float(found.total / found.counted.sum())} if found.counted.any() else {}
 
 
-def _contrast(contrast: Contrast, table: dict[str, Embeddings]) -> tuple[dict[str, float], list[str]]:
-    pairs = contrast.pairs(table)
+@torch.no_grad()
+def diagnosis_of(contrasts: Iterable[tuple[Contrasted, Pairs | None]]) -> Diagnosis:
+    """Every contrast on its pairs."""
+    found = Diagnosis({}, [])
+    for contrast, pairs in contrasts:
+        figures, said = _contrast(contrast, pairs)
+        found.figures.update({f"{contrast.name}/{name}": value for name, value in figures.items()})
+        found.warnings.extend(f"{contrast.name}: {text}" for text in said)
+    return found
+
+
+def _contrast(contrast: Contrasted, pairs: Pairs | None) -> tuple[dict[str, float], list[str]]:
     if pairs is None:
         return {}, ["there are no keys yet"]
     figures, said = health(pairs)
@@ -114,7 +100,7 @@ def _contrast(contrast: Contrast, table: dict[str, Embeddings]) -> tuple[dict[st
         if figures["duplicate keys"] > 0.1:
             said.append(f"{figures['duplicate keys']:.0%} of the keys occur twice: positives may stand among negatives")
     if contrast.loss.takes == "scores":
-        found, more = _ranks(contrast, pairs)
+        found, more = _ranks(pairs, contrast.score)
         figures, said = figures | found | information(contrast, pairs), said + more
     held = [memory.keys() for memory in contrast.memories]
     if any(keys is not None for keys in held):
@@ -122,23 +108,23 @@ def _contrast(contrast: Contrast, table: dict[str, Embeddings]) -> tuple[dict[st
     return figures, said
 
 
-def _ranks(contrast: Contrast, pairs: Pairs) -> tuple[dict[str, float], list[str]]:
+def _ranks(pairs: Pairs, score: Score) -> tuple[dict[str, float], list[str]]:
     """Where the positives stand among the candidates, for the first rows."""
     rows = slice(0, min(ROWS, len(pairs.query)))
     positive, negative = pairs.masks(rows)
-    values = pairs.values(contrast.score, rows).float()
+    values = pairs.values(score, rows).float()
     counted = positive.any(1)
     figures = {
         "queries without positives": float((~counted).float().mean()),
         "negatives per query": float(negative.sum(1).float().mean()),
     }
     if not counted.any():
-        return figures, [f"no query has a positive, by {contrast.positive}"]
+        return figures, [f"no query has a positive, by {pairs.positive}"]
     best = values.masked_fill(~positive, -math.inf).amax(1, keepdim=True)
     figures["negatives above the positive"] = float(((values > best) & negative)[counted].sum(1).float().mean())
     figures["loss of a blind guess"] = math.log(figures["negatives per query"] + 1)
     if not negative.any():
-        return figures, [f"no query has a negative, by {contrast.negative}"]
+        return figures, [f"no query has a negative, by {pairs.negative}"]
     return figures, []
 
 
@@ -147,8 +133,8 @@ def _duplicates(keys: Tensor) -> float:
     return 1 - len(torch.unique(kept, dim=0)) / len(kept)
 
 
-def _drift(module: torch.nn.Module | None, follower: torch.nn.Module) -> float:
+@torch.no_grad()
+def drift(module: torch.nn.Module, follower: torch.nn.Module) -> float:
     """How far a copy is from what it follows, relative to its weights."""
-    assert module is not None
     theirs, ours = (torch.nn.utils.parameters_to_vector(m.parameters()) for m in (module, follower))
     return float((theirs - ours).norm() / theirs.norm().clamp(min=1e-12))

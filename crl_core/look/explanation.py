@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import attrs
 import torch
 from torch import Tensor
 
-from ..data.view import Embeddings, View
+from ..contracts.parts import Score
+from ..data.pairs import Pairs
 from ..errors import CrlError
-from ..method.contrast import Contrast
-
-if TYPE_CHECKING:
-    from ..method.pipeline import Pipeline
+from .contrasted import Contrasted
 
 _SHOWN = 5
 
@@ -61,34 +58,29 @@ def _text(columns: Mapping[str, float]) -> str:
 
 
 @torch.no_grad()
-def explain(pipeline: Pipeline, batch: View, query: int) -> Explanation:
-    """Query number `query` of every contrast, on one batch; trains and remembers nothing."""
-    training = pipeline.training
-    pipeline.eval()
-    try:
-        batch = pipeline.read(batch)
-        table = pipeline.embed(pipeline.draw(batch))
-        shown = [contrast for contrast in pipeline.contrasts if pipeline.runs(contrast, batch.source)]
-        return Explanation([_case(contrast, table, query) for contrast in shown])
-    finally:
-        pipeline.train(training)
+def explanation_of(contrasts: Iterable[tuple[Contrasted, Pairs | None]], query: int) -> Explanation:
+    """Query number `query` of every contrast, on its pairs.
+
+    Raises:
+        CrlError: there is no such query, or there are no keys.
+    """
+    return Explanation([_case(contrast.name, contrast.score, pairs, query) for contrast, pairs in contrasts])
 
 
-def _case(contrast: Contrast, table: Mapping[str, Embeddings], index: int) -> Case:
-    pairs = contrast.pairs(table)
+def _case(name: str, score: Score, pairs: Pairs | None, index: int) -> Case:
     if pairs is None:
-        raise CrlError(f"{contrast.name}: there are no keys yet")
+        raise CrlError(f"{name}: there are no keys yet")
     if not 0 <= index < len(pairs.query):
-        raise CrlError(f"{contrast.name} has queries 0 to {len(pairs.query) - 1}, not {index}")
+        raise CrlError(f"{name} has queries 0 to {len(pairs.query) - 1}, not {index}")
     row = slice(index, index + 1)
     positive, negative = (mask[0] for mask in pairs.masks(row))
-    values = pairs.values(contrast.score, row)[0]
+    values = pairs.values(score, row)[0]
     columns = pairs.candidates(index).meta
     return Case(
-        contrast.name,
+        name,
         {name: column[index].flatten()[0].item() for name, column in pairs.query.meta.items()},
-        _side(str(contrast.positive), positive, values, columns),
-        _side(str(contrast.negative), negative, values, columns),
+        _side(str(pairs.positive), positive, values, columns),
+        _side(str(pairs.negative), negative, values, columns),
         int((~(positive | negative)).sum()),
     )
 

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from .. import distributed
 from ..contracts.parts import Keys, Loss, Memory, Score, sees_all_queries
 from ..data.pairs import Pairs, per_query
-from ..data.relation import And, Relation, parse, same
+from ..data.parsing import parse
+from ..data.relation import And, Relation, same
 from ..data.view import Embeddings
 from ..errors import CrlError
 from ..parts.keys.per_query import PerQuery
 from ..parts.scores.dot import Dot
 from ..parts.scores.l2 import L2
 from ..registry import make
-from .terms import Term, term_of
+from .terms import term_of
+from .terms.term import Sides, Term
 
 SAME_INSTANCE = same("instance")
 
@@ -29,27 +31,6 @@ class Side(NamedTuple):
 
     memories: Sequence[Any]
     pending: list[list[Embeddings]]
-
-
-class Sides(NamedTuple):
-    """The rows of a batch that a contrast reads.
-
-    Attributes:
-        query, key: of this process; `key` is None where all keys come from memories.
-        keys: those of all processes.
-        back: whether queries and keys are exchanged, for the other direction of a symmetric contrast.
-        plain: whether the batch's keys are the only candidates.
-    """
-
-    query: Embeddings
-    key: Embeddings | None
-    keys: Embeddings | None
-    plain: bool
-    back: bool = False
-
-    def turned(self) -> Sides:
-        assert self.key is not None
-        return Sides(self.key, self.query, distributed.gather(self.query), self.plain, not self.back)
 
 
 class Contrast(nn.Module):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
+from .. import distributed
 from ..contracts.parts import Loss
 from ..data.view import Embeddings
 from ..errors import CrlError
@@ -80,6 +82,41 @@ def number(value: Any) -> Any:
     return getattr(value, "now", value)
 
 
+def there(terms: Sequence[Term], table: Mapping[str, Any], source: str | None) -> list[Term]:
+    """Those of the terms whose branches are in the table.
+
+    Raises:
+        CrlError: there is none.
+    """
+    found = [term for term in terms if source is None or set(term.branches) <= set(table)]
+    if not found:
+        names = ", ".join(term.name for term in terms)
+        raise CrlError(f"none of the terms {names} runs on a batch of the source {source!r}")
+    return found
+
+
+def checked_sum(terms: Sequence[Term], table: Mapping[str, Embeddings], first: bool) -> Losses:
+    """The weighted sum of the terms.
+
+    Args:
+        first: whether this is the first step, in which every contrast is checked; later only those of few rows are.
+
+    Raises:
+        CrlError: there is nothing to contrast, or the sum is not finite.
+    """
+    compiling = torch.compiler.is_compiling()
+    for term in terms:
+        # Of several processes, one alone may have few rows, and checking is collective.
+        few = distributed.world_size() == 1 and len(table[term.branches[0]]) <= 16
+        if isinstance(term, Contrast) and not compiling and (few or first):
+            term.check(table)
+    losses = weighted_sum(terms, table)
+    # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
+    if losses.total.device.type == "cpu" and not compiling and not losses.total.isfinite():
+        raise CrlError(not_finite(losses.terms, table))
+    return losses
+
+
 def weighted_sum(terms: Sequence[Term], table: Mapping[str, Embeddings]) -> Losses:
     """The terms on the branches' embeddings."""
     total: Any = 0.0
@@ -133,3 +170,18 @@ def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> 
             text += f" Branch {name!r} has {int(broken.sum())} embeddings with NaN or infinity"
             text += f" (instances {', '.join(map(str, which))}, …)." if which else "."
     return text + " Bad data, or a learning rate that is too high; bfloat16 or float32 instead of float16 may help."
+
+
+def apart(terms: Sequence[Term], branches: Named[Branch]) -> list[str]:
+    """The branches whose gradient is that of these terms."""
+    own = [name for term in terms for name in term.branches]
+    reached = {each for name in own for each in reached_by(name, branches)}
+    return [name for name in branches if reached & set(reached_by(name, branches))]
+
+
+def joined(parts: Sequence[Losses], table: dict[str, Embeddings]) -> Losses:
+    """The losses of several groups of terms as one, without gradient."""
+    total = torch.stack([part.total.detach() for part in parts]).sum()
+    values = {name: value for part in parts for name, value in part.terms.items()}
+    ignored = {name: count for part in parts for name, count in part.ignored.items()}
+    return Losses(total, values, ignored, table)

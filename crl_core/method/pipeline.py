@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from .. import distributed
 from ..contracts.parts import Embed, Encoder, Head, Keys, Loss, Progress, Reader, Sampler, Score, Source
+from ..data.pairs import Pairs
 from ..data.relation import Relation, same
 from ..data.view import Embeddings, SameView, View, Views
-from ..errors import CrlError, did_you_mean
-from ..parts.schedules.scheduled import Scheduled
+from ..errors import CrlError
+from ..look.diagnosis import Diagnosis, diagnosis_of
+from ..look.explanation import Explanation, explanation_of
 from ..registry import make
+from ..registry.hooks import announce
+from .asking import has_state, meet, parts_with, reschedule
 from .branch import Branch
+from .checks import PATIENCE, check, check_terms, warn_of_missing_steps
 from .contrast import Contrast
+from .freezing import Frozen, evaluating
 from .named import Named
-from .objective import Losses, Penalty, Term, components, not_finite, reached_by, weighted_sum
-from .passing import Pass, numbered
+from .objective import Losses, Penalty, Term, apart, checked_sum, components, joined, there
+from .passing import Pass, drifts, follow_loaded, full_precision, numbered, path_to, representation, views_of
+from .places import replaced
+from .sampling import Sampling
 
-if TYPE_CHECKING:
-    from ..look.diagnosis import Diagnosis
-    from ..look.explanation import Explanation
-
-OTHER_VIEWS = same("instance") & ~same("row")
-_PATIENCE = 100  # training losses without a call of on_step before saying so
+SHORT: dict[str, Any] = {"positive": same("instance") & ~same("row")}  # of the short form: the other views
 
 
 class Pipeline(nn.Module):
@@ -99,12 +100,9 @@ class Pipeline(nn.Module):
             if encoder is None or loss is None:
                 raise CrlError("a pipeline has either branches and contrasts, or in short an encoder and a loss")
             branches = {"query": Branch(self.views, encoder=encoder, head=head)}
-            contrasts = [
-                Contrast(
-                    "query", "query", score=score, loss=loss, positive=OTHER_VIEWS if positive is None else positive,
-                    negative=negative, keys=() if keys is None else keys,
-                )
-            ]  # fmt: skip
+            given = {"positive": positive, "keys": keys}
+            options = {name: value for name, value in given.items() if value is not None}
+            contrasts = [Contrast("query", "query", score=score, loss=loss, negative=negative, **{**SHORT, **options})]
         elif any(part is not None for part in (encoder, head, score, loss, positive, negative, keys)):
             raise CrlError("branches and contrasts hold the encoder, head, score, loss and keys: give only these")
         self.branches = Named(branches)
@@ -114,10 +112,9 @@ class Pipeline(nn.Module):
         # A tensor, because torch.compile would specialise on an int; on the CPU, where reading it never synchronises.
         self._steps = torch.zeros((), dtype=torch.int64, device="cpu")
         self._since_step = 0
-        object.__setattr__(self, "_frozen", [])  # no modules of its own
-        self._frozen_weights: list[Tensor] = []
+        self._frozen = Frozen()
         self.terms: frozenset[str] | None = None  # the names of those that run; None for all
-        _check(self)
+        check(self.branches, self.every_term, self.sampling)
 
     @property
     def steps(self) -> int:
@@ -129,6 +126,11 @@ class Pipeline(nn.Module):
         self._steps.fill_(count)
 
     @property
+    def every_term(self) -> list[Term]:
+        """The contrasts and the penalties, whether they run now or not."""
+        return [*self.contrasts, *self.penalties]
+
+    @property
     def samplers(self) -> Mapping[str | None, Sampler]:
         """The samplers by the names of their sources; one that serves all stands under None."""
         return self.sampler if isinstance(self.sampler, dict) else {None: self.sampler}
@@ -136,51 +138,25 @@ class Pipeline(nn.Module):
     @property
     def views(self) -> tuple[str, ...]:
         """The names of all views that its samplers draw."""
-        return tuple(dict.fromkeys(name for sampler in self.samplers.values() for name in sampler.views))
+        return self.sampling.views
 
     # -- from items to views -------------------------------------------------------------------
 
-    def sampler_of(self, batch: View) -> Sampler:
-        """The sampler for the batch's source.
-
-        Raises:
-            CrlError: there is none.
-        """
-        if None in self.samplers:
-            return self.samplers[None]
-        name = batch.source or next(iter(self.samplers))  # one's own items have no source's name
-        if name not in self.samplers:
-            names = ", ".join(map(str, self.samplers))
-            raise CrlError(f"there is no sampler for the source {name!r}; there are {names}")
-        return self.samplers[name]
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.samplers, self.reader)
 
     def read(self, batch: View | Sequence[Any]) -> View:
-        """A batch as samplers take it: raw items go through the reader.
-
-        Raises:
-            CrlError: there are raw items, and no reader.
-        """
-        if isinstance(batch, View) and not isinstance(batch.data, (list, tuple)):
-            return batch
-        if self.reader is None:
-            what = type(batch.data if isinstance(batch, View) else batch).__name__
-            raise CrlError(f"a batch is a View, View(data, {{'instance': …}}), not a {what}; raw items need a `reader`")
-        if not isinstance(batch, View):
-            return self.reader(list(batch))
-        found = self.reader(list(batch.data))
-        return View(found.data, {**found.meta, **batch.meta}, batch.source)
+        """A batch as samplers take it: raw items go through the reader, without which they are a CrlError."""
+        return self.sampling.read(batch)
 
     def draw(self, batch: View | Sequence[Any]) -> Views:
         """The random views of a batch."""
-        batch = self.read(batch)
-        return self.sampler_of(batch)(batch)
+        return self.sampling.draw(batch)
 
     def clean(self, batch: View | Sequence[Any]) -> Views:
         """Every view of a batch, with nothing random; one stands for all where the sampler gives one."""
-        batch = self.read(batch)
-        sampler = self.sampler_of(batch)
-        found = sampler.clean(batch)
-        return SameView.fromkeys(sampler.views, found) if isinstance(found, View) else found
+        return self.sampling.clean(batch)
 
     # -- what a training loop calls ------------------------------------------------------------
 
@@ -201,21 +177,18 @@ class Pipeline(nn.Module):
                 if set(contrast.branches) <= set(table):
                     contrast.build(table)
         self.train(training)
-        from ..registry.hooks import announce
-
         announce("crl_pipeline_built", pipeline=self)
         return self
 
     def meet(self, source: Source) -> None:
         """Hands every part that asks for it (`on_source`) the training items and their source."""
-        parts = {"": source, **getattr(source, "sources", {})}
-        for name, part in self.parts_with("on_source"):
-            own = parts.get(name.removeprefix("sampler.") if None not in self.samplers else "", source)
-            part.on_source(own.items(own.splits[0]), own)
+        meet(source, self, self.sampling)
 
     def embed(self, views: Views, branch: str | None = None, chunk: int | None = None) -> dict[str, Embeddings]:
         """The embeddings of every branch whose views are there; or of one alone, with what it depends on."""
-        return self._pass(views, chunk).through(self._there(views) if branch is None else self._path_to(branch))
+        return self._pass(views, chunk).through(
+            self._there(views) if branch is None else path_to(branch, self.branches)
+        )
 
     def loss(self, batch: View | Sequence[Any], chunk: int | None = None) -> Losses:
         """The objective on a batch of the source's items, for any training loop.
@@ -230,7 +203,7 @@ class Pipeline(nn.Module):
         """
         batch, views = self._begun(batch)
         table = self.embed(views, chunk=chunk)
-        with _full_precision(batch):
+        with full_precision(batch):
             return self._checked(self._running(table, batch.source), table)
 
     forward = loss
@@ -246,34 +219,27 @@ class Pipeline(nn.Module):
         parts = []
         for terms in self.components(batch.source, views):
             own = dict.fromkeys(name for term in terms for name in term.branches)
-            table = passing.through([before for name in own for before in self._path_to(name)])
-            with _full_precision(batch):
+            table = passing.through([before for name in own for before in path_to(name, self.branches)])
+            with full_precision(batch):
                 parts.append(self._checked(terms, table))
             parts[-1].total.backward()
-            passing.let_go(name for name in self._apart(terms) if name in passing.table)
-        total = torch.stack([part.total.detach() for part in parts]).sum()
-        values = {name: value for part in parts for name, value in part.terms.items()}
-        ignored = {name: count for part in parts for name, count in part.ignored.items()}
-        return Losses(total, values, ignored, passing.table)
+            passing.let_go(name for name in apart(terms, self.branches) if name in passing.table)
+        return joined(parts, passing.table)
 
     def components(self, source: str | None, views: Views) -> list[list[Term]]:
         """The running terms in groups with no gradient in common."""
         return components(self._running(dict.fromkeys(self._there(views)), source), self.branches)
 
-    def _apart(self, terms: Sequence[Term]) -> list[str]:
-        """The branches whose gradient is that of these terms."""
-        own = [name for term in terms for name in term.branches]
-        reached = {each for name in own for each in reached_by(name, self.branches)}
-        return [name for name in self.branches if reached & set(reached_by(name, self.branches))]
-
     def _begun(self, batch: View | Sequence[Any]) -> tuple[View, Views]:
         """The batch as it was read, and its views."""
         batch = self.read(batch)
         if self.training and not torch.compiler.is_compiling():
-            self._notice_missing_steps()
+            self._since_step += 1
+            if self._since_step == PATIENCE and has_state(self, self.branches, self.contrasts, self.sampling):
+                warn_of_missing_steps()
         # Views, scores and losses keep full precision under autocast; only encoders and heads use it.
-        with _full_precision(batch):
-            return batch, self.sampler_of(batch)(batch)
+        with full_precision(batch):
+            return batch, self.sampling.draw(batch)
 
     def on_step(self, progress: Progress | None = None) -> None:
         """To be called after every step of the optimiser: moves momentum encoders, schedules, memories."""
@@ -290,12 +256,8 @@ class Pipeline(nn.Module):
         self.reschedule(progress)
 
     def reschedule(self, progress: Progress) -> None:
-        """Moves what follows a schedule in parts that are no modules, which have no state to be saved."""
-        updates = (branch.update for branch in self.branches.values())
-        for part in (*self.samplers.values(), self.reader, *updates):
-            for value in vars(part).values() if hasattr(part, "__dict__") and not isinstance(part, nn.Module) else ():
-                if isinstance(value, Scheduled):
-                    value.on_step(progress)
+        """Moves the scheduled numbers of parts that are no modules."""
+        reschedule(progress, self.branches, self.sampling)
 
     def abandon(self) -> None:
         """To be called instead of `on_step` where a step is given up: drops what its losses left to be settled."""
@@ -309,53 +271,24 @@ class Pipeline(nn.Module):
             part.on_epoch(progress, embed)
 
     def only(self, terms: Sequence[str] | None) -> None:
-        """Has these terms run alone, by their names; all with None.
-
-        Raises:
-            CrlError: there is no such term.
-        """
-        for name in terms or ():
-            if name not in _names(self):
-                raise CrlError(
-                    f"there is no term {name!r}; there are {', '.join(_names(self))}.{did_you_mean(name, _names(self))}"
-                )
+        """Has these terms run alone, by their names; all with None. An unknown name is a CrlError."""
+        check_terms(terms or (), self.every_term)
         self.terms = None if terms is None else frozenset(terms)
 
     def freeze(self, places: Sequence[str]) -> None:
-        """Leaves the weights at these places as they are, in evaluation mode; and trains again what was frozen so.
-
-        Raises:
-            CrlError: nothing stands at one of them.
-        """
-        for parameter in self._frozen_weights:
-            parameter.requires_grad_(True)
-        modules = dict(self.named_modules())
-        for place in places:
-            if place not in modules:
-                raise CrlError(f"nothing to freeze at {place!r}.{did_you_mean(place, modules)}")
-        self._frozen = [modules[place] for place in places]
-        trained = (parameter for module in self._frozen for parameter in module.parameters())
-        self._frozen_weights = [parameter for parameter in trained if parameter.requires_grad]
-        for parameter in self._frozen_weights:
-            parameter.requires_grad_(False)
+        """Leaves the weights at these places as they are, in evaluation mode; and trains again what was frozen so."""
+        self._frozen.freeze(self, places)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Pipeline:
         super().train(mode)
-        for module in self._frozen if mode else ():
-            module.eval()
+        if mode:
+            self._frozen.rest()
         return self
 
     def parts_with(self, method: str) -> Iterator[tuple[str, Any]]:
         """The parts that have an optional method, by the name of their place."""
-        # By name: asking whether a part keeps a protocol takes ten times as long, and this is asked at every step.
-        for name, module in self.named_modules():
-            if module is not self and not name.startswith("_samplers.") and hasattr(type(module), method):
-                yield name, module
-        outside = {f"sampler.{name}" if name else "sampler": one for name, one in self.samplers.items()}
-        for name, part in {**outside, "reader": self.reader}.items():
-            if hasattr(type(part), method) and (name.startswith("sampler.") or not isinstance(part, nn.Module)):
-                yield name, part
+        return parts_with(method, self, self.sampling)
 
     # -- what its user calls afterwards ----------------------------------------------------------
 
@@ -375,12 +308,8 @@ class Pipeline(nn.Module):
     @torch.no_grad()
     def represent(self, view: View | Views, branch: str | None = None) -> Tensor:
         """The representations `[N, d]` of a view, or of several by name, as they are, in evaluation mode."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self.representation(view, branch)
-        finally:
-            self.train(training)
 
     def representation(self, view: View | Views, branch: str | None = None) -> Tensor:
         """The same in whatever mode the pipeline is, with a gradient: to train something on it.
@@ -388,33 +317,31 @@ class Pipeline(nn.Module):
         Raises:
             CrlError: there is no such branch, or a view that it reads is missing.
         """
-        name = branch or next(iter(self.branches))
         views = SameView.fromkeys(self.views, view) if isinstance(view, View) else view
-        for wanted in self.views_of(name):
-            if wanted not in views:
-                raise CrlError(f"branch {name!r} reads the view {wanted!r}; there are {', '.join(views)}")
-        found = self.branches[name]
-        if found.tap is None and found.represents(self.branches) is not None:
-            return found.representation(views, self.branches).mean()
-        table = self.embed(views, name)[name]
-        items = next(iter(views[self.views_of(name)[0]].meta.values()))
-        return table.mean()[: items.shape[0]]  # of several views, those of the first
+        return representation(branch or next(iter(self.branches)), self.branches, views, self.embed)
 
     def views_of(self, branch: str) -> tuple[str, ...]:
         """The views that a branch reads, itself or by what it taps."""
-        return tuple(dict.fromkeys(view for name in self._path_to(branch) for view in self.branches[name].views))
+        return views_of(branch, self.branches)
 
     def explain(self, batch: View, query: int = 0) -> Explanation:
-        """What query number `query` of each contrast is pulled to and pushed from, and why."""
-        from ..look.explanation import explain
-
-        return explain(self, batch, query)
+        """What query number `query` of each contrast is pulled to and pushed from, and why; trains nothing."""
+        return explanation_of(self._looked_at(batch), query)
 
     def diagnose(self, batch: View) -> Diagnosis:
-        """Whether the run is healthy, as far as one batch can tell."""
-        from ..look.diagnosis import diagnose
+        """Whether the run is healthy, as far as one batch can tell; trains nothing."""
+        found = diagnosis_of(self._looked_at(batch))
+        found.figures.update(drifts(self.branches))
+        return found
 
-        return diagnose(self, batch)
+    @torch.no_grad()
+    def _looked_at(self, batch: View) -> list[tuple[Contrast, Pairs | None]]:
+        """The contrasts that run on a batch, with their pairs in evaluation mode."""
+        batch = self.read(batch)
+        with evaluating(self):
+            table = self.embed(self.draw(batch))
+            running = [contrast for contrast in self.contrasts if self.runs(contrast, batch.source)]
+            return [(contrast, contrast.pairs(table)) for contrast in running]
 
     def replace(self, place: str, part: Any, **options: Any) -> Pipeline:
         """A new pipeline with one part exchanged; all its other parts are the very ones of this pipeline.
@@ -432,26 +359,16 @@ class Pipeline(nn.Module):
         Raises:
             CrlError: there is no such place, or several; or the part can't stand there.
         """
-        from .places import replaced
-
-        return replaced(self, place, part, options)
-
-    # -- inside ------------------------------------------------------------------------------------
+        made = Pipeline(**replaced(self, place, part, options))
+        made.steps = self.steps
+        return made.train(self.training)
 
     def _pass(self, views: Views, chunk: int | None = None) -> Pass:
         positions = {name: i for i, name in enumerate(self.views)}
         return Pass(self.branches, numbered(views, positions, self._steps + 1), chunk)
 
-    def _there(self, views: Views) -> list[str]:
-        """The branches whose views are all there."""
+    def _there(self, views: Views) -> list[str]:  # the branches whose views are all there
         return [name for name in self.branches if set(self.views_of(name)) <= set(views)]
-
-    def _path_to(self, name: str) -> list[str]:
-        """The branches whose embeddings `name` reads, one after the other, and itself."""
-        if name not in self.branches:
-            raise CrlError(f"there is no branch {name!r}.{did_you_mean(name, self.branches)}")
-        tap = self.branches[name].tap
-        return [*(self._path_to(tap.partition(".")[0]) if tap else ()), name]
 
     def runs(self, term: Term, source: str | None) -> bool:
         """Whether a term runs now, on a batch of this source."""
@@ -460,52 +377,19 @@ class Pipeline(nn.Module):
 
     def _running(self, table: Mapping[str, Any], source: str | None) -> list[Term]:
         """The terms that run on these branches of a batch of this source."""
-        terms: list[Term] = [*self.contrasts, *self.penalties]
-        found = [term for term in terms if self.runs(term, source)]
-        found = [term for term in found if source is None or set(term.branches) <= set(table)]
-        if not found:
-            raise CrlError(f"none of the terms {', '.join(_names(self))} runs on a batch of the source {source!r}")
-        return found
+        running = [term for term in self.every_term if self.runs(term, source)]
+        return there(running, table, source)
 
     def _checked(self, terms: Sequence[Term], table: Mapping[str, Embeddings]) -> Losses:
-        """The sum of the terms; what can't be contrasted is told, and leaves nothing to be settled."""
-        compiling = torch.compiler.is_compiling()
+        """The sum of the terms; one that can't be computed leaves nothing to be settled."""
         try:
-            for term in terms:
-                # Of several processes, one alone may have few rows, and checking is collective.
-                few = distributed.world_size() == 1 and len(table[term.branches[0]]) <= 16
-                if isinstance(term, Contrast) and not compiling and (few or self.steps == 0):
-                    term.check(table)
-            losses = weighted_sum(terms, table)
-            # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
-            if losses.total.device.type == "cpu" and not compiling and not losses.total.isfinite():
-                raise CrlError(not_finite(losses.terms, table))
+            return checked_sum(terms, table, first=self.steps == 0)
         except CrlError:
             self.abandon()
             raise
-        return losses
-
-    def _notice_missing_steps(self) -> None:
-        self._since_step += 1
-        if self._since_step != _PATIENCE:
-            return
-        copies = any(branch.copies for branch in self.branches.values())
-        if copies or any(self.parts_with("on_step")) or any(contrast.memories for contrast in self.contrasts):
-            warnings.warn(
-                f"{_PATIENCE} training losses without pipeline.on_step(): momentum encoders, memories and schedules "
-                f"stand still. "
-                f"Call it after every optimiser.step()",
-                stacklevel=3,
-            )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Copies are made from what they follow, which may itself be made by the weights that it loads.
-        for name, branch in self.branches.items():
-            if branch.tracks and any(key.startswith(f"{prefix}branches.{name}.copies.") for key in state_dict):
-                start = f"{prefix}branches.{branch.tracks}."
-                tracked = {k.removeprefix(start): v for k, v in state_dict.items() if k.startswith(start)}
-                self.branches[branch.tracks].load_state_dict(tracked)
-                branch.follow(self.branches[branch.tracks])
+        follow_loaded(self.branches, state_dict, f"{prefix}branches.")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def get_extra_state(self) -> Tensor:
@@ -513,44 +397,3 @@ class Pipeline(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.steps = int(state)
-
-
-def _names(pipeline: Pipeline) -> list[str]:
-    return [*(contrast.name for contrast in pipeline.contrasts), *(penalty.name for penalty in pipeline.penalties)]
-
-
-def _full_precision(batch: View) -> torch.autocast:
-    device = next((column.device.type for column in batch.meta.values()), "cpu")
-    return torch.autocast(device_type=device, enabled=False)
-
-
-def _check(pipeline: Pipeline) -> None:
-    """Names that lead nowhere, and branches out of order."""
-    seen: list[str] = []
-    for name, branch in pipeline.branches.items():
-        if branch.source is not None and branch.source not in seen:
-            what = "tracks" if branch.tracks else "taps"
-            raise CrlError(
-                f"branch {name!r} {what} {branch.source!r}, which is none of the branches before it: "
-                f"{', '.join(seen) or 'there are none'}.{did_you_mean(branch.source, pipeline.branches)}"
-            )
-        if branch.tracks and pipeline.branches[branch.tracks].encoder is None:
-            raise CrlError(f"branch {name!r} tracks {branch.tracks!r}, which has no encoder of its own")
-        for view in branch.views:
-            if view not in pipeline.views:
-                raise CrlError(
-                    f"branch {name!r} reads the view {view!r}; the sampler draws "
-                    f"{', '.join(pipeline.views)}.{did_you_mean(view, pipeline.views)}"
-                )
-        seen.append(name)
-    terms: list[Term] = [*pipeline.contrasts, *pipeline.penalties]
-    for term in terms:
-        for name in term.branches:
-            if name not in seen:
-                raise CrlError(f"the term {term.name!r} names no branch {name!r}.{did_you_mean(name, seen)}")
-        if term.source is not None and pipeline.samplers.keys().isdisjoint({term.source, None}):
-            there = ", ".join(map(str, pipeline.samplers))
-            raise CrlError(f"the term {term.name!r} runs on {term.source!r}, which has no sampler; there are {there}")
-    names = [term.name for term in terms]
-    if len(set(names)) < len(names):
-        raise CrlError(f"two terms have one name among {', '.join(names)}: give each a `name`")

@@ -9,11 +9,13 @@ from torch import nn
 
 from ..errors import CrlError, did_you_mean
 from ..registry import make
-from ..spec.assembly import KIND_OF, STRUCTURES, signature
+from ..registry.options import KIND_OF, signature
 from .branch import Branch
 from .contrast import Contrast
 from .named import Named
-from .pipeline import Pipeline
+from .objective import Penalty
+
+HOLDERS = (Branch, Contrast, Penalty)  # what a pipeline is made of, and holds parts
 
 
 class Slot(NamedTuple):
@@ -27,7 +29,7 @@ class Slot(NamedTuple):
     same_as: str | None
 
 
-def slots(pipeline: Pipeline) -> dict[str, Slot]:
+def slots(pipeline: Any) -> dict[str, Slot]:
     """Every place of a pipeline, in the order of its spec."""
     found: dict[str, Slot] = {}
     first: dict[int, str] = {}
@@ -51,7 +53,7 @@ def _in(value: Any, place: str, kind: str | None) -> Iterator[tuple[str, str, An
     elif isinstance(value, (list, tuple, nn.ModuleList)):
         for i, inner in enumerate(value):
             yield from _in(inner, f"{place}.{i}", kind)
-    elif isinstance(value, STRUCTURES):
+    elif isinstance(value, HOLDERS):
         yield from _standing(value, place)
     elif kind is not None:
         yield place, kind, value
@@ -75,8 +77,8 @@ def the_place(name: str, found: Mapping[str, Slot]) -> str:
     raise CrlError(f"there is no place {name!r}; there are {', '.join(found)}.{did_you_mean(name, found)}")
 
 
-def replaced(pipeline: Pipeline, place: str, part: Any, options: Mapping[str, Any]) -> Pipeline:
-    """See `Pipeline.replace`."""
+def replaced(pipeline: Any, place: str, part: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a pipeline like this one, with another part at one place; see `Pipeline.replace`."""
     found = slots(pipeline)
     at = the_place(place, found)
     kind = found[at].kind
@@ -90,10 +92,8 @@ def replaced(pipeline: Pipeline, place: str, part: Any, options: Mapping[str, An
     for i, contrast in enumerate(pipeline.contrasts):
         if _below(f"contrasts.{i}", changes):
             contrast.settle()  # its memories may stay, and get what they are due
-    given = {name: _changed(getattr(pipeline, name), name, changes) for name in signature(Pipeline)}
-    made = Pipeline(**{**given, "branches": branches})
-    made.steps = pipeline.steps
-    return made.train(pipeline.training)
+    given = {name: _changed(getattr(pipeline, name), name, changes) for name in signature(type(pipeline))}
+    return {**given, "branches": branches}
 
 
 def _below(place: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from ..engine import folder
 from ..engine.training import Training, stages_of
 from ..errors import SpecError, did_you_mean
 from ..registry import get, make
-from ..spec.assembly import kind_of, part_from, signature, value_from
+from ..registry.options import kind_of, signature
+from ..spec.assembly import part_from, value_from
 from ..spec.spec import Part
 from .presets import groups_of, hints_of_recipe, preset_of
 from .recipe import Recipe

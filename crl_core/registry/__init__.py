@@ -1,20 +1,7 @@
-"""How parts come in: `find`, `check`, `load`; and hooks, and kernels."""
+"""How parts come in: `find`, `check`, `load`; by name, `get` and `make`; and hooks, and kernels."""
 
-from .plugins import (
-    KINDS,
-    Known,
-    Loaded,
-    PluginError,
-    address_of,
-    check,
-    find,
-    get,
-    known,
-    load,
-    make,
-    refresh,
-    register,
-)
+from .making import address_of, get, make
+from .plugins import KINDS, Known, Loaded, PluginError, check, find, known, load, refresh, register
 
 __all__ = [
     "KINDS", "Known", "Loaded", "PluginError", "address_of", "check", "find", "get", "known", "load", "make",

@@ -10,49 +10,13 @@ import inspect
 import warnings
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pluggy
 
 from ..errors import CrlError, did_you_mean
+from .hookspecs import Hooks
 from .plugins import Known, PluginError, advertised_hooks, check, resolve
-
-if TYPE_CHECKING:
-    from ..engine.state import State
-    from ..method.pipeline import Pipeline
-
-specification = pluggy.HookspecMarker("crl")
-hook = pluggy.HookimplMarker("crl")
-
-
-class Hooks:
-    """What can be listened to. Arguments come by keyword; take those that you need."""
-
-    @specification(firstresult=True)
-    def crl_find(self, kind: str, name: str) -> Any:
-        """A class for a part of an open family, or None.
-
-        A plugin is asked only for names in its own namespace (`timm/*`), with the kind that is wanted. It may
-        raise CrlError to say what is wrong with a name, and which one is near.
-        """
-        return None
-
-    @specification
-    def crl_pipeline_built(self, pipeline: Pipeline) -> None:
-        """The lazy parts of a pipeline have been made."""
-
-    @specification
-    def crl_step_end(self, state: State) -> None:
-        """A step of training is over."""
-
-    @specification
-    def crl_epoch_end(self, state: State) -> None:
-        """An epoch of training is over."""
-
-    @specification
-    def crl_doctor(self) -> list[str]:
-        """What is wrong with this plugin's surroundings, a line each."""
-        return []
 
 
 class Listeners(NamedTuple):

@@ -6,7 +6,8 @@ import logging
 from functools import cache
 
 from ..contracts.kernels import Kernel, Problem
-from .plugins import PluginError, known, load, make
+from .making import make
+from .plugins import PluginError, known, load
 
 log = logging.getLogger("crl")
 

@@ -1,5 +1,11 @@
 """A pipeline as data, and data as a pipeline."""
 
-from ..formerly import moved
+import importlib
+from typing import Any
 
-__getattr__ = moved("crl_core.spec", "spec.spec")
+
+def __getattr__(name: str) -> Any:
+    # Until 0.2 this was a module, whose names are now in `spec.spec`.
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.spec"), name)

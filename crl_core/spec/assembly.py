@@ -7,46 +7,25 @@ and annotated in `__init__`, and kept in attributes of the same names.
 from __future__ import annotations
 
 import inspect
-import types
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
 import attrs
 from torch import nn
 
-from ..contracts.parts import (
-    Encoder,
-    Head,
-    Keys,
-    Loss,
-    Memory,
-    Optimiser,
-    Reader,
-    Sampler,
-    Schedule,
-    Score,
-    Source,
-    Update,
-)
 from ..data.relation import Relation
 from ..errors import CrlError, SpecError, did_you_mean
-from ..method.branch import Branch
-from ..method.contrast import Contrast
 from ..method.named import Named
-from ..method.objective import Penalty
 from ..method.pipeline import Pipeline
+from ..method.places import HOLDERS
 from ..parts.schedules.scheduled import Scheduled
 from ..registry import address_of, get, make
+from ..registry.options import KIND_OF, choices_of, kind_of, signature
 from .spec import Part, PipelineSpec, SameAs, convert
 
-KIND_OF: dict[Any, str] = {
-    Sampler: "sampler", Encoder: "encoder", Head: "head", Score: "score", Loss: "loss", Keys: "keys", Memory: "keys",
-    Update: "update", Source: "source", Reader: "reader", Optimiser: "optimiser", Schedule: "schedule",
-    Scheduled: "schedule",
-}  # fmt: skip
-STRUCTURES = (Pipeline, Branch, Contrast, Penalty)
+STRUCTURES = (Pipeline, *HOLDERS)
 
 
 def describe(pipeline: Pipeline) -> PipelineSpec:
@@ -109,19 +88,9 @@ def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
     raise SpecError(f"{place}: {value!r} is no data and can't stand in a spec")
 
 
-def _choices(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; a type alone otherwise."""
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def kind_of(hint: Any) -> str | None:
-    """The kind of part that an option takes, if it takes one."""
-    return next((KIND_OF[choice] for choice in _choices(hint) if choice in KIND_OF), None)
-
-
 def _holder(hint: Any) -> Any:
     """The class that an option takes a table of options for, if it takes one."""
-    classes = (choice for choice in _choices(hint) if isinstance(choice, type))
+    classes = (choice for choice in choices_of(hint) if isinstance(choice, type))
     return next((cls for cls in classes if cls in STRUCTURES or attrs.has(cls)), None)
 
 
@@ -129,29 +98,7 @@ def _inner(hint: Any, value: Any) -> Any:
     """What stands in a list, or in a table, that an option takes."""
     table = isinstance(value, (Mapping, Named))
     wanted, at = ((dict, Mapping), 1) if table else ((list, tuple, Sequence), 0)
-    return next((get_args(choice)[at] for choice in _choices(hint) if get_origin(choice) in wanted), Any)
-
-
-def signature(cls: Any) -> dict[str, Any]:
-    """The options of a part with their types, from the annotations of its `__init__`.
-
-    Raises:
-        SpecError: one is not annotated, or it takes `*args` or `**kwargs`.
-    """
-    function = getattr(cls, "__init__") if isinstance(cls, type) else cls  # noqa: B009
-    if function in (object.__init__, nn.Module.__init__):
-        return {}
-    who = f"{cls.__module__}.{cls.__qualname__}" if hasattr(cls, "__qualname__") else repr(cls)
-    try:
-        parameters = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
-        hints = get_type_hints(cls if isinstance(cls, type) and attrs.has(cls) else function)
-    except Exception as error:  # annotations are code, and can fail in any way
-        raise SpecError(f"{who}: can't read its annotations: {type(error).__name__}: {error}") from None
-    for parameter in parameters:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name not in hints:
-            raise SpecError(f"{who}: {str(parameter)!r} has to be a named option with an annotation")
-    described = getattr(cls, "described", None)
-    return {each.name: hints[each.name] for each in parameters if described is None or each.name in described}
+    return next((get_args(choice)[at] for choice in choices_of(hint) if get_origin(choice) in wanted), Any)
 
 
 def _default(cls: Any, name: str) -> Any:
@@ -269,7 +216,7 @@ def value_from(value: Any, hint: Any, place: str, made: dict[str, Any] | None = 
     is_part = isinstance(value, (Part, SameAs)) or (
         isinstance(value, Mapping) and bool({"use", "same_as"} & set(value))
     )
-    kind = kind_of(hint) or ("schedule" if float in _choices(hint) else None)
+    kind = kind_of(hint) or ("schedule" if float in choices_of(hint) else None)
     if kind and is_part:
         return part_from(kind, value, place, made)
     holder = _holder(hint)
@@ -295,10 +242,10 @@ def _many(value: Any, inner: Any, place: str, made: dict[str, Any]) -> Any:
 
 def _of_data(hint: Any) -> tuple[Any, ...]:
     """The types of an option that are no parts, and nothing of which a part is made in code: its class, or its name."""
-    classes = any(get_origin(one) is type for one in _choices(hint))
+    classes = any(get_origin(one) is type for one in choices_of(hint))
     return tuple(
         one
-        for one in _choices(hint)
+        for one in choices_of(hint)
         if one not in KIND_OF and get_origin(one) is not type and one is not type(None) and not (classes and one is str)
     )
 

@@ -18,7 +18,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 import tomli_w
 
-from ..data.relation import Relation, RelationError, parse
+from ..data.parsing import parse
+from ..data.relation import Relation, RelationError
 from ..errors import SpecError, did_you_mean
 
 SCHEMA = 2

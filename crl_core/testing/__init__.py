@@ -9,12 +9,10 @@ The whole test file of a plugin:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-Options = Mapping[str, Mapping[str, Any] | Callable[[], Mapping[str, Any]]]
-Examples = Mapping[str, Callable[[], Any]]
-ExpectedFailures = Mapping[str | tuple[str, str], str]
+from .given import Examples, ExpectedFailures, Options
 
 __all__ = ["conformance"]
 

@@ -16,8 +16,8 @@ from ..errors import CrlError, did_you_mean
 from ..method.named import Named
 from ..recipes.recipe import Recipe
 from ..registry import Known, known, load
-from ..spec.assembly import signature
-from . import Examples, ExpectedFailures, Options
+from ..registry.options import signature
+from .given import Examples, ExpectedFailures, Options
 from .importing import Imported, import_all
 from .outcome import Fails
 from .trees import cut

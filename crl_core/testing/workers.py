@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.distributed as dist
@@ -26,14 +26,24 @@ from ..data.view import Embeddings
 from ..method.contrast import Contrast
 from ..parts.scores.cosine import Cosine
 from ..parts.scores.l2 import L2
+from ..registry import Known
 from .importing import last_line, start
-
-if TYPE_CHECKING:
-    from .plugin import Case
 
 SECONDS = 180.0
 SHARES = ((0, 16), (16, 40))  # the rows of each of the two processes
 Tensors = dict[str, Tensor]
+
+
+class Sendable(Protocol):
+    """A part under test."""
+
+    @property
+    def part(self) -> Known: ...
+
+    @property
+    def cls(self) -> Any: ...
+
+    def make(self) -> Any: ...
 
 
 class Worked(NamedTuple):
@@ -45,7 +55,7 @@ class Worked(NamedTuple):
     """A loss's gradients on each of the two processes, or why there are none."""
 
 
-def work(cases: Mapping[str, Case]) -> dict[str, Worked]:
+def work(cases: Mapping[str, Sendable]) -> dict[str, Worked]:
     """Sends every part to a worker, and runs the losses on two processes."""
     packed: dict[str, bytes] = {}
     found: dict[str, Worked] = {}
@@ -69,7 +79,7 @@ def work(cases: Mapping[str, Case]) -> dict[str, Worked]:
     return found
 
 
-def _sent(case: Case) -> Any:
+def _sent(case: Sendable) -> Any:
     """What a worker gets: the part, and for a source the items that a loader's workers fetch."""
     part = case.cls if case.part.kind == "recipe" else case.make()
     if case.part.kind != "source":
@@ -80,7 +90,7 @@ def _sent(case: Case) -> Any:
         return part
 
 
-def contrasts(case: Case) -> bool:
+def contrasts(case: Sendable) -> bool:
     """Whether it is a loss of a contrast, which sees the rows of all processes."""
     return case.part.kind == "loss" and getattr(case.cls, "takes", None) in ("scores", "pairs", "batch")
 

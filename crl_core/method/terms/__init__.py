@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ...errors import CrlError, did_you_mean
 from . import of_batch, of_pairs, of_scores
-from .term import Term as Term
+from .term import Contrasting, Sides, Term
 
-TERMS: Mapping[str, Callable[[Any, Any], Term]] = {
+TERMS: Mapping[str, Callable[[Contrasting, Sides], Term]] = {
     "scores": of_scores.term,
     "pairs": of_pairs.term,
     "batch": of_batch.term,
 }
 
 
-def term_of(takes: str, loss: str) -> Callable[[Any, Any], Term]:
+def term_of(takes: str, loss: str) -> Callable[[Contrasting, Sides], Term]:
     """The function that computes a contrast's term.
 
     Raises:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from ... import distributed
 from ...data.pairs import Pairs
-from .term import Term
-
-if TYPE_CHECKING:
-    from ..contrast import Contrast, Sides
+from .term import Contrasting, Sides, Term
 
 
-def term(contrast: Contrast, sides: Sides) -> Term:
+def term(contrast: Contrasting, sides: Sides) -> Term:
     pairs = contrast.candidates(sides)
     if not pairs.per_query:
         pairs = Pairs(distributed.gather(pairs.query), pairs.keys, pairs.positive, pairs.negative)

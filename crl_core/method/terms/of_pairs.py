@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-from .term import Term, mean
-
-if TYPE_CHECKING:
-    from ..contrast import Contrast, Sides
+from .term import Contrasting, Sides, Term, mean
 
 
-def term(contrast: Contrast, sides: Sides) -> Term:
+def term(contrast: Contrasting, sides: Sides) -> Term:
     pairs = contrast.candidates(sides)
     row, query, key = pairs.aligned()
     alone = torch.ones(len(pairs.query), dtype=torch.bool, device=row.device)

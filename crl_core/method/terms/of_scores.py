@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
@@ -13,13 +11,10 @@ from ...contracts.parts import sees_all_queries
 from ...data.pairs import Pairs
 from ...kernels.dense import Dense
 from ...registry.kernels import choose_kernel
-from .term import Term, mean
-
-if TYPE_CHECKING:
-    from ..contrast import Contrast, Sides
+from .term import Contrasting, Sides, Term, mean
 
 
-def term(contrast: Contrast, sides: Sides) -> Term:
+def term(contrast: Contrasting, sides: Sides) -> Term:
     pairs = contrast.candidates(sides)
     if sees_all_queries(contrast.loss):
         (keys,) = pairs.keys
@@ -35,19 +30,19 @@ def term(contrast: Contrast, sides: Sides) -> Term:
     return mean(*(a + b for a, b in zip(_outcome(contrast, pairs), _outcome(contrast, back), strict=True)))
 
 
-def _outcome(contrast: Contrast, pairs: Pairs, symmetric: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def _outcome(contrast: Contrasting, pairs: Pairs, symmetric: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of the loss, of how many terms, and how many queries count for nothing."""
     problem = Problem(pairs, contrast.score, contrast.loss, symmetric)
     return _sums(_kernel(contrast, problem)(problem))
 
 
-def _kernel(contrast: Contrast, problem: Problem) -> Kernel:
+def _kernel(contrast: Contrasting, problem: Problem) -> Kernel:
     # A compiler can't follow lists, whose length the data tell; it makes the most of the plain kernel.
     plain = contrast.kernel == "auto" and torch.compiler.is_compiling()
     return Dense() if plain else choose_kernel(contrast.kernel, problem)
 
 
-def _across(contrast: Contrast, pairs: Pairs, sides: Sides) -> tuple[Tensor, Tensor, Tensor] | None:
+def _across(contrast: Contrasting, pairs: Pairs, sides: Sides) -> tuple[Tensor, Tensor, Tensor] | None:
     """Both directions over several processes, which have queries of their own and everybody's keys, in one traversal.
 
     None where it can't be: all processes do so, or none, as whether it can depends on the data.

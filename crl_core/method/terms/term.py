@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from ... import distributed
+from ...contracts.parts import Loss, Score
+from ...data.pairs import Pairs
+from ...data.view import Embeddings
+
+
+class Sides(NamedTuple):
+    """The rows of a batch that a contrast reads.
+
+    Attributes:
+        query, key: of this process; `key` is None where all keys come from memories.
+        keys: those of all processes.
+        back: whether queries and keys are exchanged, for the other direction of a symmetric contrast.
+        plain: whether the batch's keys are the only candidates.
+    """
+
+    query: Embeddings
+    key: Embeddings | None
+    keys: Embeddings | None
+    plain: bool
+    back: bool = False
+
+    def turned(self) -> Sides:
+        assert self.key is not None
+        return Sides(self.key, self.query, distributed.gather(self.query), self.plain, not self.back)
+
+
+class Contrasting(Protocol):
+    """What a term reads of its contrast."""
+
+    loss: Loss
+    score: Score
+    symmetric: bool
+    kernel: str
+
+    def candidates(self, sides: Sides, /) -> Pairs: ...
 
 
 class Term(NamedTuple):

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ...look.geometry import alignment, uniformity
+from ...data.geometry import alignment, uniformity
 from .aligned import aligned
 
 

@@ -15,7 +15,8 @@ from torch import nn
 from ...data.relation import Relation
 from ...parts.schedules.scheduled import Scheduled
 from ...registry import make
-from ...spec.assembly import KIND_OF, part_from, part_of, signature
+from ...registry.options import KIND_OF, signature
+from ...spec.assembly import part_from, part_of
 from ...spec.spec import plain, to_toml
 from ..outcome import Fails, Skips, expect
 from ..plugin import Case

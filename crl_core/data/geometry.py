@@ -14,7 +14,8 @@ from torch import Tensor
 
 def alignment(x: Tensor, y: Tensor, power: float = 2.0) -> Tensor:
     """E ‖x - y‖^power over positive pairs `[P, D]`: 0 is perfect (Wang and Isola 2020, section 4.1)."""
-    distance: Tensor = (F.normalize(x, dim=1) - F.normalize(y, dim=1)).norm(dim=1)
+    parts = zip(x.split(1024), y.split(1024), strict=True)  # without a copy of either table
+    distance = torch.cat([(F.normalize(a, dim=1) - F.normalize(b, dim=1)).norm(dim=1) for a, b in parts])
     return distance.pow(power).mean()
 
 
@@ -35,10 +36,18 @@ def effective_rank(x: Tensor) -> Tensor:
 
     About as many directions as carry something: from 1 to min(N - 1, D).
     """
-    x = F.normalize(x, dim=1).detach().cpu().double()
-    x = x - x.mean(0)
-    # Singular values by the smaller of the two products: of thousands of images in a fraction of the time.
-    square = x.T @ x if x.shape[0] > x.shape[1] else x @ x.T
+    x = F.normalize(x, dim=1).detach().cpu()
+    # Singular values by the smaller of the two products: of thousands of images in a fraction of the time. In pieces,
+    # because a table in float64 would be twice as large as the one that there is.
+    square = torch.zeros((min(x.shape),) * 2, dtype=torch.float64)
+    if len(x) > x.shape[1]:
+        mean = torch.stack([piece.double().sum(0) for piece in x.split(4096)]).sum(0) / len(x)
+        for piece in x.split(4096):
+            square.addmm_((piece.double() - mean).T, piece.double() - mean)
+    else:
+        for piece in x.split(4096, dim=1):
+            centred = piece.double() - piece.double().mean(0)
+            square.addmm_(centred, centred.T)
     values = torch.linalg.eigvalsh(square).clamp(min=0).sqrt()
     share = values / values.sum().clamp(min=1e-12)
     rank: Tensor = torch.special.entr(share).sum().exp()

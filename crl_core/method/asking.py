@@ -1,0 +1,50 @@
+"""Asking parts for what they may also do: `on_step`, `on_source`, `files`, a number on a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from ..contracts.parts import Progress, Source
+from ..parts.schedules.scheduled import Scheduled
+from .branch import Branch
+from .contrast import Contrast
+from .named import Named
+from .sampling import Sampling
+
+
+def parts_with(method: str, root: nn.Module, sampling: Sampling) -> Iterator[tuple[str, Any]]:
+    """The parts of a pipeline that have an optional method, by the name of their place."""
+    # By name: asking whether a part keeps a protocol takes ten times as long, and this is asked at every step.
+    for name, module in root.named_modules():
+        if module is not root and not name.startswith("_samplers.") and hasattr(type(module), method):
+            yield name, module
+    outside = {f"sampler.{name}" if name else "sampler": one for name, one in sampling.samplers.items()}
+    for name, part in {**outside, "reader": sampling.reader}.items():
+        if hasattr(type(part), method) and (name.startswith("sampler.") or not isinstance(part, nn.Module)):
+            yield name, part
+
+
+def has_state(root: nn.Module, branches: Named[Branch], contrasts: Sequence[Contrast], sampling: Sampling) -> bool:
+    """Whether anything waits for `on_step`: a memory, a copy, a part that counts steps."""
+    copies = any(branch.copies for branch in branches.values())
+    return copies or any(parts_with("on_step", root, sampling)) or any(contrast.memories for contrast in contrasts)
+
+
+def meet(source: Source, root: nn.Module, sampling: Sampling) -> None:
+    """Hands every part that asks for it (`on_source`) the training items and their source."""
+    sources = {"": source, **getattr(source, "sources", {})}
+    for name, part in parts_with("on_source", root, sampling):
+        own = sources.get(name.removeprefix("sampler.") if None not in sampling.samplers else "", source)
+        part.on_source(own.items(own.splits[0]), own)
+
+
+def reschedule(progress: Progress, branches: Named[Branch], sampling: Sampling) -> None:
+    """Moves the scheduled numbers of parts that are no modules, and so have no state to be saved."""
+    updates = (branch.update for branch in branches.values())
+    for part in (*sampling.samplers.values(), sampling.reader, *updates):
+        for value in vars(part).values() if hasattr(part, "__dict__") and not isinstance(part, nn.Module) else ():
+            if isinstance(value, Scheduled):
+                value.on_step(progress)

@@ -1,0 +1,64 @@
+"""From a batch of items to views: raw items through the reader, and the batch through its source's sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..contracts.parts import Reader, Sampler
+from ..data.view import SameView, View, Views
+from ..errors import CrlError
+
+
+class Sampling(NamedTuple):
+    """A reader, and samplers by the names of their sources; one that serves all stands under None."""
+
+    samplers: Mapping[str | None, Sampler]
+    reader: Reader | None
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The names of all views that the samplers draw."""
+        return tuple(dict.fromkeys(name for sampler in self.samplers.values() for name in sampler.views))
+
+    def sampler_of(self, batch: View) -> Sampler:
+        """The sampler for the batch's source.
+
+        Raises:
+            CrlError: there is none.
+        """
+        if None in self.samplers:
+            return self.samplers[None]
+        name = batch.source or next(iter(self.samplers))  # one's own items have no source's name
+        if name not in self.samplers:
+            names = ", ".join(map(str, self.samplers))
+            raise CrlError(f"there is no sampler for the source {name!r}; there are {names}")
+        return self.samplers[name]
+
+    def read(self, batch: View | Sequence[Any]) -> View:
+        """A batch as samplers take it: raw items go through the reader.
+
+        Raises:
+            CrlError: there are raw items, and no reader.
+        """
+        if isinstance(batch, View) and not isinstance(batch.data, (list, tuple)):
+            return batch
+        if self.reader is None:
+            what = type(batch.data if isinstance(batch, View) else batch).__name__
+            raise CrlError(f"a batch is a View, View(data, {{'instance': …}}), not a {what}; raw items need a `reader`")
+        if not isinstance(batch, View):
+            return self.reader(list(batch))
+        found = self.reader(list(batch.data))
+        return View(found.data, {**found.meta, **batch.meta}, batch.source)
+
+    def draw(self, batch: View | Sequence[Any]) -> Views:
+        """The random views of a batch."""
+        batch = self.read(batch)
+        return self.sampler_of(batch)(batch)
+
+    def clean(self, batch: View | Sequence[Any]) -> Views:
+        """Every view of a batch, with nothing random; one stands for all where the sampler gives one."""
+        batch = self.read(batch)
+        sampler = self.sampler_of(batch)
+        found = sampler.clean(batch)
+        return SameView.fromkeys(sampler.views, found) if isinstance(found, View) else found
