@@ -242,6 +242,13 @@ def test_simsiams_predictor_learns_at_a_constant_rate() -> None:
     assert made.training.groups == [crl.Group("branches.prediction.head", schedule=crl.Constant())]
 
 
+def test_pirls_batch_is_cut_so_that_its_many_negatives_fit_into_memory() -> None:
+    paper, digits = (crl.recipe("pirl", preset=preset).training for preset in ("paper", "digits"))
+    assert isinstance(paper, crl.Training)
+    assert isinstance(digits, crl.Training)
+    assert (paper.accumulate, digits.accumulate) == (32, 1)
+
+
 def test_pirl_and_pcl_draw_of_what_is_too_much() -> None:
     pirl, pcl = (crl.recipe(name, preset="paper", source=ManyDigits()).pipeline for name in ("pirl", "pcl"))
     assert [contrast.keys[0].count for contrast in pirl.contrasts] == [32_000, 32_000]

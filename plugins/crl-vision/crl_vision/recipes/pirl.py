@@ -12,7 +12,7 @@ from ..samplers.jigsaw import Jigsaw
 from ..samplers.rotated import Rotated
 
 
-@crl.presets(digits=DIGITS | {"transformation": "rotation", "negatives": None})
+@crl.presets(digits=DIGITS | {"accumulate": 1, "transformation": "rotation", "negatives": None})
 def pirl(
     images: Images = Images(),
     transformation: Literal["jigsaw", "rotation"] = "jigsaw",
@@ -25,7 +25,7 @@ def pirl(
     Paper: Misra, van der Maaten 2020, Self-Supervised Learning of Pretext-Invariant Representations
     Checked: two losses against one bank, filled by the image's embeddings alone (equation 5, λ a half); two heads;
         nine patches that are encoded apart and joined in random order; a bank that keeps half of the old (section 3);
-        temperature, optimiser and schedule.
+        temperature, optimiser and schedule; batches cut into 32, as among the authors' GPUs.
     Differs: each loss is the softmax over the bank, as in the authors' later code, where the paper adds a term for each
         negative (equation 4). The views have SimCLR's colours.
 
@@ -39,9 +39,10 @@ def pirl(
     image, other = sampler.views
     own, lent = (each if negatives is None else crl.Drawn(negatives, of=each) for each in (bank, Borrowed(bank)))
     score = crl.Cosine(temperature)
+    cosine = crl.CosineDecay(final=1e-3)
     sgd = crl.SGD(0.12, momentum=0.9, weight_decay=1e-4)
     return images.recipe(
-        training=crl.Training(epochs=800, batch_size=1_024, optimiser=sgd, schedule=crl.CosineDecay(final=1e-3)),
+        training=crl.Training(epochs=800, batch_size=1_024, accumulate=32, optimiser=sgd, schedule=cosine),
         sampler=sampler,
         branches={
             "image": crl.Branch(image, encoder=Patchwise(images.network()), head=crl.Linear(128)),
