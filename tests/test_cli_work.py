@@ -202,10 +202,10 @@ def test_train_says_what_is_wrong(
 
 
 def test_train_leaves_other_folders_alone(run: Path, tmp_path: Path, wrong: Call) -> None:
-    assert "holds a run already" in wrong("train", "simclr", "--out", run, *TINY)
-    assert "another run: training.epochs is 1 there and 2 here" in wrong("train", "--resume", run, "--set", "epochs=2")
+    assert str(run) in wrong("train", "simclr", "--out", run, *TINY)
+    assert re.search(r"\btraining\.epochs\b.*\b1\b.*\b2\b", wrong("train", "--resume", run, "--set", "epochs=2"))
     (tmp_path / "file").write_text("")
-    assert "can't make the folder" in wrong("train", "simclr", "--out", tmp_path / "file", *TINY)
+    assert str(tmp_path / "file") in wrong("train", "simclr", "--out", tmp_path / "file", *TINY)
     assert f"{tmp_path} is no run: it has no spec.toml" in wrong("train", tmp_path)
 
 
@@ -253,14 +253,14 @@ def test_a_spec_needs_a_pipeline_and_a_source_but_no_training(run: Path, tmp_pat
     assert "training.epochs = 3" in ok("explain", tmp_path / "bare.toml", "--set", "epochs=3")
     (tmp_path / "export").mkdir()
     spec.write({name: data[name] for name in ("schema", "pipeline")}, tmp_path / "export" / "spec.toml")
-    assert "a run's spec has a pipeline and a source" in wrong("train", tmp_path / "export")
-    assert "source: expected a part" in wrong("train", tmp_path / "export", "--set", "source=digits")
+    assert re.search(r"\bspec\b.*\bsource\b", wrong("train", tmp_path / "export"))
+    assert re.search(r"\bsource: .*'digits'", wrong("train", tmp_path / "export", "--set", "source=digits"))
     own = ok("explain", tmp_path / "export", "--set", 'source={use="vision/digits"}', "--set", "training.epochs=3")
     assert "training.epochs = 3" in own
     spec.write({"schema": 1}, tmp_path / "empty.toml")
-    assert "a run's spec has a pipeline and a source" in wrong("explain", tmp_path / "empty.toml")
+    assert re.search(r"\bspec\b.*\bpipeline\b", wrong("explain", tmp_path / "empty.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    assert "can't read the spec" in wrong("train", tmp_path / "binary.toml")
+    assert "binary.toml" in wrong("train", tmp_path / "binary.toml")
 
 
 # -- evaluate ----------------------------------------------------------------------------------------------------
@@ -299,18 +299,18 @@ def test_evaluate_transfers_to_other_data(run: Path, tmp_path: Path, ok: Call, w
     assert list(found) == ["test"]
     assert list(found["test"]) == OF
     assert found["test"]["trained"] > 0.2
-    assert "--set is for another source: name it with --source" in wrong("evaluate", run, "--set", "path=x.npz")
-    assert "no source named 'vision/array'" in wrong("evaluate", run, "--source", "vision/array")
+    assert re.search(r"--set\b.*--source\b", wrong("evaluate", run, "--set", "path=x.npz"))
+    assert "'vision/array'" in wrong("evaluate", run, "--source", "vision/array")
 
 
 def test_evaluate_says_what_is_wrong(run: Path, tmp_path: Path, wrong: Call) -> None:
-    assert f"{tmp_path} is no run: it has no spec.toml" in wrong("evaluate", tmp_path)
-    assert "nowhere is no run" in wrong("evaluate", "nowhere", "--json")
-    assert "no evaluator named 'knm'. Did you mean 'knn'" in wrong("evaluate", run, "--only", "knm")
+    assert re.search(rf"{tmp_path}\b.*\bspec\.toml\b", wrong("evaluate", tmp_path))
+    assert re.search(r"\bnowhere\b.*\brun\b", wrong("evaluate", "nowhere", "--json"))
+    assert re.search(r"\bevaluator\b.*'knm'.*'knn'", wrong("evaluate", run, "--only", "knm"))
     (tmp_path / "spec.toml").write_bytes((run / "spec.toml").read_bytes())
-    assert "holds no weights: neither model.safetensors nor" in wrong("evaluate", tmp_path)
+    assert "model.safetensors" in wrong("evaluate", tmp_path)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"broken")
-    assert "is no checkpoint of crl, or it is broken" in wrong("evaluate", tmp_path)
+    assert "checkpoint.safetensors" in wrong("evaluate", tmp_path)
 
 
 # -- embed -------------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_evaluate_says_what_is_wrong(run: Path, tmp_path: Path, wrong: Call) -> 
 
 def test_embed_writes_representations_in_either_format(run: Path, tmp_path: Path, ok: Call) -> None:
     said = ok("embed", run, "clean", "--out", tmp_path / "x.npz")
-    assert "360 representations of 32 numbers, with instance, label" in said
+    assert re.search(r"\b360\b.*\b32\b.*\binstance, label\b", said)
     ok("embed", run, "clean", "--out", tmp_path / "x.safetensors")
     with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
         arrays = {name: torch.from_numpy(file[name]) for name in file.files}
@@ -337,9 +337,8 @@ def test_embed_takes_other_sources(run: Path, tmp_path: Path, ok: Call, wrong: C
     path = f'path="{tmp_path / "mine.npz"}"'
     assert "3 representations" in ok("embed", run, "vision/arrays", "--set", path, "--out", tmp_path / "x.npz")
     assert "5 representations" in ok("embed", run, "vision/arrays:train", "--set", path, "--out", tmp_path / "x.npz")
-    assert "has the splits train, test, not 'tran'. Did you mean 'train'" in wrong(
-        "embed", run, "vision/arrays:tran", "--set", path, "--out", tmp_path / "x.npz"
-    )
+    said = wrong("embed", run, "vision/arrays:tran", "--set", path, "--out", tmp_path / "x.npz")
+    assert re.search(r"\btrain, test\b.*'tran'.*'train'", said)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +387,7 @@ def test_export_writes_what_load_reads_and_onnx(run: Path, tmp_path: Path, ok: C
 def test_export_says_what_is_wrong(run: Path, tmp_path: Path, wrong: Call) -> None:
     assert "is no run" in wrong("export", tmp_path)
     before = (run / "spec.toml").read_text()
-    assert "holds a run, whose spec would be overwritten" in wrong("export", run, "--out", run)
+    assert re.search(r"\brun\b.*\bspec\b", wrong("export", run, "--out", run))
     assert (run / "spec.toml").read_text() == before
     (tmp_path / "file").write_text("")
     assert "can't write to" in wrong("export", run, "--out", tmp_path / "file")

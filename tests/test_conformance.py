@@ -196,12 +196,12 @@ def test_what_a_module_does_at_its_import_is_seen(tmp_path: Path) -> None:
         session = Session(Plugin("crl-rude", {}, {}, {}))
         tasks = [task for task in session.tasks() if task.id.partition(":")[2] in CAUGHT_AT_THE_IMPORT]
         said = {task.id.removeprefix("loss/"): session.outcome(task).text for task in tasks}
-    assert "changes torch's default dtype: do at its use" in said["dtype:importing_changes_nothing"]
-    assert "changes Python's random numbers, sys.path: do" in said["seeds:importing_changes_nothing"]
+    assert "default dtype" in said["dtype:importing_changes_nothing"]
+    assert "random numbers, sys.path" in said["seeds:importing_changes_nothing"]
     assert "SystemExit: 3" in said["exits:loads"]
-    assert "the process that imports it ends at once" in said["dies:loads"]
+    assert "process" in said["dies:loads"]
     assert said["fine:loads"] == said["fine:importing_changes_nothing"] == ""
-    assert "`import rude` imports torch: keep its __init__.py empty" in said["fine:package_is_light"]
+    assert re.search(r"`import rude`.*\btorch\b.*\b__init__\.py\b", said["fine:package_is_light"])
     assert torch.get_default_dtype() == torch.float32, "it was done in a process of its own"
 
 
@@ -248,7 +248,7 @@ def test_too_few_checks_are_a_failure(site: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(CHECKS, "loss", (needs_more, *CHECKS["loss"][:3]))
     *outcomes, counted = session(site, ONE_LOSS).outcomes()
     assert [outcome.state for outcome in outcomes] == ["skipped", "passed", "passed", "passed"]
-    assert "loss acme/good: only 3 checks ran, and for this kind it takes" in counted.text
+    assert re.search(r"\bloss acme/good\b.*\b3\b", counted.text)
     assert "needs_more: no such device" in counted.text
 
 
@@ -293,7 +293,7 @@ def test_what_is_handed_a_source_gets_one(site: Path) -> None:
     """The one that its author gives as an example; without any, the text says how."""
     parts = {"crl.encoder": {"counts": "wrong_parts:CountsItems"}}
     said = {outcome.check: outcome.text for outcome in session(site, parts).outcomes()}
-    assert "it is to be handed a source (on_source), and crl-acme has none" in said["trains"]
+    assert re.search(r"\bon_source\b.*\bcrl-acme\b", said["trains"])
     assert "examples={'acme/counts': make_source}" in said["trains"]
     outcomes = Session(Plugin("crl-acme", {}, {"acme/counts": lambda: Points(32)}, {})).outcomes()
     assert [outcome.text for outcome in outcomes if outcome.state == "failed"] == []
@@ -303,7 +303,7 @@ def test_what_is_handed_a_source_gets_one(site: Path) -> None:
 def test_raw_items_are_asked_for_and_taken(site: Path) -> None:
     parts = {"crl.reader": {"points": "wrong_parts:ReadsPoints"}}
     said = {outcome.check: outcome.text for outcome in session(site, parts).outcomes()}
-    assert "it reads no texts" in said["gives_a_view"]
+    assert "texts" in said["gives_a_view"]
     assert "examples={'acme/points': make_items}" in said["gives_a_view"]
     given = {"acme/points": lambda: [[float(i), 1.0] for i in range(6)]}
     outcomes = Session(Plugin("crl-acme", {}, given, {})).outcomes()
@@ -332,7 +332,7 @@ def test_an_expected_failure_that_does_not_come_is_one(site: Path) -> None:
     found = session(site, ONE_LOSS, expected_failures={("acme/good", "one_row"): "once it did"})
     outcomes = {outcome.check: outcome for outcome in found.outcomes()}
     assert outcomes["one_row"].state == "failed"
-    assert "it passes, and is expected to fail (once it did)" in outcomes["one_row"].text
+    assert "once it did" in outcomes["one_row"].text, "the reason that was given"
 
 
 @pytest.mark.usefixtures("quick")
@@ -360,7 +360,7 @@ def test_checks_have_no_network(site: Path) -> None:
     """
     write_module(site, "acme_remote", source)
     outcomes = {o.check: o for o in session(site, {"crl.source": {"remote": "acme_remote:Source"}}).outcomes()}
-    assert outcomes["instance_is_the_index"].text == "it needs the network, which checks don't have"
+    assert "network" in outcomes["instance_is_the_index"].text
     assert "only" in outcomes["counts"].text
 
 
@@ -445,8 +445,8 @@ def test_the_command_takes_examples_from_a_file_of_tests(site: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["crl-acme", "--only", "updat"], "has no kind and no part 'updat'. Did you mean 'update'"),
-        (["crl-acme", "--examples", "nowhere.py"], "there is no file nowhere.py"),
+        (["crl-acme", "--only", "updat"], "'updat'.*'update'"),
+        (["crl-acme", "--examples", "nowhere.py"], r"\bnowhere\.py\b"),
     ],
 )
 @pytest.mark.usefixtures("quick")
@@ -456,4 +456,4 @@ def test_the_command_says_what_is_wrong_with_a_call(
     distribution(site, "crl-acme", {"crl.update": {"past": "crl_core.parts.updates.past:Past"}})
     forget()
     assert main(["test", *arguments]) == 1
-    assert told in capsys.readouterr().err
+    assert re.search(told, capsys.readouterr().err)

@@ -89,7 +89,7 @@ def test_a_queue_is_counted_and_a_copy_starts_without_drift() -> None:
     assert before.figures["key/drift"] == 0
     assert "query-key/remembered keys" not in before.figures
     assert before.figures["query-key/negatives per query"] == 0
-    assert any("no query has a negative" in text for text in before.warnings)
+    assert any(re.search(r"^query-key\b.*\bnegative\b", text) for text in before.warnings)
     step(pipeline, points(16))
     assert pipeline.diagnose(batch).figures["query-key/remembered keys"] == 16
     for _ in range(3):
@@ -133,14 +133,15 @@ def test_queries_without_a_positive_are_counted() -> None:
 def test_no_positives_at_all_is_told_with_the_relation() -> None:
     pipeline = by_hand(positive=same("label") & ~same("instance"), negative=~same("label"))
     found = pipeline.diagnose(View(torch.randn(4, 2, 5), {"instance": torch.arange(4), "label": torch.arange(4)}))
-    assert 'query-key: no query has a positive, by same("label") & ~same("instance")' in found.warnings
+    relation = re.escape('same("label") & ~same("instance")')
+    assert any(re.search(rf"^query-key\b.*\bpositive\b.*{relation}", text) for text in found.warnings)
     assert found.figures["query-key/queries without positives"] == 1
 
 
 def test_no_negatives_at_all_is_told() -> None:
     pipeline = by_hand(positive=same("instance"), negative=same("label") & ~same("label"))
     batch = View(torch.randn(4, 2, 5), {"instance": torch.arange(4), "label": torch.arange(4)})
-    assert any("no query has a negative, by" in text for text in pipeline.diagnose(batch).warnings)
+    assert any(re.search(r"^query-key\b.*\bnegative\b.*\bsame\(", text) for text in pipeline.diagnose(batch).warnings)
 
 
 class Point(Perceptron):
@@ -177,7 +178,7 @@ def test_duplicates_among_the_keys_are_told() -> None:
     pipeline.sampler = AsTheyAre()
     found = pipeline.build(batch).diagnose(batch)
     assert found.figures["query/duplicate keys"] == 0.5
-    assert any("50% of the keys occur twice: positives may stand among negatives" in text for text in found.warnings)
+    assert any(re.search(r"\b50% of the keys\b.*\bnegatives\b", text) for text in found.warnings)
     twice = View(torch.cat([batch.data, batch.data[:3]]), {"instance": torch.arange(35)})
     pipeline.sampler = Noisy()
     assert not pipeline.diagnose(twice).warnings, "noise makes them different"
@@ -201,7 +202,8 @@ def test_a_contrast_without_keys_yet_says_so() -> None:
         branches={"query": Branch("a", encoder=Perceptron())},
         contrasts=[Contrast("query", None, loss=crl.InfoNCE(), score=crl.Cosine(), keys=crl.Queue(8))],
     ).build(points())
-    assert pipeline.diagnose(points()).warnings == ["query: there are no keys yet"]
+    (said,) = pipeline.diagnose(points()).warnings
+    assert re.search(r"^query\b.*\bkeys\b", said)
     with pytest.raises(CrlError, match=r"\bquery\b.*\bkeys\b"):
         pipeline.explain(points())
 

@@ -136,8 +136,8 @@ def test_a_module_deep_in_a_package_is_found_without_importing_any(site: Path) -
 def test_a_name_that_nobody_can_write_and_a_target_that_is_no_part(site: Path) -> None:
     distribution(site, "crl-acme", {"crl.loss": {"my/loss": "sys:path", "whole": "sys"}})
     unnameable, module = found()
-    assert "the loss 'my/loss' can't be named" in unnameable.problem
-    assert "loss 'acme/whole': 'sys' names a module; a part is module:Class" in module.problem
+    assert "loss 'my/loss'" in unnameable.problem
+    assert re.search(r"\bloss 'acme/whole'.*'sys'.*\bmodule:Class\b", module.problem)
 
 
 @pytest.mark.parametrize("group", ["crl_core.loss", "crl-loss", "clr.loss", "crl.los"])
@@ -288,12 +288,12 @@ def test_hooks_are_loaded_in_a_process_of_their_own_too(site: Path, monkeypatch:
     forget()
     said = [finding.problem for finding in examine("crl-acme", imports=True)]
     for told in (
-        "importing acme.hangs took more than 3 s",
-        "there is no hook 'crl_epoch_ends'. Did you mean 'crl_epoch_end'",
-        "no licence",
-        "its hook crl_doctor raised OSError: no disk",
+        r"\bacme\.hangs\b.*\b3 s\b",
+        r"\bhook 'crl_epoch_ends'.*'crl_epoch_end'",
+        r"\bno licence\b",
+        r"\bcrl_doctor\b.*\bOSError: no disk\b",
     ):
-        assert [told in problem for problem in said].count(True) == 1, told
+        assert sum(bool(re.search(told, problem)) for problem in said) == 1, told
     assert len(said) == 4
     assert not set(modules) & set(sys.modules)
 
@@ -315,8 +315,8 @@ def test_kernels_say_why_they_can_not_run_here(site: Path, capsys: pytest.Captur
     assert main(["doctor", "crl-acme", "--import"]) == 0, "a kernel that can't run on this machine is no fault"
     out = capsys.readouterr().out
     assert "kernels on cpu:\n" in out
-    assert "  acme/quantum: the tensors are on cpu, and it needs a quantum computer\n" in out
-    assert "  acme/dumb: asked whether it can, it raised OSError: no driver\n" in out
+    assert re.search(r"^  acme/quantum: .*\bquantum computer$", out, re.M)
+    assert re.search(r"^  acme/dumb: .*\bOSError: no driver$", out, re.M)
 
 
 # -- the command ---------------------------------------------------------------------------------------------------
@@ -355,9 +355,9 @@ def test_one_distribution_can_be_asked_about(site: Path, capsys: pytest.CaptureF
     forget()
     assert main(["doctor", "crl-other"]) == 0
     assert main(["doctor", "CRL_Acme"]) == 1, "names are compared as the package index compares them"
-    assert "there is no package 'acme'" in capsys.readouterr().out
+    assert "'acme'" in capsys.readouterr().out
     assert main(["doctor", "crl-acmee"]) == 1
-    assert "crl-acmee: it is not installed. Did you mean 'crl-acme'" in capsys.readouterr().out
+    assert re.search(r"\bcrl-acmee\b.*'crl-acme'", capsys.readouterr().out)
 
 
 def test_what_is_installed_is_not_called_missing(
@@ -370,4 +370,4 @@ def test_what_is_installed_is_not_called_missing(
     monkeypatch.setenv("CRL_DISABLE", "acme")
     forget()
     assert main(["doctor", "crl-acme"]) == 1
-    assert "crl-acme: it is installed, and left out by CRL_DISABLE=acme" in capsys.readouterr().out
+    assert re.search(r"\bcrl-acme\b.*\bCRL_DISABLE=acme\b", capsys.readouterr().out)

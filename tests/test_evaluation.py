@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from typing import Any, ClassVar
 
 import numpy as np
@@ -295,10 +296,8 @@ class Partly(Points):
 def test_items_without_a_label_are_left_out_with_a_note() -> None:
     pipeline = trained(simclr())
     found = crl.evaluate(pipeline, Partly(), evaluators=[KNN(3), "effective-rank"])
-    assert found.notes == [
-        "6 of 48 items have no label and were left out (test)",
-        "5 of 30 items have no label and were left out (test)",
-    ]
+    assert [re.findall(r"\d+", note) for note in found.notes] == [["6", "48"], ["5", "30"]]
+    assert all("label" in note for note in found.notes)
     batches = {split: Partly().items(split).__getitems__(list(range(n))) for split, n in (("train", 48), ("test", 30))}
     known = [
         Embeddings(b.data[b.meta["label"] >= 0], {"label": b.meta["label"][b.meta["label"] >= 0]})
@@ -313,10 +312,8 @@ def test_no_labels_at_all_is_a_note_and_the_other_figures_stand() -> None:
     pipeline = trained(simclr())
     found = crl.evaluate(pipeline, Points(labels=False))
     assert set(found.figures) == {"alignment", "uniformity", "effective_rank"}
-    assert found.notes == [
-        "KNN needs the column 'label', which the source doesn't have",
-        "LinearProbe needs the column 'label', which the source doesn't have",
-    ]
+    for note, name in zip(found.notes, ("KNN", "LinearProbe"), strict=True):
+        assert re.search(rf"^{name}\b.*'label'", note)
     found = crl.evaluate(pipeline, Partly(48, 30))
     assert set(found.figures) == {"alignment", "uniformity", "effective_rank"}
     assert len(found.notes) == 2
@@ -377,7 +374,8 @@ def test_data_that_are_no_table_of_numbers_have_no_raw_figures() -> None:
     pipeline = Pipeline(Unpacked(), branches=branches, contrasts=[crl.Contrast("query", "key", **part)])
     found = crl.evaluate(pipeline, Tables(), evaluators=["knn"])
     assert set(found.figures["knn"]["test"]) == {"untrained", "trained"}
-    assert found.notes == ["no raw figures: raw input of type dict is no table of numbers"]
+    (note,) = found.notes
+    assert re.search(r"\braw\b.*\bdict\b", note)
 
 
 def test_views_are_drawn_the_same_for_all_three() -> None:

@@ -540,10 +540,7 @@ def test_items_with_nan_are_left_out_and_counted(caplog: pytest.LogCaptureFixtur
     pipeline = simclr()
     with caplog.at_level(logging.WARNING, logger="crl"):
         fitted = run(pipeline, attrs.evolve(TRAINING, epochs=2), Points(48, broken=3))
-    told = [
-        re.match(r"(\d+) items with NaN or infinity were left out: instances \[(.*)\]", r.message)
-        for r in caplog.records
-    ]
+    told = [re.match(r"(\d+) items\b.*\bNaN\b.*\binstances \[(.*)\]", r.message) for r in caplog.records]
     batches = [match for match in told if match]
     # Each is met once in an epoch, and perhaps in the batch on which the pipeline was built.
     assert 6 <= sum(int(match[1]) for match in batches) <= 9
@@ -753,7 +750,7 @@ def test_a_run_that_collapses_is_told_so_once_and_in_words(capsys: pytest.Captur
     fitted = run(collapsing(), attrs.evolve(TRAINING, epochs=20, optimiser=crl.AdamW(3e-2, 1e-2)), show=True)
     said = capsys.readouterr().err
     assert said.count("warning: ") == 1
-    assert re.search(r"after epoch \d+, query-key: warning: the embeddings have collapsed to a point", said)
+    assert re.search(r"\bepoch \d+, query-key: warning: .*\bcollapsed\b", said)
     spread = [line["spread"] for line in fitted.metrics if "spread" in line]
     assert spread[-1] < 0.1 < spread[0]
 

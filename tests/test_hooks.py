@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,8 +173,8 @@ def test_a_hook_that_raises_in_the_middle_of_training_stops_no_training(site: Pa
     assert fitted.finished
     (told,) = [str(warning.message) for warning in caught if "crl_step_end" in str(warning.message)]
     for text in (
-        "the hook crl_step_end of crl-bad 2.1 (crl_bad_hooks) raised ZeroDivisionError: division by zero",
-        "What called it goes on, and this plugin's hooks are off from here on",
+        "crl_step_end of crl-bad 2.1 (crl_bad_hooks)",
+        "ZeroDivisionError: division by zero",
         "Run: crl doctor crl-bad",
     ):
         assert text in told
@@ -189,11 +190,11 @@ def test_a_hook_that_raises_in_the_middle_of_training_stops_no_training(site: Pa
     [
         (
             "import crl_core\n@crl_core.hook\ndef crl_step_ended(state): pass",
-            "no hook 'crl_step_ended'. Did you mean 'crl_step_end'",
+            r"\bhook 'crl_step_ended'.*'crl_step_end'",
         ),
-        ("def crl_step_end(state): pass", "crl_step_end is not marked with @crl_core.hook"),
-        ("import crl_core\n@crl_core.hook\ndef crl_step_end(stat): pass", "stat"),
-        ("import a_module_that_is_missing", "ModuleNotFoundError: No module named 'a_module_that_is_missing'"),
+        ("def crl_step_end(state): pass", r"\bcrl_step_end\b.*@crl_core\.hook\b"),
+        ("import crl_core\n@crl_core.hook\ndef crl_step_end(stat): pass", r"\bstat\b"),
+        ("import a_module_that_is_missing", r"\bModuleNotFoundError\b.*'a_module_that_is_missing'"),
         ("raise SystemExit('enough')", "SystemExit: enough"),
     ],
 )
@@ -203,8 +204,8 @@ def test_wrong_hooks_are_left_out_as_a_whole_and_told_about_once(site: Path, cod
     with pytest.warns(UserWarning, match=r"\bhooks\b.*\bcrl-bad 4\.2\b") as caught:
         announce("crl_pipeline_built", pipeline=None)
     (warning,) = caught
-    for told in (said, "crl-bad 4.2", "other plugins are unaffected", "Run: crl doctor crl-bad"):
-        assert told in str(warning.message)
+    for told in (said, r"\bcrl-bad 4\.2\b", r"\bcrl doctor crl-bad\b"):
+        assert re.search(told, str(warning.message))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         announce("crl_pipeline_built", pipeline=None)

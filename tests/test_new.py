@@ -114,7 +114,7 @@ def test_a_name_that_will_not_do_is_told(name: str, kinds: list[str], told: str)
 def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "kept.txt").write_text("mine")
     assert main(["new", "plugin", "crl-acme", "--out", str(tmp_path)]) == 1
-    assert "is there already: choose another folder with --out" in capsys.readouterr().err
+    assert re.search(rf"{tmp_path}\b.*--out\b", capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,10 +105,11 @@ def problem(loss: Callable[[Scores], Tensor], dtype: torch.dtype = torch.float32
 
 def test_without_a_device_it_says_so_and_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    assert Triton().unsupported(problem(InfoNCE())) == ["the tensors are on cpu"]
+    (reason,) = Triton().unsupported(problem(InfoNCE()))
+    assert re.search(r"\bcpu\b", reason)
     assert not isinstance(choose_kernel("auto", problem(InfoNCE())), Triton)
     monkeypatch.setattr("crl_core.kernels.triton_body._installed", lambda: False)
-    assert "triton is not installed" in Triton().unsupported(problem(InfoNCE()))
+    assert any("installed" in reason for reason in Triton().unsupported(problem(InfoNCE())))
 
 
 def test_importing_it_imports_no_triton() -> None:
@@ -117,14 +119,14 @@ def test_importing_it_imports_no_triton() -> None:
 
 MARGIN = torch.tensor(0.0, requires_grad=True)
 REASONS: list[tuple[Problem, str]] = [
-    (problem(InfoNCE("each")), "positive.sum of a function that depends on the query"),
+    (problem(InfoNCE("each")), "positive.sum"),
     (problem(lambda s: s.negative.max()), "negative.max"),
-    (problem(lambda s: s.negative.sum(torch.relu)), "negative.sum of a function other than softplus"),
-    (problem(lambda s: s.negative.sum(lambda x: F.softplus(x + MARGIN))), "other than softplus"),
-    (problem(lambda s: s.negative.logsumexp(MARGIN.exp())), "a scale that is a tensor"),  # type: ignore[arg-type]
-    (problem(InfoNCE(), torch.float64), "the embeddings are float64"),
-    (problem(InfoNCE(), score=L2()), "the score L2 is no matrix product"),
-    (problem(torch.nn.BatchNorm1d(2)), "BatchNorm1d has state"),
+    (problem(lambda s: s.negative.sum(torch.relu)), "softplus"),
+    (problem(lambda s: s.negative.sum(lambda x: F.softplus(x + MARGIN))), "softplus"),
+    (problem(lambda s: s.negative.logsumexp(MARGIN.exp())), "tensor"),  # type: ignore[arg-type]
+    (problem(InfoNCE(), torch.float64), "float64"),
+    (problem(InfoNCE(), score=L2()), "L2"),
+    (problem(torch.nn.BatchNorm1d(2)), "BatchNorm1d"),
 ]
 
 
@@ -144,10 +146,10 @@ def test_reasons_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "at most 8" in Triton().unsupported(given._replace(pairs=given.pairs.__class__(
         given.pairs.query, given.pairs.keys, many, ~many)))[0]  # fmt: skip
     soft = parse('same("label") & near("instance", 2)')
-    assert "not made of same, within and beyond" in Triton().unsupported(given._replace(pairs=given.pairs.__class__(
+    assert "same, within and beyond" in Triton().unsupported(given._replace(pairs=given.pairs.__class__(
         given.pairs.query, given.pairs.keys, soft, ~soft)))[0]  # fmt: skip
     drawn = given._replace(pairs=Drawn(2).choose(given.pairs))
-    assert Triton().unsupported(drawn)[0].startswith("the keys are per query")
+    assert "per query" in Triton().unsupported(drawn)[0]
 
 
 # -- compiled, without a device --------------------------------------------------------------------

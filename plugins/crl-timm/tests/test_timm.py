@@ -236,8 +236,7 @@ def test_weights_that_can_not_be_had_are_told_with_what_to_do(monkeypatch: pytes
     monkeypatch.setattr(encoders.timm, "create_model", unreachable)
     with pytest.raises(CrlError) as caught:
         make("resnet18", pretrained=True)(torch.rand(1, 3, 32, 32))
-    for told in ("timm/resnet18: its weights can't be fetched: OSError: the hub is not there", "HF_HOME",
-                 "pretrained=False starts from random weights"):  # fmt: skip
+    for told in ("timm/resnet18: ", "OSError: the hub is not there", "HF_HOME", "pretrained=False"):
         assert told in str(caught.value)
 
 

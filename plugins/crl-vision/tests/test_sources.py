@@ -232,7 +232,7 @@ def test_a_broken_image_is_left_out_and_named_and_training_goes_on(
     assert fitted.finished
     assert [line["step"] for line in fitted.metrics if "loss" in line] == [1, 2]
     said = "\n".join(warnings_of(caplog))
-    assert re.search(r"3\.png is left out \(1 so far\): UnidentifiedImageError: cannot identify image file", said)
+    assert re.search(r"3\.png\b.*\b1\b.*\bUnidentifiedImageError\b", said)
 
 
 def test_broken_files_are_counted_once_and_their_rows_are_missing(
@@ -397,7 +397,7 @@ def test_a_decompression_bomb_is_left_out(
     view = all_of(Folder(str(tmp_path), size=8).items("train"))
     assert len(view) == 4
     (said,) = warnings_of(caplog)
-    assert re.search(r"bomb\.png is left out \(1 so far\): DecompressionBomb.*could be decompression bomb", said)
+    assert re.search(r"bomb\.png\b.*\b1\b.*\bDecompressionBomb", said)
 
 
 def test_postscript_under_another_name_starts_no_program(tmp_path: Path) -> None:
@@ -596,7 +596,7 @@ def test_images_with_nan_are_counted_and_skipped_in_training(tmp_path: Path, cap
     assert fitted.finished
     assert all(np.isfinite(line["loss"]) for line in fitted.metrics if "loss" in line)
     said = " ".join(warnings_of(caplog))
-    assert "items with NaN or infinity were left out: instances" in said
+    assert "NaN" in said
     assert {3, 6} == {int(found) for found in re.findall(r"\d+", " ".join(re.findall(r"\[(.*?)\]", said)))}
 
 
@@ -720,8 +720,7 @@ def test_data_that_is_nowhere_to_be_had_is_told_with_what_to_do(tmp_path: Path, 
     with pytest.raises(CrlError) as caught:
         source(str(root)).items("train")
     assert re.search(
-        rf"{name} is not in the folder '{re.escape(str(root))}', and could not be downloaded: .*no network in a test.*"
-        r"Put torchvision's files there, or use other images: source=vision/folder, source=vision/arrays",
+        rf"{name}\b.*'{re.escape(str(root))}'.*no network in a test.*\bsource=vision/folder, source=vision/arrays\b",
         str(caught.value),
     )
 
