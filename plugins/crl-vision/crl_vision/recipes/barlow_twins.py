@@ -15,7 +15,6 @@ def barlow_twins(images: Images = Images(), width: int = 8_192, redundancy: floa
     Differs: biases and normalisation have the rate of the weights, 1.6; there it is 0.0384.
 
     Args:
-        width: of each layer of the head.
         redundancy: lambda, the weight of what different dimensions share.
     """
     lars, cosine = crl.LARS(1.6, weight_decay=1e-6), crl.CosineDecay(warmup=10.0, final=0.001)

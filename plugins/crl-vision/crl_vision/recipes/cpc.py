@@ -25,7 +25,6 @@ def cpc(images: Images = Images(), first: int = 2, last: int = 5, hidden: int = 
 
     Args:
         first, last: rows ahead, the nearest and the furthest.
-        hidden: channels of the context's masked layers.
     """
     adam = crl.Adam(2e-4)
     patches = Patchwise(images.patch_network(norm="none"))

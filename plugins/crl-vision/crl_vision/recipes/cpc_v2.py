@@ -24,7 +24,6 @@ def cpc_v2(images: Images = Images(), first: int = 3, last: int = 5, hidden: int
 
     Args:
         first, last: rows ahead, the nearest and the furthest.
-        hidden: channels of the contexts' masked layers.
     """
     adam, constant = crl.Adam(4e-4, beta1=0.8), crl.Constant()
     patches = Patchwise(images.patch_network(norm="layer"))

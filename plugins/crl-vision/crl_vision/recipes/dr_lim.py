@@ -25,13 +25,10 @@ def dr_lim(
             within("time", 2) & ~same("row"), and for labels same("label") & ~same("row").
         negatives: drawn for each query and its neighbour; all of a batch would outweigh that one.
     """
+    pair, others = crl.Pair(margin), crl.Drawn(negatives)
     return images.recipe(
         training=crl.Training(epochs=100, batch_size=128, optimiser=crl.SGD(0.01), schedule=crl.Constant()),
         sampler=images.augmented(),
         branches={"image": crl.Branch(("a", "b"), encoder=images.network())},
-        contrasts=[
-            crl.Contrast(
-                "image", "image", score=crl.L2(), loss=crl.Pair(margin), positive=neighbours, keys=crl.Drawn(negatives)
-            )
-        ],
+        contrasts=[crl.Contrast("image", "image", score=crl.L2(), loss=pair, positive=neighbours, keys=others)],
     )

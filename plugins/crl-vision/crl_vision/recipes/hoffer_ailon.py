@@ -18,13 +18,10 @@ def hoffer_ailon(images: Images = Images()) -> crl.Recipe:
     """
     sgd = crl.SGD(0.1, momentum=0.9, weight_decay=1e-4)
     ratio = crl.Triplet(form="ratio", mining="hard")  # of the one triplet that is drawn
+    alike = same("label") & ~same("row")
     return images.recipe(
         training=crl.Training(epochs=30, batch_size=128, optimiser=sgd, schedule=crl.Constant()),
         sampler=images.augmented(count=1),
         branches={"image": crl.Branch("a", encoder=images.network())},
-        contrasts=[
-            crl.Contrast(
-                "image", "image", score=crl.L2(), loss=ratio, positive=same("label") & ~same("row"), keys=crl.Drawn(1)
-            )
-        ],
+        contrasts=[crl.Contrast("image", "image", score=crl.L2(), loss=ratio, positive=alike, keys=crl.Drawn(1))],
     )

@@ -31,6 +31,8 @@ def interclr(
         between: weight of the term between images; the term within images has the rest of 1.
     """
     sgd = crl.SGD(0.03, momentum=0.9, weight_decay=1e-4)
+    own, others = same("instance") & same("batch"), ~same("instance") & ~same("batch")
+    score, loss, earlier = crl.Cosine(temperature), crl.InfoNCE(), crl.Queue(queue)
     return images.recipe(
         training=crl.Training(epochs=200, batch_size=256, optimiser=sgd, schedule=crl.CosineDecay()),
         sampler=images.augmented("moco-v2"),
@@ -40,14 +42,7 @@ def interclr(
         },
         contrasts=[
             crl.Contrast(
-                "query",
-                "key",
-                score=crl.Cosine(temperature),
-                loss=crl.InfoNCE(),
-                keys=crl.Queue(queue),
-                positive=same("instance") & same("batch"),
-                negative=~same("instance") & ~same("batch"),
-                weight=1 - between,
+                "query", "key", score=score, loss=loss, keys=earlier, positive=own, negative=others, weight=1 - between
             ),
             crl.Contrast(
                 "query",

@@ -19,6 +19,8 @@ def moco_v2(
         keys of a step together, instead of keys shuffled between devices.
     """
     sgd = crl.SGD(0.03, momentum=0.9, weight_decay=1e-4)
+    own, others = same("instance") & same("batch"), ~same("instance") & ~same("batch")
+    score, earlier = crl.Cosine(temperature), crl.Queue(queue)
     return images.recipe(
         training=crl.Training(epochs=200, batch_size=256, optimiser=sgd, schedule=crl.CosineDecay()),
         sampler=images.augmented("moco-v2"),
@@ -27,14 +29,6 @@ def moco_v2(
             "key": crl.Branch("b", tracks="query", update=crl.Momentum(momentum)),
         },
         contrasts=[
-            crl.Contrast(
-                "query",
-                "key",
-                score=crl.Cosine(temperature),
-                loss=crl.InfoNCE(),
-                keys=crl.Queue(queue),
-                positive=same("instance") & same("batch"),
-                negative=~same("instance") & ~same("batch"),
-            )
+            crl.Contrast("query", "key", score=score, loss=crl.InfoNCE(), keys=earlier, positive=own, negative=others)
         ],
     )

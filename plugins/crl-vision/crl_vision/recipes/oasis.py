@@ -22,17 +22,10 @@ def oasis(images: Images = Images(), margin: float = 1.0) -> crl.Recipe:
 
     What has been learned is the score alone: ask the evaluator `score-knn`. `encoder` is fixed here.
     """
+    score, hinge = crl.Bilinear(start="identity"), crl.Triplet(margin)
     return images.recipe(
         training=crl.Training(epochs=100, batch_size=128, optimiser=crl.SGD(0.1), schedule=crl.Constant()),
         sampler=images.augmented([Augmentation(flip=0.5)], count=1),
         branches={"image": crl.Branch("a", encoder=images.encoder or BagOfPatches(512), update=crl.Frozen())},
-        contrasts=[
-            crl.Contrast(
-                "image",
-                "image",
-                score=crl.Bilinear(start="identity"),
-                loss=crl.Triplet(margin),
-                positive=same("label") & ~same("row"),
-            )
-        ],
+        contrasts=[crl.Contrast("image", "image", score=score, loss=hinge, positive=same("label") & ~same("row"))],
     )
