@@ -122,7 +122,7 @@ class Knowledge(Given):
     """Triples of head, relation and tail.
 
     >>> from crl_graph.graphs import Knowledge
-    >>> len(Knowledge().source.items("train"))
+    >>> Knowledge().count
     100
 
     Args:
@@ -133,6 +133,11 @@ class Knowledge(Given):
 
     def recipe(self, training: crl.Training, **pipeline: Any) -> crl.Recipe:
         return crl.Recipe(crl.Pipeline(**pipeline), knowledge_graph(self.source), training)
+
+    @property
+    def count(self) -> int:
+        """How many triples there are to train on."""
+        return len(knowledge_graph(self.source).items(self.source.splits[0]))
 
 
 @attrs.frozen(eq=False, slots=False)

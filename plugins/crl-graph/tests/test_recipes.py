@@ -67,7 +67,7 @@ TRAININGS: dict[tuple[str, str], tuple[int, int | None, Any, Any]] = {
     ("rescal", "paper"): (100, 256, SPARSE, COSINE),
     ("rescal", "family-tree"): (200, 32, SPARSE, COSINE),
     ("rescal", "umls"): (100, 256, SPARSE, COSINE),
-    ("trans-e", "paper"): (500, 4_831, crl.SGD(48.31), CONSTANT),
+    ("trans-e", "paper"): (500, 4_831, crl.SGD(1.0), CONSTANT),
     ("trans-e", "family-tree"): (200, 32, SPARSE, COSINE),
     ("trans-e", "umls"): (100, 256, SPARSE, COSINE),
 }
@@ -203,9 +203,14 @@ def test_the_rate_of_walks_is_word2vecs_and_less_where_a_node_has_most_edges() -
     assert rate(star) == pytest.approx(3.0), "the middle has half of all ends of edges"
 
 
-def test_the_rate_of_trans_e_follows_the_batch() -> None:
-    training: Any = crl.recipe(trans_e, preset="paper", batch_size=100).training
-    assert (training.batch_size, training.optimiser) == (100, crl.SGD(1.0))
+def test_the_rate_of_trans_e_follows_the_triples_of_a_batch(tmp_path: Path) -> None:
+    def rate(**settings: Any) -> float:
+        training: Any = crl.recipe(trans_e, preset="paper", **settings).training
+        return float(training.optimiser.learning_rate)
+
+    assert rate(batch_size=20) == pytest.approx(0.2)
+    assert rate() == pytest.approx(1.0), "100 triples are one batch"
+    assert rate(source=facts(tmp_path / "many", 5_000)) == pytest.approx(48.31)
 
 
 def test_what_recipes_are_for() -> None:

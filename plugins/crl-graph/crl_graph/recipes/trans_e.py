@@ -36,9 +36,9 @@ def trans_e(
     Args:
         loss: a margin of 1 by default; `graph/self-adversarial` with 16 negatives does better.
         filtered: false triples are never known to be true; the paper's may be.
-        batch_size: of which the paper adds up the loss, at a rate of 0.01; its mean has so many times the rate.
+        batch_size: the paper adds up the loss of its triples, at a rate of 0.01; their mean has so many times the rate.
     """
-    sgd, score = crl.SGD(0.01 * batch_size), {"l1": crl.L1, "l2": crl.L2}[distance]()
+    sgd, score = crl.SGD(0.01 * min(batch_size, facts.count)), {"l1": crl.L1, "l2": crl.L2}[distance]()
     entities = Table("entities", size, normalise="always", sparse=True)
     relations = Table("relations", size, normalise="start", sparse=True)
     query = crl.Branch(("head", "relation"), encoder={"head": entities, "relation": relations}, head=Translation())
