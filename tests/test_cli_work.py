@@ -481,7 +481,7 @@ def test_ctrl_c_outside_of_training_is_no_traceback(
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crl_core.cli.work.evaluate", interrupted)
+    monkeypatch.setattr("crl_core.evaluation.evaluate.evaluate", interrupted)
     assert main(["evaluate", str(run)]) == 130
     assert capsys.readouterr() == ("", "")
 
@@ -492,7 +492,7 @@ def test_a_mistake_of_crl_itself_is_no_error_in_words(run: Path, monkeypatch: py
     def broken(*arguments: Any, **options: Any) -> None:
         raise AssertionError("this can't be")
 
-    monkeypatch.setattr("crl_core.cli.work.evaluate", broken)
+    monkeypatch.setattr("crl_core.evaluation.evaluate.evaluate", broken)
     with pytest.raises(AssertionError, match="this can't be"):
         main(["evaluate", str(run)])
 

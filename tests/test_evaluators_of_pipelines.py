@@ -73,7 +73,7 @@ PROBE = AugmentedLinearProbe(epochs=40, batch_size=50, learning_rate=3e-2)
     [QUICK, FewLabels(0.2, epochs=40, batch_size=20, learning_rate=1e-2, view="b"), PROBE, ScoreKNN(k=5)],
     ids=["few labels", "of a view", "probe", "score"],
 )
-def test_they_find_the_classes_and_leave_the_pipeline_as_it_was(evaluator: crl.protocols.Evaluator) -> None:
+def test_they_find_the_classes_and_leave_the_pipeline_as_it_was(evaluator: crl.Evaluator) -> None:
     found = pipeline()
     before = {name: value.clone() for name, value in found.state_dict().items()}
     figures = evaluator(found, Blobs(), "test")
@@ -131,7 +131,7 @@ def test_a_branch_of_several_views_encodes_each_item_once() -> None:
             "query": crl.Branch(("a", "b"), encoder=nn.Linear(10, 8)),
             "middle": crl.Branch(tap="query", head=crl.Linear(4)),
         },
-        contrasts=[crl.Contrast("middle", "middle", loss="info-nce", positive=crl.pipeline.OTHER_VIEWS)],
+        contrasts=[crl.Contrast("middle", "middle", loss="info-nce", positive=crl.same("instance") & ~crl.same("row"))],
     )
     batch = Blobs().items("test").__getitems__(list(range(6)))
     assert found.build(batch).encode(batch, "middle").shape == (6, 4)

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import export
 from ..contracts.parts import Source
 from ..data.view import Embeddings
 from ..distributed import rank
 from ..engine import folder
-from ..engine.fit import fit
+from ..engine.training import stages_of
 from ..errors import CrlError, did_you_mean
-from ..evaluation.embed import check_path, embed, write
-from ..evaluation.evaluate import Evaluation, batches, device_of, evaluate, of_branch
 from ..method.pipeline import Pipeline
 from ..recipes.prepare import parse_settings
 from ..recipes.recipe import Recipe
-from ..report.page import write_report
 from ..spec.assembly import part_from
 from ..spec.spec import Part
 from .explain import from_seed, no_run, preset_line, recipe_of
+
+if TYPE_CHECKING:
+    from ..evaluation.evaluate import Evaluation
+
+# What a command needs beyond this is imported when it begins: the training loop, the evaluators and the report take
+# longer to import than a first run takes to train.
 
 EVALUATION = "evaluation.json"
 
@@ -34,12 +40,15 @@ def run_train(options: argparse.Namespace) -> int:
         if options.out is not None:
             raise CrlError("a run goes on in its own folder: leave out --out")
         _check_run(options.resume)
+    _check_report(options)
     started = time.perf_counter()
     recipe = recipe_of(options.resume or options.what, options.settings)
     if rank() == 0 and (line := preset_line(options.resume or options.what, options.settings)):
-        print(line)
+        print(line, file=sys.stderr)  # as progress is; the standard output is for results
     path = Path(options.resume) if options.resume else Path(options.out or _next_folder(options.what))
     devices = int(options.devices) if options.devices.isdigit() else options.devices
+    from ..engine.fit import fit
+
     fitted = fit(
         from_seed(recipe), recipe.source, recipe.training, out=path, resume=options.resume is not None,
         accelerator=options.accelerator, devices=devices,
@@ -51,10 +60,18 @@ def run_train(options: argparse.Namespace) -> int:
         evaluation = _evaluate(fitted.pipeline, recipe, recipe.source, None, None)
         (path / EVALUATION).write_text(json.dumps(evaluation.figures, indent=1) + "\n")
         print(evaluation)
+        from ..report.page import write_report
+
         page = write_report(path, fitted.pipeline, from_seed(recipe), recipe.source, evaluation)
         done = time.perf_counter()
         print(f"trained in {trained - started:.0f} s, evaluated and reported in {done - trained:.0f} s: {page}")
     return 0
+
+
+def _check_report(options: argparse.Namespace) -> None:
+    """What the report is drawn with is imported after training, so it is looked for before."""
+    if not options.no_report and find_spec("matplotlib") is None:
+        raise CrlError("the report needs matplotlib: install `crl-core[train]`, or leave the report out by --no-report")
 
 
 def _next_folder(what: str) -> str:
@@ -69,7 +86,13 @@ def _next_folder(what: str) -> str:
 def _evaluate(
     pipeline: Pipeline, recipe: Recipe, source: Source, evaluators: list[str] | None, branch: str | None
 ) -> Evaluation:
-    return evaluate(pipeline, source, evaluators=evaluators, untrained=from_seed(recipe), branch=branch)
+    from ..evaluation.evaluate import evaluate
+
+    training = stages_of(recipe.training)[0]
+    # What a training step encodes at a time fits into memory.
+    chunk = training.chunk or max(1, training.batch_size // training.accumulate)
+    untrained = from_seed(recipe)
+    return evaluate(pipeline, source, evaluators=evaluators, untrained=untrained, branch=branch, chunk=chunk)
 
 
 def _check_run(path: str) -> None:
@@ -92,9 +115,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
         raise CrlError("--set is for another source: name it with --source")
     evaluation = _evaluate(pipeline, recipe, source, options.only, options.branch)
     print(json.dumps(evaluation.figures, indent=1) if options.json else evaluation)
+    for note in evaluation.notes if options.json else ():
+        print(f"note: {note}", file=sys.stderr)
 
 
 def run_embed(options: argparse.Namespace) -> None:
+    from ..evaluation.embed import check_path, embed, write
+
     check_path(Path(options.out))  # before the work
     if options.items:
         _check_run(options.run)
@@ -111,6 +138,8 @@ def run_embed(options: argparse.Namespace) -> None:
 
 def _read(pipeline: Pipeline, items: list[str], branch: str | None, size: int = 256) -> Embeddings:
     """What the pipeline's reader and encoder make of texts or paths, without the run's data."""
+    from ..evaluation.tables import device_of
+
     found = []
     for start in range(0, len(items), size):
         batch = pipeline.read(items[start : start + size])
@@ -141,6 +170,9 @@ def _data(what: str, own: Source, settings: dict[str, object]) -> tuple[Source, 
 
 
 def run_export(options: argparse.Namespace) -> None:
+    from ..evaluation.evaluate import of_branch
+    from ..evaluation.tables import batches, device_of
+
     _check_run(options.run)
     pipeline = export.load(options.run)  # which needs no data
     path = Path(options.out or Path(options.run) / "export")

@@ -9,21 +9,25 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..contracts.parts import Items
+from ..contracts.parts import Items, Stream
 from ..data.view import Embeddings
 from ..errors import CrlError
 from ..method.pipeline import Pipeline
-from .evaluate import batches, device_of
+from .tables import Growing, batches, device_of, in_chunks
 
 
 @torch.no_grad()
 def embed(pipeline: Pipeline, items: Items, branch: str | None = None, batch_size: int = 512) -> Embeddings:
     """The representations `[N, d]` of all items, on the CPU, with their columns."""
-    tables = []
+    table, columns = Growing(0 if isinstance(items, Stream) else len(items)), []
+    read = pipeline.views_of(branch or next(iter(pipeline.branches)))[0]
     for batch in batches(items, batch_size, device_of(pipeline)):
-        meta = {name: column.cpu() for name, column in batch.meta.items()}
-        tables.append(Embeddings(pipeline.encode(batch, branch).cpu(), meta))
-    return Embeddings.concat(tables)
+        for part in in_chunks(pipeline.clean(batch), read):
+            table.add(pipeline.represent(part, branch).cpu())
+        columns.append(
+            Embeddings(torch.empty(len(batch), 0), {name: column.cpu() for name, column in batch.meta.items()})
+        )
+    return Embeddings(table.rows, Embeddings.concat(columns).meta)
 
 
 def check_path(path: Path) -> None:

@@ -1,46 +1,60 @@
-"""What an encoder has learned: each figure beside that of the untrained encoder and of the raw input."""
+"""What an encoder has learned: each figure next to that of the untrained encoder and of the raw input."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..contracts.parts import Evaluator, Items, Source, Stream
-from ..data.view import Embeddings, View, Views
-from ..engine.loading import some_of
+from ..contracts.parts import Evaluator, Source
+from ..data.view import Embeddings
 from ..errors import CrlError
 from ..method.pipeline import Pipeline
 from ..registry import make
 from ..spec.assembly import assemble, describe
+from .tables import RAW, Look, NoTable, Seen, batches, device_of, raw
 
 if TYPE_CHECKING:
     from ..items.mixed import Mixed
 
+__all__ = ["Evaluation", "NoTable", "batches", "device_of", "evaluate", "fresh", "of_branch", "raw", "suitable"]
+
 EVALUATORS = ("core/knn", "core/linear", "core/alignment-uniformity", "core/effective-rank")
 OF = ("raw", "untrained", "trained")
-
-
-class NoTable(CrlError):
-    """Data that are no table of numbers, which an encoder may take all the same."""
+TABLES = ("train", "test", "views")
 
 
 @attrs.frozen
 class Evaluation:
-    """Figures as `figures[name][split][raw, untrained or trained]`, and what could not be measured."""
+    """Figures, and what could not be measured.
+
+    Attributes:
+        figures: `figures[name][split][of]`, where `of` is raw, untrained or trained.
+        notes: what was left out, and what was measured on a sample.
+        samples: `samples[name][split][of]`, for figures that are of a sample alone: how many items of the training
+            split and of the test split it has.
+    """
 
     figures: dict[str, dict[str, dict[str, float]]]
     notes: list[str]
+    samples: dict[str, dict[str, dict[str, dict[str, int]]]] = attrs.field(factory=dict)
+
+    def cell(self, name: str, split: str, of: str) -> str:
+        """A figure as text, with a star where it is of a sample; a dash where there is none."""
+        if of not in self.figures[name][split]:
+            return "—"
+        star = "*" if of in self.samples.get(name, {}).get(split, {}) else ""
+        return f"{self.figures[name][split][of]:.4g}{star}"
 
     def __str__(self) -> str:
         lines = [f"{'':<26}" + "".join(f"{of:>11}" for of in OF)]
         for name, splits in self.figures.items():
-            for split, values in splits.items():
-                cells = "".join(f"{values[of]:>11.4g}" if of in values else f"{'—':>11}" for of in OF)
+            for split in splits:
+                cells = "".join(f"{self.cell(name, split, of):>11}" for of in OF)
                 lines.append(f"{name + ', ' + split:<26}{cells}")
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
@@ -54,13 +68,19 @@ def evaluate(
     untrained: Pipeline | None = None,
     branch: str | None = None,
     batch_size: int = 512,
+    chunk: int | None = None,
 ) -> Evaluation:
     """Measures the representations of every split of the source but the first, which is for training.
+
+    Every item is read once, for the raw data, the untrained and the trained encoder. Representations are kept in
+    float32, and raw data of a sample where they would be large; `notes` and `samples` say so.
 
     Args:
         evaluators: by default those that the source names, or else the general ones.
         untrained: the same pipeline with fresh weights; by default it is made from the spec.
         branch: whose encoder, for evaluators of tables; the first branch's by default.
+        batch_size: items that are read at a time; fewer, where they are large.
+        chunk: rows that are encoded at a time, where they are large: as many as fit into memory.
     """
     data = of_branch(make("source", source), pipeline, branch)
     names = suitable(data) if evaluators is None else evaluators
@@ -70,21 +90,26 @@ def evaluate(
     notes: list[str] = []
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        pipelines = {"untrained": untrained or fresh(pipeline, data, notes), "trained": pipeline}
+        made = untrained or fresh(pipeline, data, notes)
     if len(data.splits) == 1:
         return Evaluation({}, [f"the source has one split, {data.splits[0]!r}, and nothing to test on"])
-    figures: dict[str, dict[str, dict[str, float]]] = {}
-    for of in OF:
-        encoder = pipelines.get(of)
-        if encoder is None and of != "raw":
-            continue
-        look = _Look(pipeline, encoder, branch, batch_size)
-        for split, name, value in (
-            *(_by_tables(of_tables, look, data, notes) if of_tables else ()),
-            *(_by_pipelines(of_pipelines, encoder, data) if encoder is not None else ()),
-        ):
-            figures.setdefault(name, {}).setdefault(split, {})[of] = value
-    return Evaluation(figures, list(dict.fromkeys(notes)))
+    pipelines = ({} if made is None else {"untrained": made.to(device_of(pipeline))}) | {"trained": pipeline}
+    found = Evaluation({}, notes)
+    if of_tables:
+        look = Look(pipeline, pipelines, branch, batch_size, chunk)
+        for split, of, measured in _by_tables(of_tables, look, data, notes):
+            _enter(found, split, of, measured)
+    for of, encoder in pipelines.items() if of_pipelines else ():
+        for split, measured in _by_pipelines(of_pipelines, encoder, data):
+            _enter(found, split, of, measured)
+    return attrs.evolve(found, notes=list(dict.fromkeys(notes)))
+
+
+def _enter(found: Evaluation, split: str, of: str, measured: _Measured) -> None:
+    for name, value in measured.figures.items():
+        found.figures.setdefault(name, {}).setdefault(split, {})[of] = value
+        if measured.sampled:
+            found.samples.setdefault(name, {}).setdefault(split, {})[of] = measured.sampled
 
 
 def of_branch(source: Source, pipeline: Pipeline, branch: str | None = None) -> Source:
@@ -111,6 +136,18 @@ def takes_pipeline(evaluator: Evaluator | type[Evaluator]) -> bool:
     return getattr(evaluator, "takes", "tables") == "pipeline"
 
 
+def tables_of(evaluator: Evaluator | type[Evaluator]) -> tuple[str, ...]:
+    """Which of `train`, `test` and `views` an evaluator looks at; all, if it doesn't say."""
+    found: tuple[str, ...] = getattr(evaluator, "tables", TABLES)
+    return found
+
+
+def sample_of(evaluator: Evaluator | type[Evaluator]) -> int | None:
+    """Of how many items of a split an evaluator takes a sample, where there are more."""
+    found: int | None = getattr(evaluator, "sample", None)
+    return found
+
+
 def _by_tables(
     evaluators: Sequence[Evaluator], look: Look, source: Source, notes: list[str]
 ) -> Iterator[tuple[str, str, _Measured]]:
@@ -123,16 +160,17 @@ def _by_tables(
     drawn = None if None in samples else max((count for count in samples if count is not None), default=0)
     for split in others:
         test = look.at(source.items(split), RAW["test"], drawn, notes)
-        for of, seen in test.items():
+        for of in test:
             for evaluator in evaluators:
-                inputs = _Inputs(evaluator, of, split, train.get(of), seen)
-                yield split, of, inputs.measure(device_of(look.pipeline), notes)
+                seen = {"train": train.get(of), "test": test[of]}
+                yield split, of, _measured(evaluator, of, split, seen, device_of(look.pipeline), notes)
+        del test, seen  # before the next split is read
 
 
 def _by_pipelines(
     evaluators: Sequence[Evaluator], pipeline: Pipeline, source: Source
-) -> Iterator[tuple[str, str, float]]:
-    """Split, name and value of what the pipeline itself shows; it is left as it was."""
+) -> Iterator[tuple[str, _Measured]]:
+    """Split and figures of what the pipeline itself shows; it is left as it was."""
     training, device = pipeline.training, device_of(pipeline)
     pipeline.eval()
     try:
@@ -140,8 +178,8 @@ def _by_pipelines(
             for evaluator in evaluators:
                 with torch.random.fork_rng([device] if device.type == "cuda" else []):
                     torch.manual_seed(0)  # the same draws for untrained and trained
-                    for name, value in evaluator(pipeline, source, split).items():
-                        yield split, name, value
+                    figures = evaluator(pipeline, source, split)
+                yield split, _Measured(figures, {})
     finally:
         pipeline.train(training)
 
@@ -154,37 +192,69 @@ class _Measured:
     sampled: dict[str, int]
 
 
-@attrs.frozen(eq=False)
-class _Inputs:
-    """What an evaluator of tables is asked of."""
-
-    evaluator: Evaluator
-    of: str
-    split: str
-    train: Seen | None
-    test: Seen
-
-    def measure(self, device: torch.device, notes: list[str]) -> _Measured:
-        asked, count = tables_of(self.evaluator), sample_of(self.evaluator)
-        there = {"train": self.train, "test": self.test}
-        seen = {name: each.sample(count) for name, each in there.items() if each is not None and name in asked}
-        missing = [name for name in self.evaluator.needs if any(name not in each.table.meta for each in seen.values())]
-        if missing:
-            self._note(f"{self._name} needs the column {missing[0]!r}, which the source doesn't have", notes)
-            return _Measured({}, {})
-        tables = {name: _with_known(each.table, self.evaluator.needs, self.split, notes) for name, each in seen.items()}
-        if any(not len(table) for table in tables.values()):
-            return _Measured({}, {})
-        views = seen["test"].views if "test" in seen and "views" in asked else None
-        views = self.test.sample(count).views if "views" in asked else views
-        return _Measured(
-            self.evaluator(
-                _on(device, tables.get("train")),
-                _on(device, tables.get("test")),
-                None if views is None else (_near(device, views[0]), _near(device, views[1])),
-            ),
-            self._sampled(seen, notes),
+def _measured(
+    evaluator: Evaluator,
+    of: str,
+    split: str,
+    kept: Mapping[str, Seen | None],
+    device: torch.device,
+    notes: list[str],
+) -> _Measured:
+    """What one evaluator of tables says; nothing, with a note, where it misses something."""
+    name, asked, nothing = type(evaluator).__name__, tables_of(evaluator), _Measured({}, {})
+    seen = {table: each.sample(sample_of(evaluator)) for table, each in kept.items() if each is not None}
+    used = {table: seen.get(table) for table in ("train", "test") if table in asked}
+    there = {table: each for table, each in used.items() if each is not None}
+    missing = [column for column in evaluator.needs if any(column not in each.table.meta for each in there.values())]
+    if missing:
+        notes.append(f"{name} needs the column {missing[0]!r}, which the source doesn't have")
+    if missing or len(there) < len(used):
+        return nothing
+    tables = {table: _with_known(each.table, evaluator.needs, split, notes) for table, each in there.items()}
+    if not all(map(len, tables.values())):
+        return nothing
+    views = seen["test"].views if "views" in asked else None
+    figures = evaluator(
+        _on(device, tables.get("train")),
+        _on(device, tables.get("test")),
+        None if views is None else (_near(device, views[0]), _near(device, views[1])),
+    )
+    sampled = {table: each for table, each in there.items() if len(each.table) < each.whole}
+    if sampled:
+        counts = " and ".join(
+            f"{len(each.table):,} of {each.whole:,} items ({'training' if table == 'train' else split})"
+            for table, each in sampled.items()
         )
+        notes.append(f"{name}, {of}: * is of a sample, {counts}")
+    return _Measured(figures, {table: len(each.table) for table, each in sampled.items()})
+
+
+def _on(device: torch.device, table: Embeddings | None) -> Embeddings | None:
+    if table is None:
+        return None
+    return Embeddings(_near(device, table.z), {name: column.to(device) for name, column in table.meta.items()})
+
+
+def _near(device: torch.device, z: Tensor) -> Tensor:
+    """The rows on the device, if there is room for them and as much again."""
+    if device.type == "cuda" and 2 * z.numel() * z.element_size() > torch.cuda.mem_get_info(device)[0]:
+        return z
+    return z.to(device)
+
+
+def _with_known(table: Embeddings, columns: Sequence[str], split: str, notes: list[str]) -> Embeddings:
+    """The rows whose columns are known (a negative label is not)."""
+    known = torch.ones(len(table), dtype=torch.bool)
+    for name in columns:
+        known &= table.meta[name] >= 0
+    if known.all():
+        return table
+    notes.append(
+        f"{int((~known).sum())} of {len(known)} items have no {' or '.join(columns)} and were left out ({split})"
+    )
+    return Embeddings(table.z[known], {name: column[known] for name, column in table.meta.items()})
+
+
 def fresh(pipeline: Pipeline, source: Source, notes: list[str]) -> Pipeline | None:
     """The same pipeline with untrained weights; None, and a note, if there is no way to make one."""
     try:

@@ -10,6 +10,11 @@ from ..data.view import Embeddings
 from ..errors import CrlError
 
 
+def strip(keys: int) -> int:
+    """How many queries are compared with so many keys at a time: 64 MB of similarities, and 1,024 at most."""
+    return max(1, min(1024, (1 << 24) // max(1, keys)))
+
+
 class KNN:
     """The share of test items whose label is the one that their nearest training items vote for.
 
@@ -32,6 +37,7 @@ class KNN:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("label",)
+    tables: ClassVar[tuple[str, ...]] = ("train", "test")
 
     def __init__(self, k: int = 20, temperature: float = 0.07) -> None:
         if k < 1 or not temperature > 0:
@@ -40,11 +46,12 @@ class KNN:
 
     def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
         label = train.meta["label"]
-        bank = F.normalize(train.z.float(), dim=1)
+        bank = train.z.float()
+        length = bank.norm(dim=1).clamp(min=1e-12)  # instead of a second bank with rows of length 1
         right = 0
-        for rows in torch.split(torch.arange(len(test)), 1024):
+        for rows in torch.split(torch.arange(len(test), device=bank.device), strip(len(bank))):
             query = F.normalize(test.z[rows].float(), dim=1)
-            similarity, nearest = (query @ bank.T).topk(min(self.k, len(bank)), dim=1)
+            similarity, nearest = (query @ bank.T).div_(length).topk(min(self.k, len(bank)), dim=1)
             votes = torch.zeros(len(rows), int(label.max()) + 1, device=query.device)
             # Less the highest, which changes no winner: exp would overflow at low temperatures.
             votes.scatter_add_(1, label[nearest], ((similarity - similarity[:, :1]) / self.temperature).exp())

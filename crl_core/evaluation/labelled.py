@@ -8,8 +8,9 @@ import torch
 
 from ..contracts.parts import Items
 from ..data.view import View
-from ..engine.loading import in_order, without_broken
+from ..engine.loading import without_broken
 from ..errors import CrlError
+from .tables import in_batches
 
 
 def labelled(items: Items, size: int = 512) -> Iterator[View]:
@@ -19,7 +20,7 @@ def labelled(items: Items, size: int = 512) -> Iterator[View]:
         CrlError: the items have no column `label`, or it is known of none.
     """
     found = 0
-    for batch in in_order(items, size):
+    for batch in in_batches(items, size):
         if "label" not in batch.meta:
             raise CrlError(f"this asks for labels, and the items have only {', '.join(batch.meta) or 'no columns'}")
         known = batch.meta["label"] >= 0
@@ -27,10 +28,16 @@ def labelled(items: Items, size: int = 512) -> Iterator[View]:
         if known.all():
             yield batch
         elif known.any():
-            # Asked for again: what is a row of it, not all data know.
-            yield batch_of(items, batch.meta["instance"][known].tolist())
+            yield _rows(items, batch, known)
     if not found:
         raise CrlError(f"not one of {len(items)} items has a label")
+
+
+def _rows(items: Items, batch: View, known: torch.Tensor) -> View:
+    try:
+        return batch.take(known)
+    except CrlError:  # what is a row of it, not all data know: asked for again
+        return batch_of(items, batch.meta["instance"][known].tolist())
 
 
 def batch_of(items: Items, indices: list[int]) -> View:

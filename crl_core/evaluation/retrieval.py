@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..data.view import Embeddings
 from ..errors import CrlError
+from .knn import strip
 
 
 class Retrieval:
@@ -32,13 +33,16 @@ class Retrieval:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("label",)
+    tables: ClassVar[tuple[str, ...]] = ("test",)
 
     def __init__(self, k: list[int] | None = None) -> None:
         if k is not None and (not k or min(k) < 1):
             raise CrlError(f"k are one or more numbers of neighbours, each 1 or more, not {k}")
         self.k = k
 
-    def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+    def __call__(
+        self, train: Embeddings | None, test: Embeddings, views: tuple[Tensor, Tensor] | None
+    ) -> dict[str, float]:
         ks = self.k or [1, 5, 10]
         label = test.meta["label"]
         _, which, count = torch.unique(label, return_inverse=True, return_counts=True)
@@ -51,9 +55,10 @@ class Retrieval:
     @staticmethod
     def _hits(z: Tensor, label: Tensor, asked: Tensor, most: int) -> Iterator[Tensor]:
         """Of these queries, whether each of the nearest others has their label, `[n, most]`."""
-        z = F.normalize(z.float(), dim=1)
-        for rows in torch.split(asked, 1024):
-            similarity = z[rows] @ z.T
-            similarity[torch.arange(len(rows)), rows] = -torch.inf  # not itself
+        z = z.float()
+        length = z.norm(dim=1).clamp(min=1e-12)
+        for rows in torch.split(asked, strip(len(z))):
+            similarity = (F.normalize(z[rows], dim=1) @ z.T).div_(length)
+            similarity[torch.arange(len(rows), device=z.device), rows] = -torch.inf  # not itself
             nearest = similarity.topk(min(most, len(z) - 1), dim=1).indices
             yield label[nearest] == label[rows].unsqueeze(1)

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from ..contracts.parts import Source
 from ..data.view import Embeddings
 from ..errors import CrlError, did_you_mean
 from ..method.contrast import Contrast
 from ..method.pipeline import Pipeline
-from .evaluate import device_of
+from .knn import strip
 from .labelled import labelled
+from .tables import device_of, in_chunks
 
 
 class ScoreKNN:
@@ -48,15 +51,24 @@ class ScoreKNN:
 
     def __call__(self, pipeline: Pipeline, source: Source, split: str) -> dict[str, float]:
         contrast = self._of(pipeline)
-        keys = embedded(pipeline, source, source.splits[0], contrast.branches[-1])
-        queries = embedded(pipeline, source, split, contrast.branches[0])
-        right = 0
-        for rows in torch.split(torch.arange(len(queries), device=queries.z.device), 1024):
-            scores = contrast.score(queries.z[rows], keys.z)
-            near = scores.topk(min(self.k, len(keys)), dim=1).indices
-            vote = keys.meta["label"][near].mode(1).values
-            right += int((vote == queries.meta["label"][rows]).sum())
-        return {"score_knn": right / len(queries)}
+        queries = Embeddings.concat(list(embedded(pipeline, source, split, contrast.branches[0])))
+        best = queries.z.new_empty(len(queries), 0), queries.meta["label"].new_empty(len(queries), 0)
+        # The keys come and go, batch by batch: of frames and tokens there would be too many to keep.
+        for keys in embedded(pipeline, source, source.splits[0], contrast.branches[-1]):
+            strips = torch.arange(len(queries), device=queries.z.device).split(strip(len(keys)))
+            found = [self._nearest(contrast.score(queries.z[rows], keys.z), keys, best, rows) for rows in strips]
+            scores, labels = zip(*found, strict=True)
+            best = torch.cat(scores), torch.cat(labels)
+        return {"score_knn": float((best[1].mode(1).values == queries.meta["label"]).double().mean())}
+
+    def _nearest(
+        self, scores: Tensor, keys: Embeddings, best: tuple[Tensor, Tensor], rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The k highest scores so far of these queries, and the labels of their keys."""
+        scores = torch.cat([best[0][rows], scores], 1)
+        labels = torch.cat([best[1][rows], keys.meta["label"].expand(len(rows), -1)], 1)
+        highest, at = scores.topk(min(self.k, scores.shape[1]), dim=1)
+        return highest, labels.gather(1, at)
 
     def _of(self, pipeline: Pipeline) -> Contrast:
         named = {contrast.name: contrast for contrast in pipeline.contrasts}
@@ -66,10 +78,9 @@ class ScoreKNN:
         return named[name]
 
 
-def embedded(pipeline: Pipeline, source: Source, split: str, branch: str) -> Embeddings:
-    """The items with a label through one branch, with its head; nothing random."""
-    tables = []
+def embedded(pipeline: Pipeline, source: Source, split: str, branch: str) -> Iterator[Embeddings]:
+    """The items with a label through one branch, with its head, batch by batch; nothing random."""
     for batch in labelled(source.items(split)):
         views = pipeline.clean(batch.to(device_of(pipeline)))
-        tables.append(pipeline.embed(views, branch)[branch].rows())
-    return Embeddings.concat(tables)
+        for part in in_chunks(views, pipeline.views_of(branch)[0]):
+            yield pipeline.embed(part, branch)[branch].rows()

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..data.geometry import alignment, effective_rank, uniformity
 from ..data.view import Embeddings
-from ..look.geometry import alignment, effective_rank, uniformity
 
 
 class AlignmentUniformity:
@@ -20,11 +20,17 @@ class AlignmentUniformity:
     >>> figures = crl.make("evaluator", "alignment-uniformity")(table, table, (table.z, table.z))
     >>> {name: round(figure, 3) for name, figure in figures.items()}
     {'uniformity': -4.0, 'alignment': 0.0}
+
+    Of more than 10,000 items it takes a sample: it compares all pairs.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...]] = ("test", "views")
+    sample: ClassVar[int] = 10_000
 
-    def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+    def __call__(
+        self, train: Embeddings | None, test: Embeddings, views: tuple[Tensor, Tensor] | None
+    ) -> dict[str, float]:
         found = {"uniformity": float(uniformity(test.z.float()))}
         if views is not None:
             found["alignment"] = float(alignment(views[0].float(), views[1].float()))
@@ -44,6 +50,9 @@ class EffectiveRank:
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...]] = ("test",)
 
-    def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+    def __call__(
+        self, train: Embeddings | None, test: Embeddings, views: tuple[Tensor, Tensor] | None
+    ) -> dict[str, float]:
         return {"effective_rank": float(effective_rank(test.z.float()))}

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
+
+from .tsne import plane
 
 _BLUE, _GREY, _LIGHT = "#2a6fb0", "#8a8a8a", "#c9c9c9"
 _COLOUR = {"raw": _LIGHT, "untrained": _GREY, "trained": _BLUE}
@@ -53,42 +56,50 @@ def bars(splits: Mapping[str, Mapping[str, float]], name: str) -> Figure:
             place = i + (j - (len(values) - 1) / 2) * 0.27
             axes.bar(place, value, 0.25, color=_COLOUR[of], label=of if i == 0 else None)
             axes.text(place, value, f"{value:.3f}", ha="center", va="bottom", fontsize=8)
-    highest = max([1.0, *(value for values in splits.values() for value in values.values())])
-    axes.set(title=name, xticks=range(len(splits)), xticklabels=list(splits), ylim=(0, 1.1 * highest))
+    shown = [value for values in splits.values() for value in values.values()]
+    ends = 1.1 * min([0.0, *shown]), 1.1 * max([1.0, *shown])
+    axes.set(title=name, xticks=range(len(splits)), xticklabels=list(splits), ylim=ends)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def grid(rows: Sequence[Tensor], titles: Sequence[str], marks: Sequence[Sequence[bool | None]] | None = None) -> Figure:
-    """Rows of pictures, bytes `[n, H, W, 3]`; each row's title stands over its first picture's column.
+    """Rows of pictures, bytes `[n, H, W, 3]`; each row's title stands before it.
 
     Args:
         marks: for every picture, whether it is right (a blue frame), wrong (red) or neither.
     """
-    width = max(len(row) for row in rows)
-    figure = Figure(figsize=(0.9 * width + 1.6, 0.95 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), width, squeeze=False)
+    count, gap = max(len(row) for row in rows), 0.12
+    size = max(row.shape[1] for row in rows), max(row.shape[2] for row in rows)
+    figure = Figure(figsize=(0.9 * count + 1.6, 0.95 * len(rows)), layout="constrained")
+    axes = figure.subplots()  # one for all pictures: axes of their own would take a second to lay out
     for i, row in enumerate(rows):
-        for j in range(width):
-            cell = axes[i, j]
-            cell.set(xticks=[], yticks=[])
-            cell.spines[:].set_visible(False)
-            if j >= len(row):
-                continue
-            cell.imshow(row[j].numpy(), interpolation="nearest")
+        for j, picture in enumerate(_resized(row, size)):
+            axes.imshow(picture.numpy(), extent=(j, j + 1 - gap, i + 1 - gap, i), interpolation="nearest")
             mark = marks[i][j] if marks is not None else None
             if mark is not None:
-                cell.spines[:].set(visible=True, color=_BLUE if mark else "#c0392b", linewidth=2)
-        axes[i, 0].set_ylabel(titles[i], rotation=0, ha="right", va="center", fontsize=9)
+                colour = _BLUE if mark else "#c0392b"
+                axes.add_patch(Rectangle((j, i), 1 - gap, 1 - gap, fill=False, edgecolor=colour, linewidth=2))
+    axes.set(xlim=(-gap, count), ylim=(len(rows), -gap), xticks=[], aspect=size[0] / size[1])
+    axes.set_yticks([i + 0.5 - gap / 2 for i in range(len(rows))], titles, fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
+
+
+def _resized(row: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures `[n, H, W, 3]` of another size, pixel by pixel."""
+    if row.shape[1:3] == size:
+        return row
+    return F.interpolate(row.permute(0, 3, 1, 2).float(), size).permute(0, 2, 3, 1).to(row.dtype)
 
 
 def maps(tables: Mapping[str, Tensor], label: Tensor | None) -> Figure:
     """Representations `[N, d]` laid out in the plane by t-SNE, coloured by label; grey where that is unknown."""
     figure = Figure(figsize=(3.2 * len(tables), 3.2), layout="constrained")
     for axes, (title, z) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
-        place = _plane(z)
+        place = plane(z).numpy()
         known = np.zeros(len(place), bool) if label is None else label.numpy() >= 0
         axes.scatter(*place[~known].T, s=6, linewidths=0, color=_BLUE if label is None else _LIGHT)
         if label is not None:
@@ -96,17 +107,6 @@ def maps(tables: Mapping[str, Tensor], label: Tensor | None) -> Figure:
         axes.set(title=title, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     return figure
-
-
-def _plane(z: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    from sklearn.manifold import TSNE
-
-    rows = F.normalize(z.float(), dim=1).numpy()
-    perplexity = min(30.0, max(1.0, (len(rows) - 1) / 4))
-    place: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = TSNE(
-        perplexity=perplexity, random_state=0
-    ).fit_transform(rows)
-    return place
 
 
 def nearest(query: Tensor, bank: Tensor, count: int) -> Tensor:

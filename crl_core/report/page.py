@@ -19,7 +19,8 @@ from ..contracts.parts import Source
 from ..data.view import View
 from ..engine import folder
 from ..engine.loading import as_items, without_broken
-from ..evaluation.evaluate import OF, Evaluation, NoTable, device_of, of_branch, raw
+from ..evaluation.evaluate import OF, Evaluation, of_branch
+from ..evaluation.tables import NoTable, device_of, in_chunks, raw
 from ..method.pipeline import Pipeline
 from ..spec import spec
 from . import figures
@@ -27,6 +28,7 @@ from . import figures
 PAGE = "report.html"
 PICTURES = "figures"
 _MAPPED, _FEW, _SHOWN, _NEIGHBOURS = 600, 50, 8, 6
+_LOOKED_AT, _PART = 5_000, 512
 
 
 def write_report(path: Path, pipeline: Pipeline, untrained: Pipeline, source: Source, evaluation: Evaluation) -> Path:
@@ -36,8 +38,9 @@ def write_report(path: Path, pipeline: Pipeline, untrained: Pipeline, source: So
     untrained.to(device_of(pipeline))
     sections = []
     for name, text, figure in _pictures(path, pipeline, untrained, source, evaluation):
-        figure.savefig(path / PICTURES / f"{name}.png", dpi=130)
-        sections.append(f"<h2>{html.escape(name.capitalize())}</h2><p>{html.escape(text)}</p>{_inline(figure)}")
+        picture = _png(figure)
+        (path / PICTURES / f"{name}.png").write_bytes(picture)
+        sections.append(f"<h2>{html.escape(name.capitalize())}</h2><p>{html.escape(text)}</p>{_inline(picture)}")
     data = spec.read(path / folder.SPEC)
     page = Template(_PAGE).substitute(
         title=html.escape(path.name),
@@ -78,14 +81,15 @@ def _pictures(
         f"{len(mapped)} items of the split {split!r}, laid out in the plane by t-SNE.",
         figures.maps(seen, label),
     )
-    if isinstance(pipeline.sampler_of(mapped), Depicts):
+    if isinstance(pipeline.sampling.sampler_of(mapped), Depicts):
         test = mapped
         if split != source.splits[-1]:
             test = _sample(source, source.splits[-1], _MAPPED).to(device_of(pipeline))
         yield "views", "Items, and the views that training makes of them.", _views(pipeline, test)
         text = (
             f"The first picture of each row is a test item ({source.splits[-1]!r}); the others are the training items "
-            f"nearest to it, above by raw input, below by the trained encoder. Red: another label."
+            f"nearest to it, of {_LOOKED_AT:,} at most, above by raw input, below by the trained encoder. Red: another "
+            f"label."
         )
         yield "neighbours", text, _neighbours(pipeline, source, test)
 
@@ -99,16 +103,26 @@ def _mapped(source: Source) -> tuple[str, View]:
 
 
 def _sample(source: Source, split: str, count: int) -> View:
+    return next(_parts(source, split, count, count))
+
+
+def _parts(source: Source, split: str, count: int, size: int) -> Iterator[View]:
+    """Items at random, the same every time, so many at a time."""
     items = as_items(source.items(split))
-    chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:count].tolist()
-    return without_broken(items.__getitems__(chosen))
+    chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:count]
+    for part in chosen.split(size):
+        found = without_broken(items.__getitems__(part.tolist()))
+        if len(found):
+            yield found
 
 
 @torch.no_grad()
 def _representations(of: str, pipeline: Pipeline, untrained: Pipeline, batch: View) -> Tensor:
     if of == "raw":
-        return raw(pipeline.clean(batch)[pipeline.views_of(next(iter(pipeline.branches)))[0]]).cpu()
-    return (pipeline if of == "trained" else untrained).encode(batch).cpu()
+        return raw(_item(pipeline, batch)).cpu()
+    encoder = pipeline if of == "trained" else untrained
+    parts = in_chunks(pipeline.clean(batch), pipeline.views_of(next(iter(pipeline.branches)))[0])
+    return torch.cat([encoder.represent(part).cpu() for part in parts])
 
 
 def _few(batch: View, count: int) -> View:
@@ -125,16 +139,12 @@ def _views(pipeline: Pipeline, test: View) -> Figure:
 
 
 def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
-    train = _sample(source, source.splits[0], 5_000).to(device_of(pipeline))
     query = _few(test, _SHOWN // 2)
     depict = _depicted(pipeline, test)
     rows: list[Tensor] = []
     titles: list[str] = []
     marks: list[list[bool | None]] = []
-    found = {}
-    for of in ("raw", "trained"):
-        seen, bank = (_representations(of, pipeline, pipeline, batch) for batch in (query, train))
-        found[of] = figures.nearest(seen, bank, _NEIGHBOURS)
+    train, found = _nearest(pipeline, source, query)
     pictures = {name: depict(_item(pipeline, batch)).cpu() for name, batch in (("query", query), ("train", train))}
     for i in range(len(query)):
         for of, index in found.items():
@@ -144,9 +154,30 @@ def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
     return figures.grid(rows, titles, marks)
 
 
+def _nearest(pipeline: Pipeline, source: Source, query: View) -> tuple[View, dict[str, Tensor]]:
+    """The training items nearest to these, and which of them are each one's, `[n, k]`, raw and by the trained encoder.
+
+    They are looked for among a sample, which is read in parts; of each part, its nearest stay.
+    """
+    ways = ("raw", "trained")
+    asked = {of: _representations(of, pipeline, pipeline, query) for of in ways}
+    best: View | None = None
+    seen: dict[str, Tensor] = {}
+    for part in _parts(source, source.splits[0], _LOOKED_AT, _PART):
+        batch = part.to(device_of(pipeline))
+        both = batch if best is None else View.join([best, batch])
+        rows = {of: _representations(of, pipeline, pipeline, batch) for of in ways}
+        rows = rows if best is None else {of: torch.cat([seen[of], rows[of]]) for of in ways}
+        found = {of: figures.nearest(asked[of], rows[of], _NEIGHBOURS) for of in ways}
+        kept, place = torch.unique(torch.stack([found[of] for of in ways]), return_inverse=True)
+        best, seen = both.take(kept), {of: rows[of][kept] for of in ways}
+    assert best is not None
+    return best, dict(zip(ways, place, strict=True))
+
+
 def _depicted(pipeline: Pipeline, batch: View) -> Callable[[View], Tensor]:
     """What makes pictures of views."""
-    sampler = pipeline.sampler_of(batch)
+    sampler = pipeline.sampling.sampler_of(batch)
     assert isinstance(sampler, Depicts)
     return sampler.depict
 
@@ -162,20 +193,24 @@ def _same_label(query: View, i: int, train: View, chosen: Tensor) -> list[bool |
     return [int(train.meta["label"][j]) == int(query.meta["label"][i]) for j in chosen.tolist()]
 
 
-def _inline(figure: Figure) -> str:
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return buffer.getvalue()
+
+
+def _inline(picture: bytes) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
 
 
 def _table(evaluation: Evaluation) -> str:
     head = "".join(f"<th>{of}</th>" for of in OF)
     body = "".join(
         f"<tr><td>{html.escape(name)}, {html.escape(split)}</td>"
-        + "".join(f"<td>{values[of]:.4g}</td>" if of in values else "<td>—</td>" for of in OF)
+        + "".join(f"<td>{evaluation.cell(name, split, of)}</td>" for of in OF)
         + "</tr>"
         for name, splits in evaluation.figures.items()
-        for split, values in splits.items()
+        for split in splits
     )
     return f"<table><tr><th></th>{head}</tr>{body}</table>"
 

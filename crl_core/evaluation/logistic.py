@@ -1,0 +1,112 @@
+"""Multinomial logistic regression on a table, in chunks of rows, on the table's device.
+
+Minimised is the mean cross-entropy + ‖W‖² / (2 C N) on standardised columns, as scikit-learn defines it; two classes
+have one vector of weights. L-BFGS-B is SciPy's: the weights are few, and only the loss and its gradient, which read the
+table, are computed on the device. Rounding is scikit-learn's too: L-BFGS stops where float32 ends, and a figure would
+move by an item or two if the last digits were others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_CHUNK = 1 << 24  # numbers that are standardised at a time
+_KEPT = 1 << 26  # numbers: a table up to this size is standardised once
+
+
+class LogisticRegression:
+    """A classifier of the rows of `z`, trained when it is made.
+
+    Args:
+        z: `[N, D]`.
+        label: `[N]`, from 0 to `classes` - 1.
+        strength: C, the inverse of the regularisation.
+        iterations: of L-BFGS-B, at most.
+    """
+
+    def __init__(self, z: Tensor, label: Tensor, classes: int, strength: float, iterations: int) -> None:
+        from scipy.optimize import minimize
+
+        self.mean, self.scale = _moments(z)
+        self.shape = (1 if classes == 2 else classes, z.shape[1] + 1)
+        decay = 1.0 / (strength * len(z))
+        kept = list(self._chunks(z, label)) if z.numel() <= _KEPT else None
+
+        def objective(flat: np.ndarray[tuple[int], np.dtype[np.floating]]) -> tuple[float, object]:
+            weight = self._weight(flat)
+            on = weight.to(z.device, torch.float32)
+            loss, slope = 0.0, torch.zeros(self.shape, device=z.device)
+            for rows, target in kept or self._chunks(z, label):
+                value, error = _cross_entropy(_product(rows, on[:, :-1].T) + on[:, -1], target)
+                loss, error = loss + value, error / len(z)
+                slope[:, :-1] += _product(error.T, rows)
+                slope[:, -1] += torch.from_numpy(error.cpu().numpy().sum(0)).to(z.device)
+            gradient = slope.cpu()
+            gradient[:, :-1] += weight[:, :-1] * decay
+            norm = float(np.dot(flat[: -self.shape[0]], flat[: -self.shape[0]]))
+            return float(np.float32(loss) / np.float32(len(z))) + 0.5 * decay * norm, gradient.T.reshape(-1).numpy()
+
+        # scikit-learn's tolerances, so that both stop in the same place.
+        options = {"maxiter": iterations, "maxls": 50, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}
+        start = np.zeros(self.shape[0] * self.shape[1], np.float32)  # SciPy rounds each step to its type
+        found = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+        self.weight = self._weight(found.x).to(z.device, torch.float32)
+
+    def predict(self, z: Tensor) -> Tensor:
+        """`[N]`: the most probable class of each row."""
+        found = [_product(self._standardised(rows), self.weight[:, :-1].T) for rows in z.split(self._rows)]
+        logits = torch.cat(found) + self.weight[:, -1]
+        return (logits.squeeze(1) > 0).long() if len(self.weight) == 1 else logits.argmax(1)
+
+    def _weight(self, flat: np.ndarray[tuple[int], np.dtype[np.floating]]) -> Tensor:
+        """`[classes, D + 1]`, the bias last; SciPy holds them feature by feature."""
+        return torch.from_numpy(flat).view(self.shape[1], self.shape[0]).T
+
+    @property
+    def _rows(self) -> int:
+        return max(1, _CHUNK // self.shape[1])
+
+    def _chunks(self, z: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows, target in zip(z.split(self._rows), label.split(self._rows), strict=True):
+            yield self._standardised(rows), target
+
+    def _standardised(self, rows: Tensor) -> Tensor:
+        return (rows - self.mean) / self.scale
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    if a.device.type == "cpu":  # by NumPy, whose sums have the order of scikit-learn's
+        return torch.from_numpy(a.numpy() @ b.numpy())
+    return a @ b
+
+
+def _sum(column: Tensor) -> float:
+    return float(column.cpu().numpy().sum())
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
+    """The sum over the rows, and its gradient for the logits `[n, classes]`, or `[n, 1]` where there are two."""
+    if logits.shape[1] == 1:
+        exact, goal = logits.double(), target.double().unsqueeze(1)
+        loss = torch.nn.functional.softplus(exact) - goal * exact
+        return _sum(loss.float()), (exact.sigmoid() - goal).float()
+    highest = logits.max(1, keepdim=True).values
+    share = (logits.double() - highest).exp().float()
+    total = share.double().sum(1, keepdim=True).float()
+    loss = (total.double().log() + highest).float() - logits.gather(1, target.unsqueeze(1))
+    error = share.div_(total).scatter_add_(1, target.unsqueeze(1), total.new_full((len(target), 1), -1.0))
+    return _sum(loss), error
+
+
+def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every column, 1 for a column that doesn't vary."""
+    parts = z.split(max(1, _CHUNK // z.shape[1]))
+    mean = torch.stack([rows.double().sum(0) for rows in parts]).sum(0) / len(z)
+    variance = torch.stack([(rows.double() - mean).square().sum(0) for rows in parts]).sum(0) / len(z)
+    rounding = len(z) * torch.finfo(torch.float64).eps
+    constant = variance <= rounding * variance + (rounding * mean).square()
+    return mean.float(), torch.where(constant, 1.0, variance.sqrt()).float()

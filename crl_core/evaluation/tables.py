@@ -1,0 +1,335 @@
+"""The rows that evaluators get: every item is read once, and seen raw, untrained and trained.
+
+Of a split, representations `[N, D]` are kept, in float32, once; and raw data, of a sample where they would be large.
+Frames and tokens are averaged batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..contracts.parts import Items, Stream
+from ..data.view import Embeddings, SameView, View, Views
+from ..engine.loading import OF_STREAM, some_of, without_broken
+from ..errors import CrlError
+from ..method.pipeline import Pipeline
+
+RAW = {"train": 160_000_000, "test": 1 << 26}
+"""Numbers that a raw table may have, 640 and 256 MB: all of CIFAR-10, or 3,255 and 1,365 images of 128 px."""
+_BATCH = 1 << 26  # bytes of items that are read at a time
+_FIRST = 32  # items by which it is found out how large they are
+_ENCODED = 1 << 22  # numbers that an encoder is given at a time
+
+
+class NoTable(CrlError):
+    """Data that are no table of numbers, which an encoder may take all the same."""
+
+
+def batches(items: Items | Stream, size: int, device: torch.device) -> Iterator[View]:
+    """All items that can be used, in order; of a stream, the first of them.
+
+    Args:
+        size: items in a batch; fewer where these would hold more than 64 MB.
+
+    Raises:
+        CrlError: there are none.
+    """
+    found = 0
+    for batch in in_batches(items, size):
+        found += len(batch)
+        yield batch.to(device)
+    if not found:
+        count = "the" if isinstance(items, Stream) else len(items)
+        raise CrlError(f"not one of {count} items can be used; the log says what is wrong with them")
+
+
+def in_batches(items: Items | Stream, size: int) -> Iterator[View]:
+    """The same, where they are; perhaps none."""
+    if isinstance(items, Stream) or hasattr(items, "apart") or min(size, len(items)) <= _FIRST:
+        yield from some_of(items, size)
+        return
+    first = _items(items, 0, _FIRST)
+    size = max(1, min(size, _BATCH * len(first) // max(1, _bytes(first.data))))
+    if (end := min(size, len(items))) > _FIRST:
+        yield from _joined(first, _items(items, _FIRST, end))
+    elif len(first):
+        yield first
+    for start in range(max(end, _FIRST), len(items), size):
+        found = _items(items, start, min(start + size, len(items)))
+        if len(found):
+            yield found
+
+
+def _items(items: Items, start: int, end: int) -> View:
+    return without_broken(items.__getitems__(list(range(start, end))))
+
+
+def _joined(first: View, second: View) -> Iterator[View]:
+    there = [view for view in (first, second) if len(view)]
+    try:
+        yield from [View.join(there)] if there else []
+    except CrlError:  # nobody knows how to join such data
+        yield from there
+
+
+def _bytes(data: object) -> int:
+    """How many bytes the data hold, as far as can be seen."""
+    if isinstance(data, Tensor):
+        values = data.values() if data.is_nested else data
+        return values.numel() * values.element_size()
+    if isinstance(data, np.ndarray):
+        return data.nbytes
+    if isinstance(data, Mapping):
+        return sum(map(_bytes, data.values()))
+    return sum(map(_bytes, data)) if isinstance(data, list | tuple) else 0
+
+
+def raw(view: View) -> Tensor:
+    """The data themselves as a table, `[N, d]`.
+
+    Raises:
+        NoTable: they are none.
+    """
+    if not isinstance(view.data, Tensor):
+        raise NoTable(f"raw input of type {type(view.data).__name__} is no table of numbers")
+    if view.data.dim() < 2:
+        raise NoTable("raw input is one number for each item, the name of a row in a table")
+    return view.data.flatten(1).float()
+
+
+def device_of(module: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+@attrs.frozen(eq=False)
+class Seen:
+    """What is kept of a split, seen in one way.
+
+    Attributes:
+        table: `[n, D]` in float32, on the CPU, with the columns `[n]`.
+        order: `[n]`, the place of every row in an order at random, the same every time: a sample of k items are those
+            whose place is below k.
+        views: two random views of the items, `[v, D]` each, and `of_views` their places; None where there are none.
+        items: how many items were read.
+        whole: how many rows they have.
+    """
+
+    table: Embeddings
+    order: Tensor
+    views: tuple[Tensor, Tensor] | None
+    of_views: Tensor
+    items: int
+    whole: int
+
+    def sample(self, count: int | None) -> Seen:
+        """That of so many items at most; None stands for all."""
+        if count is None or count >= self.items:
+            return self
+        rows, drawn = self.order < count, self.of_views < count
+        meta = {name: column[rows] for name, column in self.table.meta.items()}
+        views = None if self.views is None else (self.views[0][drawn], self.views[1][drawn])
+        return Seen(
+            Embeddings(self.table.z[rows], meta), self.order[rows], views, self.of_views[drawn], self.items, self.whole
+        )
+
+
+class Growing:
+    """A table that grows, in memory that is reserved for the rows that are expected, so that it is there once."""
+
+    def __init__(self, expected: int) -> None:
+        self.expected, self.count, self.z = expected, 0, torch.empty(0)
+
+    def add(self, rows: Tensor) -> None:
+        end = self.count + len(rows)
+        if end > len(self.z):
+            grown = rows.new_empty(max(end, self.expected, 2 * len(self.z)), *rows.shape[1:])
+            if self.count:
+                grown[: self.count] = self.z[: self.count]
+            self.z = grown
+        self.z[self.count : end] = rows
+        self.count = end
+
+    @property
+    def rows(self) -> Tensor:
+        return self.z[: self.count]
+
+
+class _Kept:
+    """What is kept of one way to see the items, while they are read."""
+
+    def __init__(self, expected: int) -> None:
+        self.z, self.views = Growing(expected), (Growing(expected), Growing(expected))
+        self.columns: list[dict[str, Tensor]] = []
+        self.order: list[Tensor] = []
+        self.of_views: list[Tensor] = []
+
+    def add(self, z: Tensor, meta: Mapping[str, Tensor], order: Tensor) -> None:
+        self.z.add(z)
+        self.columns.append({name: column.cpu() for name, column in meta.items() if column.shape == z.shape[:1]})
+        self.order.append(order)
+
+    def add_views(self, views: tuple[Tensor, Tensor], order: Tensor) -> None:
+        for rows, z in zip(self.views, views, strict=True):
+            rows.add(z)
+        self.of_views.append(order)
+
+    def done(self, items: int, whole: int) -> Seen:
+        shared = [name for name in self.columns[0] if all(name in columns for columns in self.columns)]
+        meta = {name: torch.cat([columns[name] for columns in self.columns]) for name in shared}
+        of_views = torch.cat(self.of_views) if self.of_views else torch.empty(0, dtype=torch.int64)
+        views = (self.views[0].rows, self.views[1].rows) if self.of_views else None
+        return Seen(Embeddings(self.z.rows, meta), torch.cat(self.order), views, of_views, items, whole)
+
+
+@attrs.frozen(eq=False)
+class Look:
+    """How items are seen: raw, and through the branch of each of these pipelines.
+
+    Attributes:
+        pipeline: draws the views.
+        encoders: by name, in the order of the figures.
+        batch_size: items that are read at a time.
+        chunk: rows that are encoded at a time, where they are large; as many as a training step has take no more
+            memory than training.
+    """
+
+    pipeline: Pipeline
+    encoders: Mapping[str, Pipeline]
+    branch: str | None
+    batch_size: int
+    chunk: int | None
+
+    def at(self, items: Items | Stream, numbers: int, views: int | None, notes: list[str]) -> dict[str, Seen]:
+        """What is kept of a split.
+
+        Args:
+            numbers: that the raw table may have at most.
+            views: of how many items two random views are drawn; None stands for all.
+        """
+        count = OF_STREAM if isinstance(items, Stream) else len(items)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        kept: dict[str, _Kept] = {}
+        limit: int | None = None  # of raw rows, known from the first
+        read, rows, device = 0, 0, device_of(self.pipeline)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)  # the same views every time
+            for batch in batches(items, self.batch_size, device):
+                clean = self.pipeline.clean(batch)
+                view = clean[self._read[0]]
+                places = order[torch.arange(rows, rows + len(view)) % count]
+                if not read:
+                    limit = self._limit(view, numbers, notes)
+                    kept = {"raw": _Kept(min(count, limit))} if limit else {}
+                    kept |= {name: _Kept(count) for name in self.encoders}
+                self._add(kept, limit, clean, view.meta, places)
+                self._add_views(kept, limit, batch, order[torch.arange(read, read + len(batch)) % count], views)
+                read, rows = read + len(batch), rows + len(view)
+        return {name: each.done(read, rows) for name, each in kept.items() if each.columns}
+
+    def _add(
+        self, kept: Mapping[str, _Kept], limit: int | None, clean: Views, meta: Mapping[str, Tensor], places: Tensor
+    ) -> None:
+        for name, each in kept.items():
+            if name != "raw":
+                each.add(self._encoded(self.encoders[name], clean), meta, places)
+            elif (some := places < (limit or 0)).any():
+                columns = {name: column[some] for name, column in meta.items() if len(column) == len(some)}
+                each.add(_raw(clean[self._read[0]], some), columns, places[some])
+
+    def _add_views(
+        self, kept: Mapping[str, _Kept], limit: int | None, batch: View, places: Tensor, count: int | None
+    ) -> None:
+        two = self._two()
+        if len(two) != 2 or count == 0:
+            return
+        if count is not None and not (chosen := places < count).all():
+            batch, places = batch.take(chosen), places[chosen]
+        if not len(batch):
+            return
+        drawn = self.pipeline.draw(batch)
+        if any(len(drawn[name]) != len(batch) for name in two):
+            return  # with other rows than the items they are not two views of each
+        for name, each in kept.items():
+            some = places < (limit or 0) if name == "raw" else places >= 0
+            if some.any():
+                pair = [self._seen(name, drawn[view], some) for view in two]
+                each.add_views((pair[0], pair[1]), places[some])
+
+    def _seen(self, name: str, view: View, some: Tensor) -> Tensor:
+        """A random view as the branch reads it; raw, of some rows."""
+        if name == "raw":
+            return _raw(view, some)
+        return self._encoded(self.encoders[name], dict.fromkeys(self._read, view))
+
+    def _limit(self, view: View, numbers: int, notes: list[str]) -> int | None:
+        """How many raw rows are kept; None if they are no table."""
+        try:
+            width = raw(View(view.data[:1] if isinstance(view.data, Tensor) and view.data.dim() else view.data)).shape[
+                1
+            ]
+        except NoTable as error:
+            notes.append(f"no raw figures: {error}")
+            return None
+        return max(1, numbers // max(1, width))
+
+    @property
+    def _read(self) -> tuple[str, ...]:
+        """The views that the branch reads."""
+        return self.pipeline.views_of(self._first)
+
+    def _two(self) -> tuple[str, ...]:
+        """Two views that the branch's encoder can read as they are: its own, or the sampler's for one encoder."""
+        if len(self._read) > 1 or self.pipeline.branches[self._first].represents(self.pipeline.branches) is None:
+            return self._read[:2]
+        others = [view for other in self._sharing for view in self.pipeline.views_of(other)]
+        return tuple(dict.fromkeys([*self._read, *others]))[:2]
+
+    @property
+    def _first(self) -> str:
+        return self.branch or next(iter(self.pipeline.branches))
+
+    @property
+    def _sharing(self) -> list[str]:
+        """The branches with this branch's encoder, or one that follows it."""
+        branches = self.pipeline.branches
+        own = branches[self._first].tracks or self._first
+        return [name for name, each in branches.items() if own in (name, each.tracks)]
+
+    def _encoded(self, encoder: Pipeline, views: Views) -> Tensor:
+        return torch.cat(
+            [encoder.represent(part, self.branch).float().cpu() for part in in_chunks(views, self._read[0], self.chunk)]
+        )
+
+
+def in_chunks(views: Views, read: str, chunk: int | None = None) -> Iterator[Views]:
+    """The rows of views in so many parts that an encoder needs little memory for each.
+
+    Images and the like are cut by their size, and small ones stay together. Of other data, whose size says little about
+    what an encoder makes of them, a part has `chunk` rows.
+    """
+    view = views[read]
+    size = rows = len(view)
+    if not isinstance(view.data, Tensor) or view.data.is_nested or view.data.dim() > 1:
+        size = chunk or rows
+    if isinstance(view.data, Tensor) and view.data.is_floating_point() and not view.data.is_nested:
+        numbers = view.data.numel() // max(1, rows)
+        size = rows if rows * numbers <= _ENCODED // 2 else min(size, max(1, _ENCODED // numbers))
+    if rows <= size or any(len(each) != rows for each in views.values()):
+        yield views
+        return
+    for start in range(0, rows, size):
+        part = slice(start, start + size)
+        if isinstance(views, SameView):
+            yield SameView.fromkeys(views, view.take(part))
+        else:
+            yield {name: each.take(part) for name, each in views.items()}
+
+
+def _raw(view: View, some: Tensor) -> Tensor:
+    data: Tensor = view.data if some.all() else view.data[some.to(view.data.device)]
+    return raw(View(data)).cpu()
