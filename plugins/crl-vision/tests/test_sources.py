@@ -24,6 +24,7 @@ from crl_vision.sources.downloaded import CIFAR10, CIFAR100, STL10
 from crl_vision.sources.folder import Files, Folder, read
 from PIL import Image, features
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision import datasets
 
@@ -66,6 +67,17 @@ def test_digits_are_all_of_scikit_learns_dealt_to_training_and_testing_without_l
     assert not pictures[0] & pictures[1]
     labels = torch.cat([train.meta["label"], clean.meta["label"]])
     assert torch.equal(labels.bincount(), torch.tensor(load_digits().target).bincount())
+
+
+def test_digits_are_dealt_as_scikit_learn_deals_them() -> None:
+    images, labels = load_digits(return_X_y=True)
+    dealt = train_test_split(range(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+    for split, index in zip(("train", "clean"), dealt, strict=True):
+        view = all_of(Digits().items(split))
+        assert view.meta["label"].tolist() == labels[index].tolist()
+        small = torch.tensor(images[index], dtype=torch.float32).view(-1, 1, 8, 8) / 16
+        large = torch.nn.functional.interpolate(small, (16, 16), mode="bilinear")
+        assert torch.equal(view.data, (large * 255).round().to(torch.uint8))
 
 
 def test_moved_digits_are_the_clean_ones_five_times_each_the_same_every_time() -> None:
