@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -113,6 +115,54 @@ def byol(norm: bool = True) -> Pipeline:
         },
         contrasts=[Contrast("online", "target", loss=crl.Regression(), positive=same("instance") & ~same("view"))],
     )
+
+
+# -- whether something was learned ------------------------------------------------------------------------
+
+
+class Veiled(Noisy):
+    """Views that agree in the first two numbers of a point; the other three are mostly noise."""
+
+    def __call__(self, batch: View) -> dict[str, View]:
+        noise = torch.tensor([0.1, 0.1, 3.0, 3.0, 3.0])
+        return {name: View(batch.data + noise * torch.randn_like(batch.data), batch.meta) for name in self.views}
+
+
+def veiled(count: int) -> View:
+    """Points `[N, 5]` of six labels, which lie on a circle in the first two numbers; the rest is larger, and noise."""
+    label = torch.randint(6, (count,))
+    angle = label * torch.pi / 3
+    circle = torch.stack([angle.cos(), angle.sin()], 1) + 0.1 * torch.randn(count, 2)
+    return View(torch.cat([circle, 3 * torch.randn(count, 3)], 1), {"instance": torch.arange(count), "label": label})
+
+
+def known_labels(pipeline: Pipeline) -> float:
+    """The share of fresh points whose label five nearest others tell; chance is a sixth."""
+    rows, asked = veiled(400), veiled(400)
+    pipeline.eval()
+    with torch.no_grad():
+        near = torch.cdist(*(F.normalize(pipeline.encode(batch), dim=1) for batch in (asked, rows)))
+    pipeline.train()
+    votes = rows.meta["label"][near.topk(5, largest=False).indices].mode(1).values
+    return float((votes == asked.meta["label"]).float().mean())
+
+
+def learns(make: Callable[[], Pipeline], steps: int = 300, chunk: int | None = None) -> bool:
+    """Whether training a method lets neighbours tell labels that they don't before, and no embeddings collapse.
+
+    A falling loss shows neither: all in one point is the least loss of a siamese net without a predictor.
+    """
+    pipeline = make().replace("sampler", Veiled()).build(veiled(64)).train()
+    untrained = known_labels(pipeline)
+    optimiser = torch.optim.AdamW((p for p in pipeline.parameters() if p.requires_grad), 1e-2)
+    for _ in range(steps):
+        losses = pipeline.loss(veiled(64), chunk=chunk)
+        optimiser.zero_grad()
+        losses.total.backward()
+        optimiser.step()
+        pipeline.on_step()
+    spreads = [float(crl.spread(table.z.detach())) for table in pipeline.embed(pipeline.sampler(veiled(200))).values()]
+    return known_labels(pipeline) > untrained + 0.2 and min(spreads) > 0.2
 
 
 class LargestTensor(TorchDispatchMode):

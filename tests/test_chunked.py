@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import Noisy, Points, byol, moco, points, simclr
+from small import Noisy, Points, byol, learns, moco, points, simclr
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -42,18 +42,7 @@ def test_value_and_gradient_are_those_of_the_whole_batch(chunk: int) -> None:
 
 @pytest.mark.parametrize("make", [simclr, moco, byol])
 def test_every_method_trains_in_chunks(make) -> None:  # type: ignore[no-untyped-def]
-    batch = points(16)
-    pipeline = make().build(batch)
-    optimiser = torch.optim.AdamW([p for p in pipeline.parameters() if p.requires_grad], 1e-2)
-    values = []
-    for _ in range(30):
-        losses = pipeline.loss(batch, chunk=8)
-        optimiser.zero_grad()
-        losses.total.backward()
-        optimiser.step()
-        pipeline.on_step()
-        values.append(float(losses.total.detach()))
-    assert values[-1] < values[4]
+    assert learns(make, chunk=32)
 
 
 def test_dropout_is_the_same_when_a_chunk_is_made_again() -> None:

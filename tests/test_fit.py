@@ -151,7 +151,9 @@ def test_bfloat16_is_for_encoders_and_heads_and_the_loss_stays_in_float32(monkey
     assert seen["score"] == seen["total"] == {torch.float32}
     assert {parameter.dtype for parameter in pipeline.parameters()} == {torch.float32}
     losses = [line["loss"] for line in fitted.metrics if "loss" in line]
-    assert losses[-1] < losses[0]
+    torch.manual_seed(0)
+    exact = [line["loss"] for line in run(simclr()).metrics if "loss" in line]
+    assert losses == pytest.approx(exact, rel=0.05), "the way that training in float32 takes"
 
 
 class Told(nn.Module):
@@ -203,8 +205,10 @@ def test_a_pipeline_of_penalties_alone_trains() -> None:
     pipeline = Pipeline(
         Noisy(), branches={"query": Branch("a", encoder=Perceptron())}, penalties=[Penalty("query", Spread())]
     )
-    losses = [line["loss"] for line in run(pipeline).metrics if "loss" in line]
-    assert losses[-1] < losses[0]
+    batch = Points().items("train").__getitems__(list(range(48)))
+    narrow = pipeline.build(batch).encode(batch).std(0).min()
+    run(pipeline, attrs.evolve(TRAINING, epochs=20))
+    assert pipeline.eval().encode(batch).std(0).min() > max(0.8, 2 * float(narrow)), "every number varies, as asked"
 
 
 # -- resuming --------------------------------------------------------------------------------------------------
