@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,6 @@ from torch_geometric.data import Data
 
 import crl_core as crl
 from crl_core import CrlError, Embeddings, View
-
-SHARED = Path(os.environ.get("CRL_PLANETOID", Path(__file__).parents[4] / "shared" / "data" / "Planetoid"))
-DATA = Path(os.environ.get("CRL_DATA", "~/.cache/crl-data")).expanduser()
-MUTAG = DATA / "mutag" / "grakel-0.1.11" / "grakel" / "tests" / "data" / "MUTAG"
 
 
 def small() -> Communities:
@@ -182,16 +178,14 @@ def test_dgi_tells_communities_apart_better_than_the_untrained_encoder() -> None
     assert figures["trained"] > 0.7, "chance is .17"
 
 
-def cora(tmp_path: Path) -> PyG:
-    if not (SHARED / "Cora" / "raw").is_dir():
-        pytest.skip(f"Cora's raw files are not in {SHARED}: name their folder in $CRL_PLANETOID")
-    shutil.copytree(SHARED / "Cora" / "raw", tmp_path / "Cora" / "raw")  # PyG writes beside them
+def planetoid(raw: Path, tmp_path: Path) -> PyG:
+    shutil.copytree(raw, tmp_path / "Cora" / "raw")  # PyG writes next to them
     return PyG("Planetoid", "Cora", root=str(tmp_path))
 
 
 @pytest.mark.slow
-def test_dgi_on_cora(tmp_path: Path) -> None:
-    source = cora(tmp_path)
+def test_dgi_on_cora(tmp_path: Path, cora: Path) -> None:
+    source = planetoid(cora, tmp_path)
     assert [len(source.items(split)) for split in source.splits] == [2708, 500, 1000]
     assert int((every(source).meta["label"] >= 0).sum()) == 140
     made = crl.recipe(dgi, source=source)
@@ -614,7 +608,7 @@ def test_what_is_wrong_with_a_graph_is_said() -> None:
         checked(Data(x=torch.zeros(2, 3), edge_index=torch.tensor([[0.0], [1.0]])))
     with pytest.raises(CrlError, match="graph 0 has 5 and graph 2 has 4"):
         Graphs([odd(), odd(), Data(x=torch.rand(2, 4), edge_index=torch.tensor([[0], [1]]))], torch.arange(3))
-    with pytest.raises(CrlError, match="there are no graphs"):
+    with pytest.raises(CrlError, match="no graphs"):
         Graphs([], torch.empty(0, dtype=torch.int64))
     with pytest.raises(CrlError, match="no nodes"):
         Nodes(odd(), torch.empty(0, dtype=torch.int64), torch.zeros(4))
@@ -637,14 +631,14 @@ def test_a_graph_without_nodes_is_left_out_and_counted(caplog: pytest.LogCapture
     graphs = Graphs([odd(), empty, odd()], torch.tensor([0, 1, 2]))
     assert len(graphs) == 2
     assert graphs.label.tolist() == [0, 2]
-    assert "1 of 3 graphs have no nodes" in caplog.text
+    assert re.search(r"\b1 of 3 graphs\b", caplog.text)
 
 
 def test_one_graph_in_the_batch_has_nothing_to_be_told_from() -> None:
     source = Families(count=2)
     one = source.items("train").__getitems__([0])
     pipeline = crl.recipe(info_graph, source=source, size=8).pipeline.build(every(source)).train()
-    with pytest.raises(CrlError, match="has a negative"):
+    with pytest.raises(CrlError, match=r"\bnegative\b"):
         pipeline.loss(one)
 
 
@@ -698,10 +692,8 @@ def test_folds_need_enough_graphs_of_every_label() -> None:
 
 
 @pytest.mark.slow
-def test_info_graph_on_mutag(tmp_path: Path) -> None:
-    if not MUTAG.is_dir():
-        pytest.skip(f"MUTAG is not in {MUTAG}: getdata mutag")
-    shutil.copytree(MUTAG, tmp_path / "MUTAG" / "raw")
+def test_info_graph_on_mutag(tmp_path: Path, mutag: Path) -> None:
+    shutil.copytree(mutag, tmp_path / "MUTAG" / "raw")
     source = PyG("TUDataset", "MUTAG", root=str(tmp_path))
     batch = every(source)
     assert len(batch) == 188

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def test_options_that_mean_nothing() -> None:
     for options, said in (({"length": 1}, "2 nodes"), ({"noise": 0}, "1 of window"), ({"q": 0.0}, "above 0")):
         with pytest.raises(CrlError, match=said):
             Walks(**options)  # type: ignore[arg-type]
-    with pytest.raises(CrlError, match="FamilyTree gives no numbers of nodes"):
+    with pytest.raises(CrlError, match=r"\bFamilyTree\b.*\bnodes\b"):
         walks_on(FamilyTree())  # type: ignore[arg-type]
 
 
@@ -242,7 +243,7 @@ def test_files_that_are_no_edge_lists(tmp_path: Path, text: str, said: str) -> N
 def test_labels_of_nodes_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "edges").write_text("a b\n")
     (tmp_path / "labels").write_text("zoe red\n")
-    with pytest.raises(CrlError, match=r"line 1: the graph has no node 'zoe'"):
+    with pytest.raises(CrlError, match=r"\b1\b.*\bgraph\b.*\bnode 'zoe'"):
         EdgeList(str(tmp_path / "edges"), labels=str(tmp_path / "labels"))
 
 
@@ -268,12 +269,12 @@ def test_labels_of_the_test_are_not_there_in_training() -> None:
 def test_nodes_without_an_edge_begin_no_walk_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "crl"):
         source = Network(Adjacency.of(EDGES, NODES), "abcdefgh")
-    assert "1 of 8 nodes have no edge" in caplog.text
+    assert re.search(r"\b1 of 8 nodes\b", caplog.text)
     items = source.items("train")
     batches = items.batches(3, torch.Generator().manual_seed(0))
     assert sorted(node for batch in batches for node in batch) == list(range(7))
     assert len(items) == 8, "they still have a vector"
-    with pytest.raises(CrlError, match=r"none of these 1 nodes has an edge.*\[7\]"):
+    with pytest.raises(CrlError, match=r"\b1 nodes\b.*\bedge\b.*\[7\]"):
         walks_on(source)(items.__getitems__([7]))
     with pytest.raises(CrlError, match="no edges"):
         Network(Adjacency.of(EDGES[:, :0], 2), "ab")
@@ -292,7 +293,7 @@ def test_nodes_with_features_can_be_walked_too() -> None:
     graph = source.items("train").graph
     assert recipe.source.adjacency.have(*graph.edge_index).all()
     assert len(recipe.source.adjacency.number) == graph.edge_index.shape[1]
-    with pytest.raises(CrlError, match="NetworkX are not the nodes of one graph"):
+    with pytest.raises(CrlError, match=r"\bNetworkX\b.*\bnodes\b.*\bgraph\b"):
         NumbersOfNodes(NetworkX())
 
 

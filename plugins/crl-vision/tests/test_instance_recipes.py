@@ -311,7 +311,7 @@ def test_w_mse_takes_all_pairs_of_views(views: int, pairs: int) -> None:
 
 def test_w_mse_refuses_slices_that_tell_no_covariance() -> None:
     pipeline = crl.recipe("w-mse", width=64).pipeline.build(digits(32))
-    with pytest.raises(CrlError, match=r"32 positive pairs don't fill a slice of 128: take a larger batch"):
+    with pytest.raises(CrlError, match=r"\b32 positive pairs\b.*\bslice\b.*\b128\b.*\bbatch\b"):
         pipeline.loss(digits(32))
 
 
@@ -564,9 +564,9 @@ def test_a_bag_of_patches_does_not_see_where_they_are() -> None:
 
 
 def test_a_bag_of_patches_says_what_it_lacks() -> None:
-    with pytest.raises(CrlError, match=r"the first images show 0 patches with contrast, too few for 256 words"):
+    with pytest.raises(CrlError, match=r"\bimages\b.*\b0 patches\b.*\bcontrast\b.*\b256\b"):
         BagOfPatches()(torch.zeros(2, 1, 16, 16))
-    with pytest.raises(CrlError, match=r"images of \[4, 4\] pixels hold no patch of 6"):
+    with pytest.raises(CrlError, match=r"\bimages\b.*\[4, 4\] pixels\b.*\bpatch\b.*\b6\b"):
         BagOfPatches()(torch.zeros(2, 1, 4, 4))
 
 

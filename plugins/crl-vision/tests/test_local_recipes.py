@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -372,9 +371,9 @@ def test_batch_normalisation_would_leak_and_cpcs_encoders_have_none() -> None:
 
 
 def test_grids_that_do_not_reach_so_far_are_told() -> None:
-    with pytest.raises(CrlError, match="48 patches are no square grid"):
+    with pytest.raises(CrlError, match=r"\b48 patches\b"):
         Below()(torch.randn(2, 48, 8))
-    with pytest.raises(CrlError, match="no square grid of more than 5 rows"):
+    with pytest.raises(CrlError, match=r"\bgrid\b.*\b5 rows\b"):
         Below()(torch.randn(2, 25, 8))
 
 
@@ -451,27 +450,29 @@ def test_some_epochs_on_digits_teach_what_moving_does_not_change(name: str) -> N
         assert spread(table[branch].rows().z.detach()) > 0.3, f"{branch} has not collapsed"
 
 
-CIFAR = Path(os.environ.get("CRL_DATA", Path.home() / ".cache" / "crl-data")) / "cifar10"
 PACK = Path(__file__).parents[3] / "benchmarks" / "cifar10_npz.py"
 
 
 class SmallCIFAR10:
-    """The first 5,000 training and 2,000 test images of CIFAR-10."""
+    """The first 5,000 training and 2,000 test images of CIFAR-10, from a folder."""
 
     splits = ("train", "test")
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
     def items(self, split: str) -> crl.InMemory:
-        images, labels = runpy.run_path(str(PACK))["read"](CIFAR, split, 5_000 if split == "train" else 2_000)
+        images, labels = runpy.run_path(str(PACK))["read"](self.folder, split, 5_000 if split == "train" else 2_000)
         data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         return crl.InMemory(data, {"label": torch.from_numpy(labels)})
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CIFAR.is_dir() or not PACK.is_file(), reason=f"the real CIFAR-10 is not in {CIFAR}")
+@pytest.mark.skipif(not PACK.is_file(), reason="the plugin stands alone")
 @pytest.mark.parametrize(("name", "epochs"), [("dim", 4), ("cpc", 6), ("cpc-v2", 2)])
-def test_a_few_epochs_on_photographs_teach_what_a_linear_map_can_read(name: str, epochs: int) -> None:
+def test_a_few_epochs_on_photographs_teach_what_a_linear_map_can_read(name: str, epochs: int, cifar10: Path) -> None:
     """Of one view, nothing is learned that moving doesn't change: so photographs, and the papers' linear probe."""
-    made = crl.recipe(name, source=SmallCIFAR10())
+    made = crl.recipe(name, source=SmallCIFAR10(cifar10))
     fitted = crl.fit(
         made.pipeline, made.source, attrs.evolve(made.training, epochs=epochs), accelerator="cpu", devices=1, show=False
     )

@@ -428,7 +428,7 @@ def test_what_gives_no_images_is_refused() -> None:
             return crl.InMemory(torch.zeros(4, 7), {})
 
     for name in NAMES:
-        with pytest.raises(CrlError, match=r"Words gives no images \[N, C, H, W\]"):
+        with pytest.raises(CrlError, match=r"\bWords\b.*\bimages \[N, C, H, W\]"):
             made(name, Words())
 
 
@@ -479,28 +479,28 @@ def test_settings_reach_any_place() -> None:
 @pytest.mark.parametrize(
     ("name", "setting", "said"),
     [
-        ("simclr", "temperatur=0.1", "no setting 'temperatur'; there are source, .* Did you mean 'temperature'"),
-        ("simclr", "epoch=3", "no setting 'epoch'.*Did you mean 'epochs'"),
-        ("moco-v2", "que=100", "no setting 'que'.*Did you mean 'queue'"),
+        ("simclr", "temperatur=0.1", r"'temperatur'.*\bsource\b.*'temperature'"),
+        ("simclr", "epoch=3", "'epoch'.*'epochs'"),
+        ("moco-v2", "que=100", "'que'.*'queue'"),
         ("byol", "queue=100", "no setting 'queue'"),
-        ("simclr", "encoder=resnt", "encoder: no encoder named 'resnt'. Did you mean 'resnet'"),
-        ("simclr", "source=digts", "source: no source named 'digts'. Did you mean 'digits'"),
-        ("simclr", "temperature=hot", "temperature: expected a number, not 'hot'"),
-        ("simclr", "temperature=0", "temperature is above 0"),
-        ("simclr", "size=0", "size is at least 1 pixel, not 0"),
-        ("simclr", "size=2.5", "size: expected a whole number"),
-        ("moco-v2", "queue=0", "a queue holds at least 1 key, not 0"),
-        ("moco-v2", "momentum=2", "momentum is from 0 to 1, not 2"),
-        ("byol", "momentum=-1", "momentum is from 0 to 1, not -1"),
+        ("simclr", "encoder=resnt", r"\bencoder: .*'resnt'.*'resnet'"),
+        ("simclr", "source=digts", r"\bsource: .*'digts'.*'digits'"),
+        ("simclr", "temperature=hot", r"\btemperature\b.*'hot'"),
+        ("simclr", "temperature=0", r"\btemperature\b.*\b0\b"),
+        ("simclr", "size=0", r"\bsize\b.*\b1 pixel\b.*\b0\b"),
+        ("simclr", "size=2.5", r"\bsize: .*\b2\.5\b"),
+        ("moco-v2", "queue=0", r"\bqueue\b.*\b1 key\b.*\b0\b"),
+        ("moco-v2", "momentum=2", r"\bmomentum\b.*\b0\b.*\b1\b.*\b2\b"),
+        ("byol", "momentum=-1", r"\bmomentum\b.*\b0\b.*\b1\b.*-1\b"),
         ("simclr", "epochs=0", "epochs"),
         (
             "simclr",
             "pipeline.contrasts.0.score.temprature=0.1",
-            "no option 'temprature'; it has temperature.* Did you mean 'temperature'",
+            r"'temprature'.*'temperature'",
         ),
-        ("simclr", "pipeline.contrasts.1.score.temperature=0.1", "has the places 0 to 0, not '1'"),
-        ("simclr", "pipeline.sampler.settings=simclr-smal", "no setting 'simclr-smal'.*Did you mean 'simclr-small'"),
-        ("simclr", "pipeline.sampler.settings=[{flip=2.0}]", r"sampler\.settings\.0: flip is from 0 to 1, not 2\.0"),
+        ("simclr", "pipeline.contrasts.1.score.temperature=0.1", r"\bcontrasts\b.*'1'"),
+        ("simclr", "pipeline.sampler.settings=simclr-smal", "'simclr-smal'.*'simclr-small'"),
+        ("simclr", "pipeline.sampler.settings=[{flip=2.0}]", r"\bsampler\.settings\.0: flip\b.*\b0\b.*\b1\b.*\b2\.0\b"),
     ],
 )
 def test_a_setting_that_means_nothing_is_told(name: str, setting: str, said: str) -> None:
