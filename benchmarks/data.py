@@ -23,6 +23,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 Download = Callable[[str, Path], None]
@@ -192,7 +193,7 @@ def _members(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             for name in wheel.namelist():
-                yield name, lambda name=name: wheel.read(name)
+                yield name, partial(wheel.read, name)
         return
     with tarfile.open(archive) as tar:
         for member in tar:

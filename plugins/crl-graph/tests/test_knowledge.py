@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,6 @@ from torch_geometric.data import Data
 import crl_core as crl
 from crl_core import Candidates, CrlError, Scores
 
-DATA = Path(os.environ.get("CRL_DATA", "~/.cache/crl-data")).expanduser() / "knowledge-graphs" / "pykeen" / "datasets"
-
 
 def everything(source: KnowledgeGraph, split: str = "train") -> crl.View:
     items = source.items(split)
@@ -51,12 +48,6 @@ def met(part: Any, source: Any) -> Any:
 
 def built(recipe: crl.Recipe) -> crl.Pipeline:
     return recipe.pipeline.build(everything(recipe.source), recipe.source)
-
-
-def umls() -> TripleFiles:
-    if not (DATA / "umls").is_dir():
-        pytest.skip("the triples of UMLS are not there: getdata knowledge-graphs")
-    return TripleFiles(str(DATA / "umls"))
 
 
 def all_true(source: KnowledgeGraph) -> set[tuple[int, ...]]:
@@ -108,7 +99,7 @@ def test_triples_are_read_from_files(tmp_path: Path) -> None:
     assert source.entities == ("ann", "bob", '"bob'), "a quote is a character like any other between tabs"
     assert source.items("train").data.tolist() == [[0, 0, 1], [2, 0, 0]], "each once"
     assert source.items("test").data.tolist() == [[1, 0, 0]]
-    with pytest.raises(CrlError, match=r"no split 'tset'.*Did you mean.*test"):
+    with pytest.raises(CrlError, match=r"\bsplit 'tset'.*'test'"):
         source.items("tset")
 
 
@@ -127,10 +118,10 @@ def test_what_training_does_not_know_is_an_error_or_a_counted_skip(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a\tr\n", r"line 1: expected head, relation"),
+        ("a\tr\n", r"\bline 1\b.*\bhead, relation\b"),
         ("a\tr\tb\na r b\n", r"line 2: .*tabs"),
         ("a\t\tb\n", r"line 1"),
-        ("", r"no triples to train on"),
+        ("", r"\bno triples\b"),
     ],
 )
 def test_files_that_hold_no_triples(tmp_path: Path, text: str, said: str) -> None:
@@ -141,7 +132,7 @@ def test_files_that_hold_no_triples(tmp_path: Path, text: str, said: str) -> Non
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CrlError, match=r"has no train\.tsv"):
         TripleFiles(str(tmp_path))
-    with pytest.raises(CrlError, match="neither a file nor a folder"):
+    with pytest.raises(CrlError, match=r"\bnowhere\b"):
         TripleFiles(str(tmp_path / "nowhere"))
     (tmp_path / "train.tsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CrlError, match="no text"):
@@ -173,9 +164,9 @@ def test_triples_of_pyg(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         raise OSError("no network")
 
     monkeypatch.setattr(torch_geometric.datasets, "WordNet18", offline)
-    with pytest.raises(CrlError, match=r"WordNet18 is not in the folder 'data'.*no network.*graph/triples"):
+    with pytest.raises(CrlError, match=r"\bWordNet18\b.*'data'.*no network.*\bgraph/triples\b"):
         PyGTriples("WordNet18")
-    with pytest.raises(CrlError, match=r"no knowledge graph 'WordNet'.*Did you mean"):
+    with pytest.raises(CrlError, match=r"'WordNet'.*'WordNet18"):
         PyGTriples("WordNet")  # type: ignore[arg-type]
 
 
@@ -275,7 +266,7 @@ def test_corruption_needs_something_to_draw() -> None:
 
 
 def test_a_table_refuses_what_it_does_not_hold() -> None:
-    with pytest.raises(CrlError, match=r"3 rows was asked for number 3 .*unknown"):
+    with pytest.raises(CrlError, match=r"\b3 rows\b.*\b3\b.*\bunknown\b"):
         Table(3)(torch.tensor([0, 3]))
     with pytest.raises(CrlError, match="whole numbers"):
         Table(3)(torch.rand(2))
@@ -443,7 +434,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ranking_asks_for_triples() -> None:
-    with pytest.raises(CrlError, match="has no triples"):
+    with pytest.raises(CrlError, match=r"\bNetworkX\b.*\btriples\b"):
         FilteredRanking()(built(crl.recipe(trans_e)), NetworkX(), "test")
 
 
@@ -481,8 +472,8 @@ def test_trans_e_learns_the_family_tree() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "bar"), [(trans_e, 0.6), (dist_mult, 0.5), (rescal, 0.5)])
-def test_umls_is_learned(recipe: Any, bar: float) -> None:
-    source = umls()
+def test_umls_is_learned(recipe: Any, bar: float, umls: Path) -> None:
+    source = TripleFiles(str(umls))
     pipeline = fitted(crl.recipe(recipe, source=source, preset="umls"), epochs=60)
     with torch.no_grad():
         figures = FilteredRanking()(pipeline, source, "test")
