@@ -38,6 +38,7 @@ OPTIONS = {
     "core/proximal": lambda: {"loss": crl.InfoNCE()},
     "core/scheduled": {"start": 0.5, "final": 0.1},
     "core/swapped-assignment": {"prototypes": 6, "width": 8},
+    "core/table": {"count": 24, "size": 6, "normalise": "always"},
     "core/unit": lambda: {"head": crl.Linear(8)},
 }
 
@@ -60,7 +61,15 @@ def judged() -> tuple[Any, ...]:
     return pipeline(), Blobs(), "test"
 
 
-EXAMPLES = {f"core/{name}": judged for name in ("few-labels", "augmented-linear", "score-knn")}
+def numbers() -> crl.View:
+    """Rows of a table of 24."""
+    return crl.View(torch.arange(8) * 3, {"instance": torch.arange(8)})
+
+
+EXAMPLES = {
+    "core/table": numbers,
+    **{f"core/{name}": judged for name in ("few-labels", "augmented-linear", "score-knn")},
+}
 
 test_conformance = conformance("crl-core", options=OPTIONS, examples=EXAMPLES, expected_failures=EXPECTED)
 
@@ -127,6 +136,7 @@ WRONG: dict[tuple[str, str], tuple[str, set[str]]] = {
     ("reader", "PadsToTheLongest"): ("rows_are_their_own", set()),
     ("reader", "LeavesOutTheShort"): ("gives_a_view", {"instance_is_the_place", "rows_are_their_own"}),
     ("schedule", "CountsItsCalls"): ("depends_on_the_moment_alone", set()),
+    ("evaluator", "LooksAtMore"): ("looks_at_the_tables_it_names", set()),
     ("kernel", "TwiceTheGradient"): ("agrees_with_the_oracle", {"agrees_in_float32", "scales_with_what_follows"}),
 }  # fmt: skip
 GOOD = [

@@ -155,3 +155,42 @@ print(time.process_time() - start)
 """
     bar = 0.3
     assert best(lambda: float(run(code)), bar, times=1) <= bar
+
+
+LATE = {"sklearn", "matplotlib", "scipy", "torch._dynamo", "lightning_fabric", "tensorboard", "torchmetrics"}
+
+
+def test_a_run_imports_what_it_needs_when_it_needs_it(tmp_path: Path) -> None:
+    """Training imports no evaluator and no picture, and evaluation neither the training loop nor a compiler."""
+    metrics = tmp_path / "site" / "torchmetrics"
+    metrics.mkdir(parents=True)
+    (metrics / "__init__.py").write_text("raise RuntimeError('for seconds')\n")
+    code = f"""
+import sys
+from crl_core.cli import main
+assert main(sys.argv[1:]) in (0, None)
+print()
+print(*sorted({LATE} & set(sys.modules)))
+"""
+    paths = os.pathsep.join([str(metrics.parent), os.environ.get("PYTHONPATH", "")])
+    settings = ["--set", "epochs=1", "--set", "steps=1", "--set", "batch_size=8"]
+    out = str(tmp_path / "run")
+    trained = run(
+        code, "train", "simclr", *settings, "--no-report", "--accelerator", "cpu", "--out", out, PYTHONPATH=paths
+    )
+    assert set(trained.splitlines()[-1].split()) == {"torch._dynamo", "lightning_fabric", "tensorboard"}
+    told = run(code, "evaluate", out, "--only", "knn", "--json", PYTHONPATH=paths)
+    assert set(told.splitlines()[-1].split()) == set()
+    assert '"knn"' in told
+    told = run(code, "evaluate", out, "--only", "linear", PYTHONPATH=paths)
+    assert set(told.splitlines()[-1].split()) == {"scipy"}
+
+
+def test_what_is_hidden_while_fabric_is_imported_is_found_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "torchmetrics.py").write_text("HERE = True\n")
+    code = """
+import crl_core.engine.fabric
+import torchmetrics
+print(torchmetrics.HERE)
+"""
+    assert run(code, PYTHONPATH=str(tmp_path)).split() == ["True"]

@@ -646,3 +646,15 @@ class CountsItsCalls:
 
 class Good(InfoNCE):
     """A loss that keeps all promises."""
+
+
+class LooksAtMore:
+    """Names the test table, and looks at the training table as well."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...]] = ("test",)
+
+    def __call__(
+        self, train: Embeddings | None, test: Embeddings, views: tuple[Tensor, Tensor] | None
+    ) -> dict[str, float]:
+        return {"shift": float(test.z.mean() - (0.0 if train is None else train.z.mean()))}

@@ -261,6 +261,10 @@ class Evaluator(Protocol):
     `evaluator(train, test, views)` gives figures by name, from flat tables `Embeddings` of the two
     splits, and of two views of the test items (`None` where the sampler doesn't draw two).
 
+    It may say what it looks at, so that nothing else is read, drawn or kept: `tables`, some of "train", "test" and
+    "views" (all three, if it doesn't say; what it doesn't name is None), and `sample`, so many items of a split at
+    most, chosen at random, the same every time. What is measured on a sample says so.
+
     With the attribute `takes = "pipeline"` it is `evaluator(pipeline, source, split)`, of the whole
     pipeline, in evaluation mode and without gradients, and the source whose `split` is the test:
     for what no table can answer. It leaves the pipeline as it was.

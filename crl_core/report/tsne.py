@@ -49,7 +49,7 @@ def _components(rows: Tensor) -> Tensor:
     """The first two principal components, small, with signs that don't depend on the machine."""
     rows = rows - rows.mean(0)
     sizes, vectors = torch.linalg.eigh(rows @ rows.T)
-    found = vectors[:, [-1, -2]] * sizes[[-1, -2]].clamp(min=0).sqrt()
+    found: Tensor = vectors[:, [-1, -2]] * sizes[[-1, -2]].clamp(min=0).sqrt()
     found *= found.gather(0, found.abs().argmax(0, keepdim=True)).sign()
     found *= 1e-4 / found[:, 0].std().clamp(min=1e-12)
     return found

@@ -147,6 +147,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         evaluators.order_does_not_matter,
         evaluators.leaves_its_tables_alone,
         evaluators.works_without_views,
+        evaluators.looks_at_the_tables_it_names,
         evaluators.leaves_the_generators_alone,
     ),
     "recipe": (

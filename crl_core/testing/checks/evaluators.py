@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...data.view import Embeddings
-from ...evaluation.evaluate import suitable, takes_pipeline
+from ...evaluation.evaluate import TABLES, sample_of, suitable, tables_of, takes_pipeline
 from ..outcome import Skips, all_same, expect
 from ..plugin import Case
 from ..trees import cut, tensors_in
@@ -72,6 +72,28 @@ def works_without_views(case: Case) -> None:
     train, test, _ = _tables(case)
     for name, value in case.make()(train, test, None).items():
         expect(math.isfinite(value), f"{name} is {value}")
+
+
+def looks_at_the_tables_it_names(case: Case) -> None:
+    """`tables` are some of train, test and views, and the others may be None; `sample` is a number of items."""
+    if takes_pipeline(case.cls):
+        expect(
+            not hasattr(case.cls, "tables") and not hasattr(case.cls, "sample"),
+            "`tables` and `sample` are for evaluators of tables: this one takes the pipeline",
+        )
+        return
+    asked, count = tables_of(case.cls), sample_of(case.cls)
+    expect(
+        isinstance(asked, tuple) and bool(asked) and set(asked) <= set(TABLES),
+        f"tables is a tuple of {', '.join(TABLES)}, not {asked!r}",
+    )
+    expect(
+        count is None or (isinstance(count, int) and count > 0), f"sample is a number of items, or None, not {count!r}"
+    )
+    tables = dict(zip(TABLES, _tables(case), strict=True))
+    found = case.make()(*tables.values())
+    named = case.make()(*(table if name in asked else None for name, table in tables.items()))
+    expect(found == named, f"with the tables alone that it names it says {named}, and with all {found}")
 
 
 def leaves_the_generators_alone(case: Case) -> None:
