@@ -44,6 +44,8 @@ from .data.pairs import Scores as Scores
 from .data.pairs import Summed as Summed
 from .kernels.dense import joined_outcomes as joined_outcomes
 from .kernels.dense import loss_of_rows as loss_of_rows
+from .parts.encoders.numbered import Numbered as Numbered
+from .parts.encoders.table import Table as Table
 from .parts.heads.hidden_layer import HiddenLayer as HiddenLayer
 from .parts.heads.linear import Linear as Linear
 from .parts.heads.mlp import MLP as MLP

@@ -456,7 +456,7 @@ def test_every_part_loads_and_its_options_are_annotated_data(part: object) -> No
 
 def test_the_core_has_parts_of_every_kind_that_needs_no_domain() -> None:
     here = {part.kind for part in KNOWN if part.namespace == "core"}
-    assert set(KINDS) - here == {"sampler", "encoder", "reader", "recipe"}
+    assert set(KINDS) - here == {"sampler", "reader", "recipe"}
 
 
 @pytest.mark.parametrize("wrong", ["*args", "**options", "margin", "margin: 'Nowhere'"])

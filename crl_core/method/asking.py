@@ -12,7 +12,7 @@ from ..parts.schedules.scheduled import Scheduled
 from .branch import Branch
 from .contrast import Contrast
 from .named import Named
-from .sampling import Sampling
+from .sampling import ReadSource, Sampling
 
 
 def parts_with(method: str, root: nn.Module, sampling: Sampling) -> Iterator[tuple[str, Any]]:
@@ -35,9 +35,15 @@ def has_state(root: nn.Module, branches: Named[Branch], contrasts: Sequence[Cont
 
 def meet(source: Source, root: nn.Module, sampling: Sampling) -> None:
     """Hands every part that asks for it (`on_source`) the training items and their source."""
+    reader = sampling.reader
+    if reader is not None and (learn := getattr(reader, "on_source", None)) is not None:
+        learn(source.items(source.splits[0]), source)
     sources = {"": source, **getattr(source, "sources", {})}
     for name, part in parts_with("on_source", root, sampling):
+        if part is reader:
+            continue  # it comes first: the others are handed what it has read
         own = sources.get(name.removeprefix("sampler.") if None not in sampling.samplers else "", source)
+        own = own if reader is None else ReadSource(own, sampling)
         part.on_source(own.items(own.splits[0]), own)
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..contracts.parts import Reader, Sampler
+from ..contracts.parts import Items, Reader, Sampler, Source, Stream
 from ..data.view import SameView, View, Views
 from ..errors import CrlError
+
+
+def is_raw(data: Any) -> bool:
+    """Whether it is raw items, for a reader: a list of them, or a mapping of lists (two sides of pairs)."""
+    if isinstance(data, Mapping):
+        return bool(data) and all(isinstance(side, list) for side in data.values())
+    return isinstance(data, (list, tuple))
 
 
 class Sampling(NamedTuple):
@@ -41,13 +48,16 @@ class Sampling(NamedTuple):
         Raises:
             CrlError: there are raw items, and no reader.
         """
-        if isinstance(batch, View) and not isinstance(batch.data, (list, tuple)):
+        if isinstance(batch, View) and not is_raw(batch.data):
             return batch
         if self.reader is None:
             what = type(batch.data if isinstance(batch, View) else batch).__name__
             raise CrlError(f"a batch is a View, View(data, {{'instance': …}}), not a {what}; raw items need a `reader`")
         if not isinstance(batch, View):
             return self.reader(list(batch))
+        if isinstance(batch.data, Mapping):
+            sides = {name: self.reader(items) for name, items in batch.data.items()}
+            return View({name: side.data for name, side in sides.items()}, batch.meta, batch.source)
         found = self.reader(list(batch.data))
         return View(found.data, {**found.meta, **batch.meta}, batch.source)
 
@@ -62,3 +72,38 @@ class Sampling(NamedTuple):
         sampler = self.sampler_of(batch)
         found = sampler.clean(batch)
         return SameView.fromkeys(sampler.views, found) if isinstance(found, View) else found
+
+
+class ReadItems:
+    """The items of a source as the reader reads them."""
+
+    def __init__(self, items: Items, sampling: Sampling) -> None:
+        self.items, self.sampling = items, sampling
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitems__(self, indices: list[int]) -> View:
+        return self.sampling.read(self.items.__getitems__(indices))
+
+
+class ReadSource:
+    """A source as parts are handed it: raw items have been read, and what the reader counts is counted."""
+
+    def __init__(self, source: Source, sampling: Sampling) -> None:
+        self.source, self.sampling = source, sampling
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.source.splits
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {**getattr(self.source, "counts", {}), **getattr(self.sampling.reader, "counts", {})}
+
+    def items(self, split: str) -> Items | Stream:
+        items = self.source.items(split)
+        return items if isinstance(items, Stream) else ReadItems(items, self.sampling)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)

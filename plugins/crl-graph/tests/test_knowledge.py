@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torch_geometric.datasets
-from crl_graph.encoders.table import Table
 from crl_graph.evaluators import filtered_ranking
 from crl_graph.evaluators.filtered_ranking import FilteredRanking, filtered_ranks, ranks_among
 from crl_graph.heads.relations import Diagonal, MatrixProduct, Translation
@@ -32,7 +31,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 import crl_core as crl
-from crl_core import Candidates, CrlError, Scores
+from crl_core import Candidates, CrlError, Scores, Table
 
 
 def everything(source: KnowledgeGraph, split: str = "train") -> crl.View:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from crl_graph.encoders.matrices import Matrices
-from crl_graph.encoders.table import Table
 from crl_graph.network import Network
 from crl_graph.recipes.dist_mult import dist_mult
 from crl_graph.recipes.lre import lre
@@ -25,7 +24,7 @@ from crl_graph.sources.family_tree import FamilyTree
 from crl_graph.sources.networkx import NetworkX
 
 import crl_core as crl
-from crl_core import CrlError, Progress
+from crl_core import CrlError, Progress, Table
 
 RECIPES = [trans_e, lre, rescal, dist_mult, node2vec]
 

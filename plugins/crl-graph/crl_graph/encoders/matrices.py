@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .numbered import Numbered
+from crl_core import Numbered
 
 
 class Matrices(Numbered):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import crl_core as crl
 from crl_core import same
 
-from ..encoders.table import Table
 from ..graphs import FAMILY_TREE, UMLS, Knowledge
 from ..heads.relations import Diagonal
 from ..losses.margin_ranking import MarginRanking
@@ -27,8 +26,8 @@ def dist_mult(
         loss: a margin of 1 by default.
         unit: entities' vectors have length 1 after every step.
     """
-    entities = Table("entities", size, bound=0.5, normalise="always" if unit else None, sparse=True)
-    relations = Table("relations", size, bound=0.5, sparse=True)
+    entities = crl.Table("entities", size, bound=0.5, normalise="always" if unit else None, sparse=True)
+    relations = crl.Table("relations", size, bound=0.5, sparse=True)
     query = crl.Branch(("head", "relation"), encoder={"head": entities, "relation": relations}, head=Diagonal())
     score, loss, true = crl.Dot(), loss or MarginRanking(), same("triple")
     contrast = crl.Contrast("query", "tail", score=score, loss=loss, positive=true, negative=~true, keys=crl.PerQuery())

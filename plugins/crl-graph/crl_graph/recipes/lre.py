@@ -4,7 +4,6 @@ import crl_core as crl
 from crl_core import same
 
 from ..encoders.matrices import Matrices
-from ..encoders.table import Table
 from ..graphs import Knowledge
 from ..heads.relations import MatrixProduct
 from ..samplers.all_tails import AllTails
@@ -19,7 +18,7 @@ def lre(facts: Knowledge = Knowledge(), size: int = 8) -> crl.Recipe:
     Differs: where a head has several tails of a relation, the others are left out of the sum, and the paper divides by
         their number. Adam with a falling rate and a strong decay, where the paper follows the gradient itself.
     """
-    entities, relations = Table("entities", size, bound=1.0), Matrices("relations", size)
+    entities, relations = crl.Table("entities", size, bound=1.0), Matrices("relations", size)
     query = crl.Branch(("head", "relation"), encoder={"head": entities, "relation": relations}, head=MatrixProduct())
     score, loss, true = crl.L2(squared=True), crl.InfoNCE(), same("triple")
     # The decay is what makes it generalise: without it 2 of 12 are completed, with every training triple learned.

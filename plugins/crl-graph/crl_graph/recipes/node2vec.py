@@ -3,7 +3,6 @@ from __future__ import annotations
 import crl_core as crl
 from crl_core import same
 
-from ..encoders.table import Table
 from ..graphs import Walked
 from ..samplers.walks import Walks
 
@@ -33,7 +32,7 @@ def node2vec(
         most: the rate is at most this times all edges over those of the node with the most.
     """
     sgd = crl.SGD(min(0.025 * batch_size * 80 * (window + 1), most * graph.evenness))
-    nodes, contexts = Table("nodes", size, 0.5 / size, sparse=True), Table("nodes", size, 0.0, sparse=True)
+    nodes, contexts = crl.Table("nodes", size, 0.5 / size, sparse=True), crl.Table("nodes", size, 0.0, sparse=True)
     loss, true = crl.NegativeSampling(), same("pair")
     return graph.recipe(
         crl.Training(epochs=10, batch_size=batch_size, optimiser=sgd, schedule=crl.LinearDecay()),

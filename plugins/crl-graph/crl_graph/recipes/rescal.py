@@ -4,7 +4,6 @@ import crl_core as crl
 from crl_core import same
 
 from ..encoders.matrices import Matrices
-from ..encoders.table import Table
 from ..graphs import FAMILY_TREE, UMLS, Knowledge
 from ..heads.relations import MatrixProduct
 from ..samplers.corruption import Corruption
@@ -21,7 +20,7 @@ def rescal(
     Differs: a softmax over drawn negatives and Adam on batches, where the paper fits the whole tensor by alternating
         least squares. So the size alone is the authors', of their example on Kinships; the rest of `paper` is ours.
     """
-    entities = Table("entities", size, bound=0.5, sparse=True)
+    entities = crl.Table("entities", size, bound=0.5, sparse=True)
     relations = Matrices("relations", size, sparse=True)
     query = crl.Branch(("head", "relation"), encoder={"head": entities, "relation": relations}, head=MatrixProduct())
     score, loss, true = crl.Dot(), loss or crl.InfoNCE(), same("triple")

@@ -5,7 +5,6 @@ from typing import Literal
 import crl_core as crl
 from crl_core import same
 
-from ..encoders.table import Table
 from ..graphs import FAMILY_TREE, UMLS, Knowledge
 from ..heads.relations import Translation
 from ..losses.margin_ranking import MarginRanking
@@ -39,8 +38,8 @@ def trans_e(
         batch_size: the paper adds up the loss of its triples, at a rate of 0.01; their mean has so many times the rate.
     """
     sgd, score = crl.SGD(0.01 * min(batch_size, facts.count)), {"l1": crl.L1, "l2": crl.L2}[distance]()
-    entities = Table("entities", size, normalise="always", sparse=True)
-    relations = Table("relations", size, normalise="start", sparse=True)
+    entities = crl.Table("entities", size, normalise="always", sparse=True)
+    relations = crl.Table("relations", size, normalise="start", sparse=True)
     query = crl.Branch(("head", "relation"), encoder={"head": entities, "relation": relations}, head=Translation())
     loss, true = loss or MarginRanking(), same("triple")
     contrast = crl.Contrast("query", "tail", score=score, loss=loss, positive=true, negative=~true, keys=crl.PerQuery())

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crl_core import CrlError, Items, Source
+from ...contracts.parts import Items, Source
+from ...errors import CrlError
 
 
 class Numbered(nn.Module):
@@ -92,7 +93,7 @@ class Numbered(nn.Module):
         except IndexError:
             raise CrlError(
                 f"a table of {len(self.weight)} rows was asked for number {int(which.max())} and {int(which.min())}: "
-                f"made for another source, or a node or entity that is unknown?"
+                f"made for another source, or something that is unknown?"
             ) from None
 
     def _sparse(self, which: Tensor) -> Tensor:

@@ -7,25 +7,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crl_core import CrlError, Progress
-
+from ...contracts.parts import Progress
+from ...errors import CrlError
 from .numbered import Numbered
 
 _NORMALISE = (None, "always", "start")
 
 
 class Table(Numbered):
-    """A vector for each of `count` nodes, entities or relations.
+    """A vector for each of `count` things that are known by their numbers: words, nodes, entities.
 
-    Numbers `[…]` to vectors `[…, size]`. `Table("entities", 64)` takes the count from the source.
+    Numbers `[…]` to vectors `[…, size]`. `Table("words", 64)` takes the count from the source.
 
     >>> import torch
-    >>> from crl_graph.encoders.table import Table
-    >>> Table(24, 64, sparse=True)(torch.tensor([0, 23])).shape
+    >>> import crl_core as crl
+    >>> crl.Table(24, 64, sparse=True)(torch.tensor([0, 23])).shape
     torch.Size([2, 64])
 
     Args:
-        count: how many there are, or the word by which the source counts them: "entities", "relations", "nodes".
+        count: how many there are, or the word by which the source counts them: "words", "nodes", "entities".
             They are numbered from 0 to count - 1.
         size: numbers in a vector.
         bound: vectors are initialised uniformly from -bound to bound; None stands for 6/√size (Bordes et al. 2013).
@@ -35,6 +35,7 @@ class Table(Numbered):
             that take sparse gradients.
     """
 
+    formerly: ClassVar[tuple[str, ...]] = ("graph/table",)
     renamed: ClassVar[dict[str, str]] = {"spread": "bound", "unit": "normalise"}
 
     def __init__(
