@@ -168,8 +168,8 @@ def test_a_list_is_the_relation(seed: int, count: int, width: int, relation: str
         found = Lister(query, key, most).list(parse(relation))
     if found is None:
         return
-    mask = torch.full((count, width), found.but)
-    mask[found.row, found.column] = not found.but
+    mask = torch.full((count, width), found.complement)
+    mask[found.row, found.column] = not found.complement
     columns = {name: column.unsqueeze(1) for name, column in query.items()}
     assert torch.equal(mask, parse(relation)(columns, key).expand(count, width))
     assert (found.row[1:] >= found.row[:-1]).all()

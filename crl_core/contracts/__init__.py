@@ -1,1 +1,1 @@
-"""What the parts of a method, and kernels, keep to."""
+"""The contracts of parts and of kernels: how each kind is called, and what it returns."""

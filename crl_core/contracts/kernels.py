@@ -1,4 +1,4 @@
-"""The contract of kernels: each computes the sum of a loss over all queries in its own way."""
+"""The contract of kernels: each is an algorithm for the sum of a loss over all queries."""
 
 from __future__ import annotations
 
@@ -13,47 +13,50 @@ from .parts import Score
 
 @runtime_checkable
 class Kernel(Protocol):
-    """One way to compute the operation "sum of a loss over all queries" (kind `kernel`)."""
+    """An algorithm that computes the sum of a loss over all queries (kind `kernel`)."""
 
     def unsupported(self, problem: Problem, /) -> list[str]:
-        """Why it can't run on these tensors; empty where it can."""
+        """The reasons why it can't run on these tensors; empty if it can."""
 
     def preference(self, problem: Problem, /) -> float:
-        """Among the kernels that can, the highest runs."""
+        """Of the kernels that can run, the one with the highest preference runs."""
 
     def __call__(self, problem: Problem, /) -> Outcome: ...
 
 
 @runtime_checkable
 class Spanning(Kernel, Protocol):
-    """A kernel that serves both directions in one traversal where several processes share the work."""
+    """A kernel that computes both directions of a symmetric contrast at once, on several processes."""
 
     def spans(self, problem: Problem, /) -> bool:
-        """Whether it can, for a symmetric problem of this process's queries and the keys of all."""
+        """Whether it can do this, for the queries of this process and the keys of all processes."""
 
     def across(self, problem: Problem, own: slice, /) -> Outcome:
-        """Of this process's queries and of its keys, `own`, which are queries too.
+        """The outcome for the queries of this process, and for its keys, `own`, which are also queries.
 
-        The total's gradient is that of all processes' totals together: all have to weigh them alike.
+        The gradient of the total is the gradient of the sum of all processes' totals. So all processes have to give
+        their totals the same weight.
         """
 
 
 class Problem(NamedTuple):
-    """What a kernel is asked to compute."""
+    """What a kernel has to compute."""
 
     pairs: Pairs
     score: Score
     loss: Callable[[Scores], Tensor | Summed]
     symmetric: bool = False
-    """Whether the keys, in one block, are queries too; theirs follow the queries' values."""
+    """Whether the keys, in one block, are also queries. Their values then come after the queries' values."""
 
 
 class Outcome(NamedTuple):
     """What a kernel returns.
 
-    `total` is the differentiable sum over the counted queries; `values` `[N]` are the single
-    losses, without gradient (0 where not counted); `counted` `[N]` says which queries have a positive;
-    `terms` `[N]` of how many terms each value is the sum: 1, unless the loss says otherwise.
+    Attributes:
+        total: the sum of the loss over the counted queries, with gradient.
+        values: `[N]`, the loss of each query, without gradient; 0 if the query is not counted.
+        counted: `[N]`, bool: which queries have a positive.
+        terms: `[N]`, the number of terms in each value: 1, unless the loss returns `Summed`.
     """
 
     total: Tensor

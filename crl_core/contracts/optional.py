@@ -1,4 +1,4 @@
-"""What a part may also do: each of these protocols is optional, and is called where a part has it."""
+"""Optional methods of parts. Each protocol here is called if a part has it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class OnStep(Protocol):
 @runtime_checkable
 class OnAbandon(Protocol):
     def abandon(self) -> None:
-        """Called when a step is given up: drops what its losses have left to be settled by `on_step`."""
+        """Called when a step is skipped: drops what waits for `on_step`."""
 
 
 @runtime_checkable
 class KeepsFiles(Protocol):
-    """A part that has learned what is no tensor, such as the model of a tokeniser: kept with the run, and exported."""
+    """A part that learns something that is not a tensor, such as a vocabulary, which is saved and exported."""
 
     def files(self) -> Mapping[str, bytes]:
-        """What it has learned, by the names of files; empty before."""
+        """What it has learned, as bytes by file name; empty if it has learned nothing yet."""
 
     def load_files(self, files: Mapping[str, bytes], /) -> None:
-        """Takes over what `files` has given."""
+        """Restores what `files` returned."""
 
 
 @runtime_checkable
@@ -39,8 +39,8 @@ class OnSource(Protocol):
     def on_source(self, items: Items, source: Source, /) -> None:
         """Called before the first step with the training items, which may be a stream, and their source.
 
-        Also when a run goes on: what is known already is compared, not made anew with other numbers. What encoding
-        needs of it is the part's own state.
+        It is also called when a run is resumed: then the part compares the source with what it learned before.
+        Whatever encoding needs has to be in the part's own state.
         """
 
 
@@ -48,22 +48,22 @@ class OnSource(Protocol):
 class Counts(Protocol):
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many of what a source's items name by number there are: nodes, entities, words."""
+        """The number of nodes, entities or words that a source's items refer to by number."""
 
 
 @runtime_checkable
 class OnEpoch(Protocol):
     def on_epoch(self, progress: Progress, embed: Embed, /) -> None:
-        """Called before every epoch; `embed(branch)` gives the training items through a branch."""
+        """Called before every epoch; `embed(branch)` returns the embeddings of all training items by a branch."""
 
 
 @runtime_checkable
 class Depicts(Protocol):
     def depict(self, view: View, /) -> Tensor:
-        """A sampler's items as pictures for a report: bytes `[N, H, W, 3]`."""
+        """Pictures of a view's items for the report: bytes `[N, H, W, 3]`."""
 
 
 @runtime_checkable
 class Annotates(Protocol):
     def annotate(self, meta: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
-        """Further columns for rows with these columns; a memory's reach its contrast's queries and keys."""
+        """More columns for rows with these columns. A memory's contrast adds them to its queries and keys."""

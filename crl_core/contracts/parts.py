@@ -2,11 +2,10 @@
 
     source -> sampler -> views -> encoder -> representation -> head -> embeddings -> score -> loss
 
-A part is anything that keeps one of these protocols; none asks for a base class of ours. What a
-part is configured with, it takes in `__init__`, annotated, and keeps in attributes of the same
-names: that is how a pipeline writes its spec. What stands here as a property is only read; a part may have
-it as an attribute of its class, as in `takes = "scores"`.
-(The names are those of Le-Khac, Healy, Smeaton 2020, section III.)
+A part is any object that follows one of these protocols; it needs no base class. Its options are
+annotated arguments of `__init__`, kept in attributes of the same names: from these, a pipeline writes
+its spec. A property here is only read, so a part may have a class attribute instead, as in
+`takes = "scores"`. (The names are those of Le-Khac, Healy, Smeaton 2020, section III.)
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ class Progress(NamedTuple):
 
     @property
     def fraction(self) -> float:
-        """From 0 to 1; 0 where nobody knows how many steps there will be."""
+        """From 0 to 1; 0 if the number of steps is unknown."""
         return min(1.0, self.step / self.steps) if self.steps else 0.0
 
 
-# What a step between views and rows may return: a part that changes what a row is, or knows
-# more about it, returns Embeddings; the columns that it gives join those of the view.
+# What an encoder or a head may return. A part that returns other rows than it gets, or adds columns, returns
+# Embeddings; their columns are added to those of the view.
 Output: TypeAlias = Tensor | Mapping[str, Tensor] | Embeddings
 Embed: TypeAlias = Callable[[str], Embeddings]
 
@@ -58,22 +57,22 @@ class Items(Protocol):
 
 @runtime_checkable
 class OrdersItself(Protocol):
-    """Items that say which go together in a batch: neighbours, one speaker, one video."""
+    """Items that choose which of them are in one batch: neighbours, one speaker, one video."""
 
     def batches(self, batch_size: int, generator: torch.Generator, /) -> Sequence[Sequence[int] | Tensor]:
-        """The indices of every batch of one epoch: lists or tensors, or what `ordered` makes of one long tensor."""
+        """The indices of each batch of one epoch: lists or tensors, or what `ordered` makes of one long tensor."""
 
 
 @runtime_checkable
 class Stream(Protocol):
-    """Items that come one after the other, and whose number nobody knows."""
+    """Items that come one after the other, and whose number is unknown."""
 
     def batches_from(
         self, batch_size: int, place: Mapping[str, Any] | None, seed: int, rank: int, world: int
     ) -> Iterator[tuple[View, Mapping[str, Any]]]:
-        """Batches of so many items of this process's share, without end, each with the place after it.
+        """Yields, without end, a batch of `batch_size` items of this process's share, and the place after it.
 
-        A place is plain data (as JSON has it) that a checkpoint keeps; None is the beginning.
+        A place is plain data, as in JSON, which a checkpoint saves. None is the beginning.
         """
 
 
@@ -81,7 +80,7 @@ class Stream(Protocol):
 class Source(Protocol):
     """Where items come from (kind `source`).
 
-    One whose data ask for evaluators of their own names them in the attribute `evaluators`.
+    If its data need other evaluators than the default ones, the attribute `evaluators` names them.
     """
 
     @property
@@ -102,18 +101,18 @@ class Sampler(Protocol):
     def __call__(self, batch: View, /) -> Views: ...
 
     def clean(self, batch: View, /) -> View | Views:
-        """The batch as encoders take it, with nothing random: what evaluation and export see.
+        """The batch for the encoders, with nothing random: evaluation and export use it.
 
-        One view stands for all; several are by name, where branches read different ones.
+        Either one view for all branches, or several by name, if branches read different data.
         """
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """Makes a batch of what a user holds: texts, paths, arrays, waveforms (kind `reader`)."""
+    """Turns raw items into a batch: texts, paths, arrays, waveforms (kind `reader`)."""
 
     def __call__(self, items: Sequence[Any], /) -> View:
-        """The items as a sampler takes them, with the column `instance`: their places in the sequence."""
+        """The batch for the sampler. Its column `instance` is the position in the sequence."""
 
 
 @runtime_checkable
@@ -137,9 +136,9 @@ class Head(Protocol):
 class Score(Protocol):
     """An `nn.Module`: how close queries and keys are; higher means closer (kind `score`).
 
-    Its attribute `measures` is "similarity", or "distance" for negative distances, which are 0 at most. A score that
-    is a matrix product in disguise also has `factors`. One that has `for_memory(key)` says so how a memory is to hold
-    keys: with the same scores, and less left to do.
+    Its attribute `measures` is "similarity", or "distance" for negative distances, which are at most 0. A score that
+    can be written as a matrix product also has `factors`. The optional `for_memory(key)` returns keys with the same
+    scores for a memory, so that less has to be computed later.
     """
 
     def __call__(self, query: Tensor, key: Tensor, /) -> Tensor:
@@ -149,24 +148,25 @@ class Score(Protocol):
 @runtime_checkable
 class FactorisedScore(Score, Protocol):
     def factors(self, query: Tensor, key: Tensor, /) -> tuple[Tensor, Tensor]:
-        """Two tables, made row by row, whose product `query @ key.T` is the score."""
+        """Two tables, computed row by row, whose product `query @ key.T` is the score."""
 
 
 class Loss(Protocol):
     """An `nn.Module`: what makes positives score higher than negatives (definition 6; kind `loss`).
 
-    `takes` says of what it is a function:
-        "scores": `loss(scores) -> [N]`, from the reductions of `Scores`, row by row; or `Summed`;
-        "pairs": `loss(query, key) -> [P]` of aligned embeddings `[P, D]` of the positive pairs,
+    `takes` says what the loss is computed from:
+        "scores": `loss(scores) -> [N]`, one value per query, from the reductions of `Scores`; or `Summed`;
+        "pairs": `loss(query, key) -> [P]`, from the embeddings `[P, D]` of the positive pairs,
             for losses without negatives;
-        "batch": `loss(query, key) -> scalar` of the same pairs all together, of all processes, for
-            losses of their statistics;
-        "embeddings": `loss(embeddings) -> scalar` of one branch: a penalty.
+        "batch": `loss(query, key) -> scalar`, from the positive pairs of all processes together, for
+            losses on statistics;
+        "embeddings": `loss(embeddings) -> scalar`, from the embeddings of one branch: a penalty.
 
-    A loss on scores whose attribute `sees_all_queries` is True isn't row by row: it is handed all queries, of all
-    processes, at once, and the keys are these queries; so it may ask for `scores.of_keys`. One whose attribute
-    `wants` is "distance" or "similarity" is refused with a score that measures the other. One that has
-    `information(scores) -> [N]` so estimates the mutual information of queries and keys, in nats.
+    Optional, for a loss on scores:
+        sees_all_queries: if True, it gets all queries of all processes at once, and the keys are these queries; so
+            it may use `scores.of_keys`.
+        wants: "distance" or "similarity"; a score that measures the other is an error.
+        information(scores) -> [N]: its estimate of the mutual information of query and key, in nats.
     """
 
     @property
@@ -178,32 +178,32 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Memory(Protocol):
-    """An `nn.Module`: where keys beyond the batch come from (section III-C; kind `keys`)."""
+    """An `nn.Module` that stores keys from earlier steps (section III-C; kind `keys`)."""
 
     def keys(self) -> Embeddings | None:
-        """What it holds now, flat, without gradient; None where it holds nothing."""
+        """The keys that it holds now, `[M, D]`, without gradient; None if it is empty."""
 
     def update(self, keys: Embeddings, /) -> None:
-        """Takes the batch's keys, after the loss has been computed from what was there before."""
+        """Stores the keys of a step. It is called at the end of the step, after the loss and its gradient."""
 
 
 @runtime_checkable
 class Chooses(Protocol):
-    """An `nn.Module`: which of the batch's keys, or of a memory's, are a query's candidates (kind `keys`).
+    """An `nn.Module` that chooses the candidates of each query from the keys of the batch (kind `keys`).
 
-    `of` is the memory that it chooses from along with the batch's keys, or None.
+    `of` is a memory whose keys it also chooses from, or None.
     """
 
     @property
     def of(self) -> Memory | None: ...
 
     def choose(self, pairs: Pairs, /) -> Pairs:
-        """The chosen candidates of all of these."""
+        """The same queries, with the chosen candidates."""
 
 
 @runtime_checkable
 class Keys(Protocol):
-    """What the argument `keys` of a contrast takes (kind `keys`): a `Memory`, one that `Chooses`, or `PerQuery`."""
+    """What the argument `keys` of a contrast takes (kind `keys`): a `Memory`, a part that `Chooses`, or `PerQuery`."""
 
 
 @runtime_checkable
@@ -212,17 +212,17 @@ class Update(Protocol):
 
     @property
     def gradient(self) -> bool:
-        """Whether gradients flow through what follows."""
+        """Whether gradients flow through the networks that the branch takes."""
 
     @property
     def frozen(self) -> bool:
-        """Whether what follows is kept in evaluation mode."""
+        """Whether the networks that the branch takes stay in evaluation mode."""
 
     def follow(self, module: nn.Module, /) -> nn.Module:
         """The module to use instead of `module`: itself, or a copy."""
 
     def advance(self, module: nn.Module, follower: nn.Module, progress: Progress, /) -> None:
-        """Moves a copy, after every step of the optimiser."""
+        """Updates a copy, after every step of the optimiser."""
 
 
 Sparse: TypeAlias = Literal["no", "yes", "only"]
@@ -230,9 +230,9 @@ Sparse: TypeAlias = Literal["no", "yes", "only"]
 
 @runtime_checkable
 class Optimiser(Protocol):
-    """What moves the weights (kind `optimiser`).
+    """The rule by which the weights move (kind `optimiser`).
 
-    `sparse` says whether it takes sparse gradients: "no", "yes", or "only" these.
+    `sparse` says whether it takes sparse gradients: "no", "yes", or "only" sparse ones.
     """
 
     @property
@@ -241,25 +241,25 @@ class Optimiser(Protocol):
     def __call__(self, groups: list[dict[str, Any]], /) -> torch.optim.Optimizer:
         """An optimiser of torch for these groups of parameters.
 
-        Each has `params`, a list, and what differs from the optimiser's own options: `weight_decay` is 0.0 for
-        biases and normalisation. The rate is set on the groups before every step.
+        Each group has a list `params`, and the options that differ from the optimiser's own: `weight_decay` is 0.0
+        for biases and normalisation. The rate is set on the groups before every step.
         """
 
 
 @runtime_checkable
 class Schedule(Protocol):
-    """How a number goes over the training (kind `schedule`)."""
+    """How a number changes during training (kind `schedule`)."""
 
     def __call__(self, progress: Progress, /) -> float:
-        """What it is multiplied with in the step that comes after `progress`: the highest is 1."""
+        """The factor of the number in the step after `progress`, at most 1."""
 
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """What representations are worth (kind `evaluator`).
+    """Measures how good representations are (kind `evaluator`).
 
-    `evaluator(train, test, views)` gives figures by name, from flat tables `Embeddings` of the two
-    splits, and of two views of the test items (`None` where the sampler doesn't draw two).
+    `evaluator(train, test, views)` returns numbers by name, from flat tables `Embeddings` of the two
+    splits, and of two views of the test items (`None` if the sampler doesn't draw two).
 
     It may say what it looks at, so that nothing else is read, drawn or kept: `tables`, some of "train", "test" and
     "views" (all three, if it doesn't say; what it doesn't name is None), and `sample`, so many items of a split at
@@ -272,12 +272,12 @@ class Evaluator(Protocol):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The columns without which it can't be asked."""
+        """The columns that it requires."""
 
     def __call__(self, *inputs: Any) -> Mapping[str, float]: ...
 
 
 def sees_all_queries(loss: object) -> bool:
-    """Whether it is a loss on scores, or a class of such, that is to see all queries at once; see `Loss`."""
-    # `together` is what crl 0.1 called it.
+    """Whether a loss on scores, or the class of one, needs all queries at once; see `Loss`."""
+    # crl 0.1 called this `together`.
     return bool(getattr(loss, "sees_all_queries", getattr(loss, "together", False)))

@@ -1,1 +1,1 @@
-"""What a method computes with: rows, views, relations, pairs and their scores."""
+"""The data of a method: rows, views, relations, pairs and their scores."""

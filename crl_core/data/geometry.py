@@ -1,4 +1,4 @@
-"""How embeddings lie on the sphere: what can be said of them without labels.
+"""Measures of how embeddings are distributed on the sphere, without labels.
 
 Rows are normalised to length 1 first.
 """
@@ -25,7 +25,7 @@ def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
     From 0, all in one point, to about -t · 2 in many dimensions (Wang and Isola 2020, section 4.1).
     """
     x = F.normalize(x, dim=1)
-    # On the sphere ‖x - y‖² = 2 - 2 x·y; a row with itself gives 0, and is taken off again.
+    # On the sphere ‖x - y‖² = 2 - 2 x·y. A row with itself contributes exp(0) = 1, which is subtracted again.
     strips = [((x[i : i + 1024] @ x.T - 1) * (2 * t)).logsumexp(1) for i in range(0, len(x), 1024)]
     total = torch.cat(strips).double().logsumexp(0).exp() - len(x)
     return (total.clamp(min=1e-300) / (len(x) * (len(x) - 1))).log().to(x.dtype)
@@ -34,11 +34,11 @@ def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
 def effective_rank(x: Tensor) -> Tensor:
     """exp of the entropy of the singular values of the centred rows `[N, D]` (Roy and Vetterli 2007).
 
-    About as many directions as carry something: from 1 to min(N - 1, D).
+    Roughly the number of directions in which the rows vary: from 1 to min(N - 1, D).
     """
     x = F.normalize(x, dim=1).detach().cpu()
-    # Singular values by the smaller of the two products: of thousands of images in a fraction of the time. In pieces,
-    # because a table in float64 would be twice as large as the one that there is.
+    # Singular values from the smaller of the two products X Xᵀ and Xᵀ X, which is much faster for thousands of images.
+    # In pieces, because the whole table in float64 would take twice the memory of the table itself.
     square = torch.zeros((min(x.shape),) * 2, dtype=torch.float64)
     if len(x) > x.shape[1]:
         mean = torch.stack([piece.double().sum(0) for piece in x.split(4096)]).sum(0) / len(x)
@@ -55,6 +55,6 @@ def effective_rank(x: Tensor) -> Tensor:
 
 
 def spread(x: Tensor) -> Tensor:
-    """Standard deviation of a dimension, on average, times √D: 1 on the whole sphere, 0 when collapsed."""
+    """The mean standard deviation of a dimension, times √D: 1 if rows cover the whole sphere, 0 if collapsed."""
     deviation: Tensor = F.normalize(x, dim=1).std(0)
     return deviation.mean() * math.sqrt(x.shape[1])

@@ -1,4 +1,4 @@
-"""Queries, their candidate keys, and the scores between them as a loss sees them."""
+"""Queries, their candidate keys, and the scores between them that a loss reads."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CrlError
-from .listing import Listed, Lister
+from .listing import Lister, PairList
 from .relation import Columns, Relation
 from .view import Embeddings
 
-_SHORT = 32  # pairs for every query and key, at most, in what is called a list
+_SHORT = 32  # a list has at most so many pairs per query and per key
 
 
-@dataclass(frozen=True, eq=False)  # as torch.compile can follow it
+@dataclass(frozen=True, eq=False)  # not attrs: torch.compile follows a dataclass
 class Pairs:
-    """Queries with their candidate keys, and the relations that tell positives from negatives.
+    """Queries with their candidate keys, and the relations that say which are positive and which negative.
 
-    Three layouts:
-        shared keys: queries `[N, D]`, every block of keys `[M, D]`; all against all;
+    A candidate is a key that a query may be compared with. There are three layouts:
+        shared keys: queries `[N, D]`, blocks of keys `[M, D]`; all keys are candidates of all queries;
         keys per query: queries `[N, 1, D]` or `[N, K, D]`, one block of keys `[N, K, D]`;
-        both: queries `[N, D]`, blocks of either kind, such as drawn keys next to a queue.
-    Columns of metadata have the same shapes without D; a row whose column `valid` is False is no
-    candidate.
+        both: queries `[N, D]`, and blocks of both kinds, such as drawn keys next to a queue.
+    Columns of metadata have the same shapes without D. A row whose column `valid` is False is no candidate.
 
     >>> import torch
     >>> import crl_core as crl
@@ -38,12 +37,13 @@ class Pairs:
     (4, 4)
 
     Attributes:
-        query, keys: blocks of keys stand side by side, M = M1 + M2 + …: the batch's, a queue's.
-        positive, negative: a pair may be neither, and is then no candidate.
-        log_noise: `[N, K]`, log-probability with which each key was drawn, where all keys were drawn.
+        query: the rows that are compared.
+        keys: blocks of keys, such as those of the batch and those of a queue; M = M1 + M2 + ….
+        positive, negative: relations. For a pair that is neither, the key is not a candidate.
+        log_noise: `[N, K]`, the log-probability with which each key was drawn, if all keys were drawn.
 
     Raises:
-        CrlError: queries and keys don't fit each other.
+        CrlError: the shapes of queries and keys don't fit.
     """
 
     query: Embeddings
@@ -70,32 +70,34 @@ class Pairs:
 
     @property
     def per_query(self) -> bool:
-        """Whether any of the keys were made for one query."""
+        """Whether any block has keys per query."""
         return any(block.z.dim() == 3 for block in self.keys)
 
     @property
     def mixed(self) -> bool:
-        """Whether some of the keys were made for one query, and others are shared."""
+        """Whether there are both: keys per query, and shared keys."""
         return self.per_query and self.query.z.dim() == 2
 
     @cached_property
     def parts(self) -> list[Pairs]:
-        """The same candidates as problems of one layout each, whose scores stand side by side."""
+        """The same candidates, split so that each part has one layout; their scores stand side by side."""
         if not self.mixed:
             return [self]
         shared = tuple(block for block in self.keys if block.z.dim() == 2)
-        found = [Pairs(self.query, shared, self.positive, self.negative)] if shared else []
-        own = per_query(self.query)
-        return found + [Pairs(own, (block,), self.positive, self.negative) for block in self.keys if block.z.dim() == 3]
+        parts = [Pairs(self.query, shared, self.positive, self.negative)] if shared else []
+        queries = per_query(self.query)
+        return parts + [
+            Pairs(queries, (block,), self.positive, self.negative) for block in self.keys if block.z.dim() == 3
+        ]
 
     @property
     def itself(self) -> bool:
-        """Whether the queries are the keys, and these alone."""
+        """Whether the keys are exactly the queries."""
         return len(self.keys) == 1 and self.keys[0].z is self.query.z
 
     @property
     def mirrored(self) -> bool:
-        """Whether the queries are the keys, and each has those as its negatives that have it as theirs."""
+        """Whether the keys are the queries, and if b is a negative of a, then a is a negative of b."""
         return self.itself and self.keys[0].meta is self.query.meta and self.negative.mutual
 
     @property
@@ -121,7 +123,7 @@ class Pairs:
         return self._once[0]
 
     def _columns(self, rows: slice) -> tuple[Columns, Columns]:
-        """The columns of these queries and of their keys, such that they broadcast to all pairs."""
+        """The columns of these queries and of their keys, in shapes that broadcast to all pairs."""
         query, key = self.query.meta, self.key_meta
         if rows != slice(None):
             query = {name: column[rows] for name, column in query.items()}
@@ -145,10 +147,10 @@ class Pairs:
         return positive, negative
 
     def weights(self, positive: Tensor, rows: slice = slice(None)) -> Tensor | None:
-        """How much each positive of these queries counts, `[n, M]`, 0 for what is none; None where all count alike.
+        """The weight of each positive of these queries, `[n, M]`; 0 for other pairs; None if all have the same weight.
 
         Args:
-            positive: which these are, the first of their masks.
+            positive: the mask of the positives, the first of `masks`.
         """
         if not self.positive.soft:
             return None
@@ -161,30 +163,30 @@ class Pairs:
         return torch.where(positive, self.positive.weights(*self._columns(rows)), 0.0)
 
     @cached_property
-    def listed(self) -> list[tuple[Listed | None, Listed | None]]:
-        """For every block of shared keys, its positive and its negative pairs as lists, where these are short."""
-        found = []
+    def listed(self) -> list[tuple[PairList | None, PairList | None]]:
+        """The positive and the negative pairs of each block of shared keys, as lists; None instead of a long list."""
+        lists = []
         for block in self.keys:
             lister = Lister(self.query.meta, block.meta, _SHORT * (len(self.query) + len(block)))
             positive = lister.weigh(self.positive, lister.list(self.positive))
-            found.append((positive, lister.list(self.negative)))
-        return found
+            lists.append((positive, lister.list(self.negative)))
+        return lists
 
     def strips(self, scores: int = 1 << 20) -> Iterator[slice]:
-        """The queries in strips, each with about that many scores."""
+        """Slices of the queries, each with about so many scores."""
         count, width = self.shape
         size = max(1, scores // max(1, width))
-        for start in range(0, max(1, count), size):  # one that is empty where there are no queries
+        for start in range(0, max(1, count), size):  # without queries, one empty slice
             yield slice(start, min(start + size, count))
 
     def values(self, score: Callable[[Tensor, Tensor], Tensor], rows: slice = slice(None)) -> Tensor:
         """The scores `[n, M]` of these queries with all their keys, in at least float32."""
         wide = torch.promote_types(self.query.z.dtype, torch.float32)
-        made = (
+        scores = (
             score(part.query.z[rows].to(wide), (part.key[rows] if part.per_query else part.key).to(wide))
             for part in self.parts
         )
-        return torch.cat(list(made), 1) if self.mixed else next(made)
+        return torch.cat(list(scores), 1) if self.mixed else next(scores)
 
     def candidates(self, query: int) -> Embeddings:
         """All keys `[M, D]` of one query, with the columns that all blocks have."""
@@ -201,22 +203,22 @@ class Pairs:
         if not self.per_query:
             query, key = self.positive_indices()
             return query, self.query.z[query], self.key[key]
-        found = []
+        pairs = []
         for part in self.parts:
             query, key = part.positive_indices()
             z = part.query.z
             mine = z[query] if z.dim() == 2 else z[query, key if z.shape[1] > 1 else 0]
-            found.append((query, mine, part.key[query, key] if part.per_query else part.key[key]))
-        rows, queries, keys = (torch.cat(side) for side in zip(*found, strict=True))
+            pairs.append((query, mine, part.key[query, key] if part.per_query else part.key[key]))
+        rows, queries, keys = (torch.cat(side) for side in zip(*pairs, strict=True))
         return rows, queries, keys
 
     def positive_indices(self) -> tuple[Tensor, Tensor]:
         """The positive pairs as indices `[P]` of queries and of their keys, side by side."""
-        found = []
+        indices = []
         for rows in self.strips():
             query, key = self.masks(rows)[0].nonzero(as_tuple=True)
-            found.append((query + rows.start, key))
-        queries, keys = zip(*found, strict=True)
+            indices.append((query + rows.start, key))
+        queries, keys = zip(*indices, strict=True)
         return torch.cat(queries), torch.cat(keys)
 
     def reversed(self) -> Pairs:
@@ -227,7 +229,7 @@ class Pairs:
 
 
 def per_query(table: Embeddings) -> Embeddings:
-    """`[N, D]` as `[N, 1, D]`, `[N, K, D]` as it is, and all columns as wide."""
+    """A table in the layout of keys per query: `[N, D]` becomes `[N, 1, D]`, `[N, K, D]` stays, and so do columns."""
     z = table.z.unsqueeze(1) if table.z.dim() == 2 else table.z
     shape = z.shape[:2]
     columns = {
@@ -238,7 +240,7 @@ def per_query(table: Embeddings) -> Embeddings:
 
 
 class OfKeys(NamedTuple):
-    """Numbers `[M]` of the keys."""
+    """A number for each key, `[M]`."""
 
     vector: Tensor
 
@@ -247,8 +249,8 @@ class OfKeys(NamedTuple):
 class Candidates:
     """The scores `[N, M]` of some candidates of each query: its positives, or its negatives.
 
-    Every method reduces them to one number per query, `[N]`. A loss written with these methods
-    alone runs on every kernel. `weight` `[N, M]` is that of positives by a soft relation, and weighs their mean.
+    Each method reduces the scores to one number per query, `[N]`. A loss that uses only these methods
+    runs on every kernel. `weight` `[N, M]` holds the weights of a soft relation, for `mean`.
     """
 
     values: Tensor
@@ -256,16 +258,16 @@ class Candidates:
     weight: Tensor | None = None
 
     def count(self) -> Tensor:
-        """How many there are."""
+        """The number of candidates."""
         return self.mask.sum(-1).to(self.values.dtype)
 
     def logsumexp(self, scale: float = 1.0) -> Tensor:
-        """log of the sum of exp(scale · score); -inf where there are none."""
+        """log of the sum of exp(scale · score); -inf for a query without candidates."""
         scaled = self if scale == 1.0 else Candidates(self.values * scale, self.mask)
         return scaled._reduce(lambda values: values.logsumexp(-1), -math.inf)
 
     def mean(self) -> Tensor:
-        """Mean score, by the weights if there are any; 0 where there are none."""
+        """The mean score, weighted if there are weights; 0 for a query without candidates."""
         if self.weight is None:
             return self.sum() / self.count().clamp(min=1)
         weight = self.weight.to(self.values.dtype)
@@ -273,12 +275,13 @@ class Candidates:
         return Candidates(self.values * weight, self.mask).sum() / some.masked_fill(some == 0, 1.0)
 
     def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor | OfKeys) -> Tensor:
-        """Sum of `function(scores)`, elementwise; of the scores themselves without one.
+        """The sum of `function(scores)`, elementwise; without a function, the sum of the scores.
 
-        Further vectors `[N]`, numbers of the queries, are handed to the function along with the scores; so are
-        those of the keys, from `Scores.of_keys`.
+        Args:
+            vectors: more arguments of the function: a number for each query, `[N]`, or for each key, from
+                `Scores.of_keys`.
         """
-        # What is no candidate is 0 before, so that no function can make its gradient NaN, and after.
+        # Other pairs are 0 before the function, so that their gradient can't be NaN, and 0 after it.
         values = self.values.masked_fill(~self.mask, 0.0)
         if function is not None:
             beside = (more.vector if isinstance(more, OfKeys) else more.unsqueeze(-1) for more in vectors)
@@ -286,24 +289,24 @@ class Candidates:
         return values.sum(-1)
 
     def max(self) -> Tensor:
-        """The highest score; -inf where there are none."""
+        """The highest score; -inf for a query without candidates."""
         return self._reduce(lambda values: values.amax(-1), -math.inf)
 
     def min(self) -> Tensor:
-        """The lowest score; inf where there are none."""
+        """The lowest score; inf for a query without candidates."""
         return self._reduce(lambda values: values.amin(-1), math.inf)
 
     def _reduce(self, reduction: Callable[[Tensor], Tensor], empty: float) -> Tensor:
-        # Rows without candidates are filled with zeros first: reductions of ±inf alone give NaN gradients.
+        # Rows without candidates are filled with zeros first: a reduction of nothing but ±inf has NaN gradients.
         some = self.mask.any(-1)
         values = self.values.masked_fill(~self.mask, empty).masked_fill(~some.unsqueeze(-1), 0.0)
         return reduction(values).masked_fill(~some, empty)
 
 
 class Summed(NamedTuple):
-    """What a loss may return instead of one value: each query's is a sum of `terms` `[N]` terms.
+    """What a loss may return: the value `[N]` of each query is a sum of `terms` `[N]` terms, such as triplets.
 
-    The mean of the contrast is then over all terms: over triplets, say, instead of queries.
+    The mean of the contrast is then over all terms instead of over all queries.
     """
 
     value: Tensor
@@ -312,7 +315,7 @@ class Summed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores of N queries with their positives and negatives: what a loss is a formula of.
+    """The scores of N queries with their positives and negatives, from which a loss is computed.
 
     >>> import torch
     >>> import crl_core as crl
@@ -322,8 +325,8 @@ class Scores:
 
     Attributes:
         positive, negative: `Candidates`; a pair may be in neither.
-        log_noise: `[N, M]`, log-probability with which each key was drawn, where keys were drawn.
-        itself: whether the keys are the queries, all of them.
+        log_noise: `[N, M]`, the log-probability with which each key was drawn, if keys were drawn.
+        itself: whether the keys are exactly the queries.
     """
 
     positive: Candidates
@@ -332,37 +335,37 @@ class Scores:
     itself: bool = False
 
     def of_keys(self, vector: Tensor) -> OfKeys:
-        """Numbers `[N]` of the queries as numbers of the keys, which they are: for a loss that says `together`.
+        """A number for each query, `[N]`, as a number for each key; for a loss with `sees_all_queries`.
 
         Raises:
             CrlError: the keys are not the queries.
         """
         if not self.itself:
             raise CrlError(
-                "what a key has as a query is known only where all queries are the keys: query and key alike"
+                "a key's number as a query is known only if the keys are the queries: name one branch as query and key"
             )
         return OfKeys(vector)
 
     def minus(self, noise: Tensor) -> Scores:
-        """With this much `[N, M]` less for every score, as log-probabilities of drawn keys are."""
+        """The scores minus `noise` `[N, M]`, such as the log-probabilities of drawn keys."""
         less = [Candidates(side.values - noise, side.mask, side.weight) for side in (self.positive, self.negative)]
         return Scores(less[0], less[1])
 
     def hinges(self, margin: float) -> Summed:
         """Σ max(0, margin + s⁻ - s⁺) over all pairs of a positive and a negative, and how many are above 0.
 
-        By sorting the positives and searching each negative's place among them: N·M log P, not N·P·M.
+        The positives are sorted, and each negative's place among them is searched: N·M log P steps, not N·P·M.
         """
-        value = self.negative.values  # first: a kernel that sees tiles learns here that it can't
+        value = self.negative.values  # first: here a kernel that works on tiles learns that it can't run this
         positive, some = self._positives()
         edge = (positive - margin).masked_fill(~some, math.inf).sort(-1).values
         passed = torch.searchsorted(edge.detach(), value.detach()).masked_fill(~self.negative.mask, 0)
         sums = F.pad(edge.masked_fill(edge.isinf(), 0.0).cumsum(-1), (1, 0))
-        found = (passed * value - sums.gather(-1, passed)).masked_fill(passed == 0, 0.0)
-        return Summed(found.sum(-1), passed.sum(-1).to(value.dtype))
+        total = (passed * value - sums.gather(-1, passed)).masked_fill(passed == 0, 0.0)
+        return Summed(total.sum(-1), passed.sum(-1).to(value.dtype))
 
     def semi_hard_hinges(self, margin: float) -> Summed:
-        """Σ over positives of max(0, margin + s⁻ - s⁺) with the highest s⁻ below s⁺, and how many have one."""
+        """Σ over positives of max(0, margin + s⁻ - s⁺) with the highest s⁻ below s⁺; and how many have such an s⁻."""
         ordered, (positive, some) = self._ordered(), self._positives()
         place = torch.searchsorted(ordered, positive) - 1
         below = ordered.gather(-1, place.clamp(min=0))
@@ -371,19 +374,19 @@ class Scores:
         return Summed(value.sum(-1), some.sum(-1).to(positive.dtype))
 
     def _positives(self) -> tuple[Tensor, Tensor]:
-        """The positives' scores side by side, `[N, P]` for at most P of them, and which of these there are."""
+        """The scores of the positives, `[N, P]`, where P is the most that a query has; and a mask for them."""
         values, mask = self.positive.values, self.positive.mask
-        # Their number is not known to a compiler, which takes all M.
+        # A compiler doesn't know P, and takes M instead.
         known = mask.numel() > 0 and not torch.compiler.is_compiling()
         most = int(mask.sum(-1).max()) if known else mask.shape[-1]
         some, place = mask.to(values.dtype).topk(most)
         return values.gather(-1, place), some > 0
 
     def _ordered(self) -> Tensor:
-        """The negatives' scores `[N, M]` in rising order, -inf for what is none."""
+        """The scores of the negatives, `[N, M]`, in rising order; -inf for other pairs."""
         return self.negative.values.masked_fill(~self.negative.mask, -math.inf).sort(-1).values
 
     @staticmethod
     def of(values: Tensor, positive: Tensor, negative: Tensor | None = None) -> Scores:
-        """From a matrix of scores `[N, M]` and bool masks; by default what isn't positive is negative."""
+        """From a matrix of scores `[N, M]` and bool masks; by default, all pairs that aren't positive are negative."""
         return Scores(Candidates(values, positive), Candidates(values, ~positive if negative is None else negative))

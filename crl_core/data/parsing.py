@@ -22,10 +22,10 @@ _LONGEST = 1_000  # characters; keeps Python's own parser far from its depth lim
 def parse(text: str) -> Relation:
     """The relation that prints as `text`.
 
-    Only the functions above, `&`, `|`, `~` and brackets exist; nothing is evaluated.
+    The text may have the functions above, `&`, `|`, `~` and brackets. No code is run.
 
     Raises:
-        RelationError: the text is anything else; it names the place.
+        RelationError: the text has anything else; the error quotes it.
     """
     if len(text) > _LONGEST:
         raise RelationError(f"a relation of {len(text)} characters; at most {_LONGEST} are read")

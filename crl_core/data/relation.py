@@ -3,9 +3,9 @@
     positive = same("instance") & ~same("row")
     negative = same("clip") & beyond("time", 10)
 
-A relation prints as it is written, and `parse` (in `parsing.py`) reads that text back. It is evaluated on any
-block of queries and keys, so no mask of all pairs has to exist. A soft one also says how much
-each positive counts among those of its query.
+A relation prints as it is written, and `parse` (in `parsing.py`) reads the text back. It is computed for any
+block of queries and keys, so no mask of all pairs has to exist. A soft relation also gives each positive a
+weight among the positives of its query.
 
     positive = near("age", 5) & ~same("row")
     positive = same("label") & weighted("confidence") & ~same("row")
@@ -31,12 +31,12 @@ Columns = Mapping[str, "Tensor"]
 
 
 class RelationError(CrlError):
-    """A relation that can't be read, or that names a column which the rows don't have."""
+    """A relation that can't be read, or that reads a column that the rows don't have."""
 
 
 @attrs.frozen
 class Relation:
-    """A yes or no for every (query, key) pair, by their metadata."""
+    """A rule that holds for a pair of a query and a key, or doesn't, by their columns."""
 
     def __and__(self, other: Relation) -> Relation:
         return And(self, other)
@@ -48,7 +48,7 @@ class Relation:
         return Not(self)
 
     def __bool__(self) -> bool:
-        # `a and b` would silently be `b`.
+        # Without this error, `a and b` would be `b`.
         raise RelationError("a relation has no truth value: combine with &, | and ~, not with and, or, not")
 
     @property
@@ -58,11 +58,11 @@ class Relation:
 
     @property
     def mutual(self) -> bool:
-        """Whether it holds for a pair either way round, where both sides have the same columns."""
+        """Whether it holds for (a, b) whenever it holds for (b, a), if both sides have the same columns."""
         return False
 
     def weights(self, query: Columns, key: Columns) -> Tensor | float:
-        """How much each pair for which it holds counts, above 0; of the same shape as the yes or no, or 1 for all."""
+        """The weight, above 0, of each pair for which it holds; in the shape of `__call__`, or 1 for all."""
         return 1.0
 
     def columns(self) -> frozenset[str]:
@@ -70,7 +70,7 @@ class Relation:
         raise NotImplementedError
 
     def __call__(self, query: Columns, key: Columns) -> Tensor:
-        """A bool tensor of the shape to which the query's and the key's columns broadcast.
+        """Whether it holds, a bool tensor in the shape to which the columns of query and key broadcast.
 
         Columns `[N, 1]` against `[M]` give `[N, M]`; `[N, K]` against `[N, K]` give `[N, K]`.
         """
@@ -78,7 +78,7 @@ class Relation:
 
 
 def column_of(name: str, relation: Relation, query: Columns, key: Columns) -> tuple[Tensor, Tensor]:
-    """The column that `relation` reads, of both sides.
+    """The column that `relation` reads, for query and key.
 
     Raises:
         RelationError: one side doesn't have it.
@@ -94,7 +94,7 @@ def column_of(name: str, relation: Relation, query: Columns, key: Columns) -> tu
 
 @attrs.frozen
 class OfColumn(Relation):
-    """A relation that reads one column, and both sides of it in the same way."""
+    """A relation that compares one column of the query with the same column of the key."""
 
     column: str
 
@@ -108,7 +108,7 @@ class OfColumn(Relation):
 
 @attrs.frozen
 class Same(OfColumn):
-    """The same known value in `column`. A negative whole number means unknown: the same as nothing."""
+    """The same known value in `column`. A negative whole number means unknown, and equals nothing."""
 
     def __str__(self) -> str:
         return f"same({_quoted(self.column)})"
@@ -121,7 +121,7 @@ class Same(OfColumn):
 
 def _check_distance(distance: float) -> None:
     if not (math.isfinite(distance) and distance >= 0):
-        raise RelationError(f"a distance is a finite number from 0 up, not {distance!r}")
+        raise RelationError(f"a distance is a finite number, at least 0, not {distance!r}")
 
 
 @attrs.frozen
@@ -160,7 +160,7 @@ class Beyond(OfColumn):
 
 @attrs.frozen
 class Soft(OfColumn):
-    """One that has weights."""
+    """A relation that has weights."""
 
     @property
     def soft(self) -> bool:
@@ -169,14 +169,14 @@ class Soft(OfColumn):
 
 @attrs.frozen
 class Near(Soft):
-    """Pairs by how little `column` differs: the weight is exp(-½ (difference / width)²), as long as that is above 0."""
+    """All pairs, with the weight exp(-½ (difference in `column` / width)²), unless that rounds to 0."""
 
     width: float
 
     def __attrs_post_init__(self) -> None:
         _check_distance(self.width)
         if not self.width:
-            raise RelationError("a width is above 0: `same` is what has none")
+            raise RelationError("a width is above 0; for equal values, use `same`")
 
     def __str__(self) -> str:
         return f"near({_quoted(self.column)}, {self.width!r})"
@@ -191,7 +191,7 @@ class Near(Soft):
 
 @attrs.frozen
 class Weighted(Soft):
-    """Pairs of rows whose numbers in `column` are above 0; the weight is their product."""
+    """Pairs whose two numbers in `column` are above 0; the weight is their product."""
 
     def __str__(self) -> str:
         return f"weighted({_quoted(self.column)})"
@@ -207,7 +207,7 @@ class Weighted(Soft):
 
 @attrs.frozen
 class OfTwo(Relation):
-    """Two relations in one, which is soft where either is."""
+    """Two relations in one, which is soft if either is."""
 
     left: Relation
     right: Relation
@@ -226,7 +226,7 @@ class OfTwo(Relation):
 
 @attrs.frozen
 class And(OfTwo):
-    """Both."""
+    """Pairs for which both relations hold."""
 
     def __str__(self) -> str:
         # `&` binds tighter than `|` and groups to the left.
@@ -243,7 +243,7 @@ class And(OfTwo):
 
 @attrs.frozen
 class Or(OfTwo):
-    """Either."""
+    """Pairs for which either relation holds."""
 
     def __str__(self) -> str:
         right = f"({self.right})" if isinstance(self.right, Or) else f"{self.right}"
@@ -259,7 +259,7 @@ class Or(OfTwo):
 
 @attrs.frozen
 class Not(Relation):
-    """The other pairs."""
+    """Pairs for which a relation doesn't hold."""
 
     of: Relation
 
@@ -323,7 +323,7 @@ def near(column: str, width: float) -> Relation:
 
 
 def weighted(column: str) -> Relation:
-    """Pairs weighted by both rows' numbers in `column`, such as how certain their labels are.
+    """Pairs weighted by the product of both rows' numbers in `column`, such as how certain their labels are.
 
     >>> import torch
     >>> import crl_core as crl

@@ -1,10 +1,10 @@
-"""The rows of any data: how many there are, some of them, several tables joined, on another device.
+"""The rows of any data: counted, selected, joined, moved to a device, checked for NaN.
 
-What a batch's data may be, and what is a row of it:
+The data of a batch may be:
     a tensor `[N, …]`, also a nested one (`torch.jagged`);
     a mapping, or a NamedTuple, of data that all have N rows;
     a list of N raw items: texts, arrays, waveforms of different lengths;
-    an object that keeps the protocol `Rows`: packed tokens, a batch of graphs.
+    an object that follows the protocol `Rows`: packed tokens, a batch of graphs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..errors import CrlError
 
 @runtime_checkable
 class Rows(Protocol):
-    """Data that know their rows.
+    """Data that can count, select and join their rows.
 
-    With a method `to(device, non_blocking=False)` they move to a device, and with `finite_rows() -> Tensor | None` they
-    say which rows hold no NaN and no infinity, a bool `[N]`; None where all are fine.
+    Optional methods: `to(device, non_blocking=False)`, and `finite_rows() -> Tensor | None`, which says which rows
+    have no NaN and no infinity, a bool `[N]`; None if this is so for all.
     """
 
     def row_count(self) -> int: ...
@@ -34,11 +34,11 @@ class Rows(Protocol):
         """The rows with these numbers `[n]`, int64, in this order."""
 
     def join_rows(self, others: Sequence[Self], /) -> Self:
-        """Its own rows, and below them those of the others."""
+        """Its own rows, and below them the rows of the others."""
 
 
 def row_count(data: Any) -> int:
-    """How many rows there are.
+    """The number of rows.
 
     >>> import torch
     >>> row_count({"ids": torch.zeros(4, 7), "mask": torch.ones(4, 7)})
@@ -78,7 +78,7 @@ def join_rows(parts: Sequence[Any]) -> Any:
     """The rows of all parts, one below the other.
 
     Raises:
-        CrlError: there are none, they are of different kinds or shapes, or nobody knows what is a row of them.
+        CrlError: there are no parts, their types or shapes differ, or a part's type has no rows.
     """
     if not parts:
         raise CrlError("there is nothing to join")
@@ -112,16 +112,16 @@ def move_rows(data: Any, device: torch.device | str, non_blocking: bool = False)
 
 
 def finite_rows(data: Any) -> Tensor | None:
-    """Which rows hold neither NaN nor infinity, a bool `[N]`; None where that is all of them, or nothing to be seen.
+    """Which rows have no NaN and no infinity, a bool `[N]`; None if this is so for all, or can't be known.
 
     Raises:
-        CrlError: some don't, and the parts of a mapping disagree on how many rows there are.
+        CrlError: the entries of a mapping have different numbers of rows.
     """
     if isinstance(data, Tensor):
         return _finite(data)
     if (own := getattr(data, "finite_rows", None)) is not None:
-        found: Tensor | None = own()
-        return found
+        finite: Tensor | None = own()
+        return finite
     if isinstance(data, list):
         return _where_not_all(torch.tensor([_is_finite(item) for item in data], dtype=torch.bool))
     if not isinstance(data, Mapping) and not hasattr(data, "_fields"):
@@ -134,7 +134,7 @@ def finite_rows(data: Any) -> Tensor | None:
 
 
 def numbers(index: Tensor | slice, count: int) -> Tensor:
-    """The numbers `[n]` of the rows that an index of any kind means, of `count` rows."""
+    """The row numbers `[n]` for an index of any kind into `count` rows."""
     if isinstance(index, slice):
         return torch.arange(*index.indices(count))
     if index.dtype is torch.bool:
@@ -152,16 +152,16 @@ def _entries(data: Any) -> Mapping[Any, Any]:
         return dict(zip(data._fields, data, strict=True))
     hint = ""
     if isinstance(data, tuple):
-        hint = " Items are a list, and what belongs together, row by row, is a mapping."
+        hint = " Give items as a list, and data with the same rows as a mapping."
     raise CrlError(
-        f"it isn't known what is a row of a {type(data).__name__}.{hint} Data with rows are a tensor, a mapping of "
-        f"such, a list of items, or an object with row_count, take_rows and join_rows"
+        f"a {type(data).__name__} has no rows.{hint} Data with rows are a tensor, a mapping of tensors, a list of "
+        f"items, or an object with row_count, take_rows and join_rows"
     )
 
 
 def _rebuilt(data: Any, make: Callable[[Any, Any], Any]) -> Any:
-    made = {name: make(name, value) for name, value in _entries(data).items()}
-    return made if isinstance(data, Mapping) else type(data)(**made)
+    entries = {name: make(name, value) for name, value in _entries(data).items()}
+    return entries if isinstance(data, Mapping) else type(data)(**entries)
 
 
 def _agreed(counts: Mapping[Any, int]) -> int:
@@ -170,7 +170,7 @@ def _agreed(counts: Mapping[Any, int]) -> int:
     name, count = next(iter(counts.items()))
     for other, its in counts.items():
         if its != count:
-            raise CrlError(f"{other!r} has {its} rows, and {name!r} has {count}: all have to have as many")
+            raise CrlError(f"{other!r} has {its} rows, and {name!r} has {count}: all need the same number")
     return count
 
 
@@ -221,9 +221,9 @@ def _is_finite(item: Any) -> bool:
 
 
 def _stretches(data: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in a nested tensor's values every row begins, and how long it is."""
+    """Where each row begins in the values of a nested tensor, and how long it is."""
     if data.layout is not torch.jagged or getattr(data, "_ragged_idx", 1) != 1:
-        raise CrlError("a nested tensor has to have the layout torch.jagged, with rows of different lengths [N, *, …]")
+        raise CrlError("a nested tensor needs the layout torch.jagged, with rows of different lengths [N, *, …]")
     offsets: Tensor = data.offsets()  # type: ignore[attr-defined]
     lengths: Tensor | None = data.lengths()  # type: ignore[attr-defined]
     return offsets[:-1], offsets.diff() if lengths is None else lengths
@@ -240,13 +240,13 @@ def _nested(values: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     of = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
     place = torch.arange(len(of), device=lengths.device) - offsets[of] + starts[of]
-    made: Tensor = torch.nested.nested_tensor_from_jagged(values[place], offsets)
-    return made
+    tensor: Tensor = torch.nested.nested_tensor_from_jagged(values[place], offsets)
+    return tensor
 
 
 def _joined_nested(parts: Sequence[Tensor]) -> Tensor:
     if not all(part.is_nested for part in parts):
-        raise CrlError("a nested tensor can be joined to nested ones alone")
+        raise CrlError("a nested tensor can only be joined to nested tensors")
     values = _joined([part.values() for part in parts])
     stretches = [_stretches(part) for part in parts]
     before = [0]

@@ -1,4 +1,4 @@
-"""What travels between the parts of a method: views of a batch, and tables of embeddings."""
+"""The data that parts pass on: views of a batch, and tables of embeddings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class View:
     (3, tensor([7, 5]))
 
     Attributes:
-        data: a tensor `[N, …]`, packed tokens, a graph batch, a mapping of these, a list of N raw items; what is a
-            row of it, `crl_core/data/rows.py` says.
-        meta: columns `[N]`, or `[N, L]` where a row has L parts (frames, positions).
-            `instance` (whole numbers) says which item of the source a row shows; others are the
-            field's own: `label`, `time`, `clip`, `node`. In whole numbers, negative means unknown.
-        source: the name of the source that a batch comes from, where a run has several.
+        data: a tensor `[N, …]`, packed tokens, a graph batch, a mapping of these, or a list of N raw items; see
+            `crl_core/data/rows.py`.
+        meta: columns `[N]`, or `[N, L]` if a row has L parts (frames, positions).
+            `instance` (whole numbers) is the number of the item in the source; other columns depend
+            on the data: `label`, `time`, `clip`, `node`. In whole numbers, negative means unknown.
+        source: the name of the batch's source, if a run has several.
     """
 
     data: Any
@@ -44,7 +44,7 @@ class View:
         return View(data, move_rows(self.meta, device, non_blocking), self.source)
 
     def take(self, index: Tensor | slice) -> View:
-        """Some rows: those with these numbers `[n]`, those where a bool `[N]` is True, or a slice."""
+        """Some rows: by their numbers `[n]`, by a bool `[N]`, or by a slice."""
         meta = {name: take_rows(column, index) for name, column in self.meta.items()}
         return View(take_rows(self.data, index), meta, self.source)
 
@@ -65,14 +65,14 @@ Views: TypeAlias = Mapping[str, View]
 
 
 class SameView(dict[str, View]):
-    """One clean view that stands for all of a sampler's: an encoder of several views reads it once.
+    """One clean view under the names of all views of a sampler: an encoder of several views reads it once.
 
-    Drawn views may hold the same data too (dropout alone tells those of SimCSE apart), and are read each.
+    Drawn views may also have the same data (in SimCSE, only dropout makes them different), but each is encoded.
     """
 
 
 def _shared(tables: Sequence[Mapping[str, Tensor]], dim: int = 0) -> dict[str, Tensor]:
-    """The columns that all have, one below the other."""
+    """The columns that all tables have, one below the other."""
     shared = [name for name in tables[0] if all(name in table for table in tables)]
     return {name: torch.cat([table[name] for table in tables], dim) for name in shared}
 
@@ -90,8 +90,8 @@ class Embeddings:
     Attributes:
         z: `[N, D]`, or `[N, L, D]` (and deeper) for local features, until `rows` flattens them.
         meta: columns whose shape is a prefix of `z.shape[:-1]`. The bool column `valid` marks
-            rows that exist: padding, and positions that are not asked for, are False.
-        features: whatever else was computed on the way, by name, for other heads and penalties.
+            rows that count; it is False for padding, and for positions that are not asked for.
+        features: other results of the encoder and the head, by name, for other heads and penalties.
     """
 
     z: Tensor
@@ -111,7 +111,7 @@ class Embeddings:
         """
         shape = self.z.shape[:-1]
         if len(shape) == 1 and "valid" not in self.meta and all(c.shape == shape for c in self.meta.values()):
-            return self  # as it nearly always is: at every step, small batches notice
+            return self  # the usual case: for small batches, the rest would cost time in every step
         meta = dict(self.meta)
         if len(shape) == 2:
             meta.setdefault("position", torch.arange(shape[1], device=self.z.device).expand(shape))
@@ -124,15 +124,15 @@ class Embeddings:
 
     @staticmethod
     def concat(tables: Sequence[Embeddings], dim: int = 0) -> Embeddings:
-        """Tables one below the other, or along another dimension, with the columns that all of them have."""
+        """Tables joined along `dim`, by default one below the other, with the columns that all of them have."""
         if len(tables) == 1:
             return tables[0]
         return Embeddings(torch.cat([table.z for table in tables], dim), _shared([table.meta for table in tables], dim))
 
     def mean(self) -> Tensor:
-        """`[N, D]`, the mean of each row's local features, of the positions that are `valid` alone.
+        """`[N, D]`, the mean of each row's local features over the positions that are `valid`.
 
-        A row without such a position is zeros. Embeddings `[N, D]` are returned as they are.
+        A row without a valid position is zeros. Embeddings `[N, D]` are returned unchanged.
 
         >>> import torch
         >>> valid = torch.tensor([[True, False]])
@@ -145,12 +145,12 @@ class Embeddings:
         if "valid" not in self.meta:
             return z.mean(1)
         valid = _flat("valid", self.meta["valid"], self.z.shape[:-1]).view(z.shape[:2]).unsqueeze(-1)
-        total = torch.where(valid, z, z.new_zeros(())).sum(1)  # whatever padding holds, NaN too
+        total = torch.where(valid, z, z.new_zeros(())).sum(1)  # padding may be anything, even NaN
         return total / valid.sum(1).clamp(min=1)
 
 
 def _flat(name: str, column: Tensor, shape: torch.Size) -> Tensor:
-    """`column` repeated over the dimensions of `shape` that it lacks, flat."""
+    """`column`, repeated over the dimensions of `shape` that it doesn't have, flat."""
     if column.shape != shape[: column.dim()]:
         raise CrlError(
             f"the column {name!r} has shape {list(column.shape)}, but the embeddings' rows have shape {list(shape)}: "

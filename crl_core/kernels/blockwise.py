@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contracts.kernels import Outcome, Problem
 from ..contracts.parts import FactorisedScore, sees_all_queries
-from ..data.listing import Listed
+from ..data.listing import PairList
 from ..data.pairs import Pairs
 from .across import across
 from .by_strips import by_strips
@@ -66,7 +66,7 @@ class Blockwise:
 def _task(problem: Problem, itself: bool, tables: Sequence[Tensor]) -> Task:
     wide = torch.promote_types(tables[0].dtype, torch.float32)
     tables = [table.to(wide) for table in tables]
-    lists = cast("list[tuple[Listed, Listed]]", problem.pairs.listed)
+    lists = cast("list[tuple[PairList, PairList]]", problem.pairs.listed)
     keys = tables if itself else tables[1:]
     alone, mirrored = problem.pairs.itself, itself and problem.pairs.mirrored
     return Task(problem.loss, tables[0], keys, lists, asked_by(problem.loss, tables[0]), alone, mirrored)
@@ -74,7 +74,7 @@ def _task(problem: Problem, itself: bool, tables: Sequence[Tensor]) -> Task:
 
 def _one_sum(problem: Problem) -> bool:
     """Whether the loss is of one log-sum-exp over one block of keys, all but a list."""
-    all_but = [negative is not None and negative.but for _, negative in problem.pairs.listed]
+    all_but = [negative is not None and negative.complement for _, negative in problem.pairs.listed]
     return all_but == [True] and asked_by(problem.loss, problem.pairs.query.z) == ONE_SUM
 
 
@@ -84,7 +84,7 @@ def _unlisted(pairs: Pairs) -> list[str]:
     if any("valid" in table.meta for table in (pairs.query, *pairs.keys)):
         reasons.append("some rows are no candidates (`valid`)")
     for name, lists in zip(("positive", "negative"), zip(*pairs.listed, strict=True), strict=True):
-        if any(found is None or (name == "positive" and found.but) for found in lists):
+        if any(found is None or (name == "positive" and found.complement) for found in lists):
             reasons.append(f"{getattr(pairs, name)} has too many pairs for a list")
     return reasons
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from .formula import evaluate
-from .strip import Listed, Piece, Strip
+from .strip import Piece, Strip, StripPairs
 from .task import Swept, Task, highest
 
 _STRIP = 1 << 20  # scores that exist at a time
@@ -44,16 +44,16 @@ def by_strips(task: Task, wanted: Sequence[bool]) -> Swept:
     return swept
 
 
-def _listed(task: Task, cuts: Sequence[int]) -> list[Listed]:
+def _listed(task: Task, cuts: Sequence[int]) -> list[StripPairs]:
     """The lists of every strip."""
-    strips = [Listed([], [], []) for _ in cuts[1:]]
+    strips = [StripPairs([], [], []) for _ in cuts[1:]]
     at = torch.tensor(cuts, device=task.query.device)
     for block, sides in enumerate(task.lists):
         for side, name in zip(sides, ("positive", "negative"), strict=True):
             ends = torch.searchsorted(side.row, at).tolist()
             for strip, cut, first, last in zip(strips, cuts, ends, ends[1:], strict=False):
-                if first < last and (not side.but or block in task.tiled):
-                    pieces: list[Piece] = strip.out if side.but else getattr(strip, name)
+                if first < last and (not side.complement or block in task.tiled):
+                    pieces: list[Piece] = strip.out if side.complement else getattr(strip, name)
                     weight = None if side.weight is None else side.weight[first:last]
                     pieces.append(Piece(block, side.row[first:last] - cut, side.column[first:last], weight))
     return strips

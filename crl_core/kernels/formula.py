@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contracts.kernels import Problem
-from ..data.listing import Listed
+from ..data.listing import PairList
 from ..data.pairs import Candidates, OfKeys, Scores, Summed
 
 LossOfScores = Callable[[Scores], "Tensor | Summed"]
@@ -109,7 +109,7 @@ class Few:
         return reduced.masked_fill(self.counts == 0, 0.0) if self.harmless else reduced
 
 
-def both_sides(listed: Listed, values: Tensor, queries: int, keys: int) -> Few:
+def both_sides(listed: PairList, values: Tensor, queries: int, keys: int) -> Few:
     """The positives of the rows, and below them those of the columns, which are queries too."""
     row = torch.cat([listed.row, listed.column + queries])
     weight = None if listed.weight is None else torch.cat([listed.weight, listed.weight])

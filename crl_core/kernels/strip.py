@@ -23,7 +23,7 @@ class Piece(NamedTuple):
     weight: Tensor | None = None
 
 
-class Listed(NamedTuple):
+class StripPairs(NamedTuple):
     """What the lists say of a strip: its positives, its negatives, and which pairs of the tiles are no negatives."""
 
     positive: list[Piece]
@@ -40,7 +40,7 @@ class Strip:
         room: memory for the scores with each of the tiled blocks.
     """
 
-    def __init__(self, task: Task, query: Tensor, listed: Listed, highest: float, room: Sequence[Tensor]) -> None:
+    def __init__(self, task: Task, query: Tensor, listed: StripPairs, highest: float, room: Sequence[Tensor]) -> None:
         self.task, self.query, self.listed, self.highest = task, query, listed, highest
         shapes = [(len(query), len(task.keys[block])) for block in task.tiled]
         outs = [space[: n * m].view(n, m) for space, (n, m) in zip(room, shapes, strict=True)]

@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from ..data.listing import Listed
+from ..data.listing import PairList
 from ..errors import CrlError
 from .formula import ONE_SUM, Asked, LossOfScores
 
@@ -33,7 +33,7 @@ class Task:
     loss: LossOfScores
     query: Tensor
     keys: Sequence[Tensor]
-    lists: Sequence[tuple[Listed, Listed]]
+    lists: Sequence[tuple[PairList, PairList]]
     asked: Sequence[Asked]
     alone: bool
     mirrored: bool
@@ -47,7 +47,7 @@ class Task:
     def tiled(self) -> list[int]:
         """The blocks of which the loss wants reductions."""
         blocks = zip(self.keys, self.lists, strict=True)
-        return [i for i, (keys, (_, negative)) in enumerate(blocks) if negative.but and self.asked and len(keys)]
+        return [i for i, (keys, (_, negative)) in enumerate(blocks) if negative.complement and self.asked and len(keys)]
 
     @cached_property
     def one(self) -> bool:
