@@ -9,7 +9,18 @@ nox.options.sessions = ["lint", "types", "tests", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-OURS = ("-e", ".[train,onnx]", "-e", "plugins/crl-vision", "-e", "plugins/crl-timm", "-e", "plugins/crl-graph")
+OURS = (
+    "-e",
+    ".[train,onnx]",
+    "-e",
+    "plugins/crl-vision",
+    "-e",
+    "plugins/crl-timm",
+    "-e",
+    "plugins/crl-graph",
+    "-e",
+    "plugins/crl-language",
+)
 
 
 def group(name: str) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 
 import crl_core as crl
 
-OURS = {"crl-core", "crl-vision", "crl-graph", "crl-timm"}
+OURS = {"crl-core", "crl-vision", "crl-graph", "crl-language", "crl-timm"}
 PARTS = [part for part in crl.known() if part.distribution in OURS and part.kind != "recipe"]
 FAMILIES = ["timm/test_resnet", "vision/squeezenet1_1"]  # one of each, as a plugin opens them by a hook
 STRUCTURE = [

@@ -13,7 +13,7 @@ import pytest
 import crl_core as crl
 
 ROOT = Path(__file__).parents[1]
-OURS = {"crl-core", "crl-vision", "crl-graph", "crl-timm"}
+OURS = {"crl-core", "crl-vision", "crl-graph", "crl-language", "crl-timm"}
 PARTS = [part for part in crl.known() if part.distribution in OURS]
 
 
