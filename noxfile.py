@@ -9,7 +9,8 @@ nox.options.sessions = ["lint", "types", "tests", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-OURS = (
+PLUGINS = ("crl-vision", "crl-timm", "crl-graph", "crl-language")
+OURS = ("-e", ".[train,onnx]", *(word for name in PLUGINS for word in ("-e", f"plugins/{name}")))
     "-e",
     ".[train,onnx]",
     "-e",
