@@ -11,17 +11,6 @@ nox.options.reuse_existing_virtualenvs = True
 PROJECT = nox.project.load_toml("pyproject.toml")
 PLUGINS = ("crl-vision", "crl-timm", "crl-graph", "crl-language")
 OURS = ("-e", ".[train,onnx]", *(word for name in PLUGINS for word in ("-e", f"plugins/{name}")))
-    "-e",
-    ".[train,onnx]",
-    "-e",
-    "plugins/crl-vision",
-    "-e",
-    "plugins/crl-timm",
-    "-e",
-    "plugins/crl-graph",
-    "-e",
-    "plugins/crl-language",
-)
 
 
 def group(name: str) -> list[str]:
