@@ -275,6 +275,12 @@ def test_tokens_are_cut_by_rows_and_names_of_nodes_are_not() -> None:
     assert [len(part["a"]) for part in in_chunks(nodes, "a", 20)] == [50]
 
 
+def test_rows_of_different_lengths_have_no_raw_figures() -> None:
+    data = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)], layout=torch.jagged)
+    with pytest.raises(crl.CrlError, match=r"\braw\b.*\blengths\b"):
+        tables.raw(View(data))
+
+
 class Frames(nn.Module):
     """Points to frames `[N, L, 4]`, of which the first so many are there; L changes from batch to batch."""
 
@@ -376,7 +382,8 @@ def test_the_linear_probe_is_scikit_learns_logistic_regression(
     ours = LogisticRegression(z, label, classes, 0.5, 40)
     theirs = torch.from_numpy(reference[-1].coef_)
     torch.testing.assert_close(ours.weight[:, :-1].double(), theirs.double(), rtol=5e-3, atol=5e-3)
-    # In chunks that are standardised when they are needed: another order of sums.
+    # On a device, torch multiplies; and in chunks that are standardised when they are needed. Both sum in another order.
+    monkeypatch.setattr(logistic, "_product", torch.matmul)
     monkeypatch.setattr(logistic, "_KEPT", 0)
     monkeypatch.setattr(logistic, "_CHUNK", 64 * width)
     parts = LogisticRegression(z, label, classes, 0.5, 40)

@@ -214,10 +214,11 @@ def _measured(
     if not all(map(len, tables.values())):
         return nothing
     views = seen["test"].views if "views" in asked else None
+    device = _with_room(device, [table.z for table in tables.values()] + list(views or ()))
     figures = evaluator(
         _on(device, tables.get("train")),
         _on(device, tables.get("test")),
-        None if views is None else (_near(device, views[0]), _near(device, views[1])),
+        None if views is None else (views[0].to(device), views[1].to(device)),
     )
     sampled = {table: each for table, each in there.items() if len(each.table) < each.whole}
     if sampled:
@@ -232,14 +233,14 @@ def _measured(
 def _on(device: torch.device, table: Embeddings | None) -> Embeddings | None:
     if table is None:
         return None
-    return Embeddings(_near(device, table.z), {name: column.to(device) for name, column in table.meta.items()})
+    return Embeddings(table.z.to(device), {name: column.to(device) for name, column in table.meta.items()})
 
 
-def _near(device: torch.device, z: Tensor) -> Tensor:
-    """The rows on the device, if there is room for them and as much again."""
-    if device.type == "cuda" and 2 * z.numel() * z.element_size() > torch.cuda.mem_get_info(device)[0]:
-        return z
-    return z.to(device)
+def _with_room(device: torch.device, tables: list[Tensor]) -> torch.device:
+    """The device, if there is room for the tables and as much again; else the CPU, where they are."""
+    if device.type != "cuda" or 2 * sum(z.nbytes for z in tables) <= torch.cuda.mem_get_info(device)[0]:
+        return device
+    return torch.device("cpu")
 
 
 def _with_known(table: Embeddings, columns: Sequence[str], split: str, notes: list[str]) -> Embeddings:

@@ -44,7 +44,7 @@ class LogisticRegression:
                 value, error = _cross_entropy(_product(rows, on[:, :-1].T) + on[:, -1], target)
                 loss, error = loss + value, error / len(z)
                 slope[:, :-1] += _product(error.T, rows)
-                slope[:, -1] += torch.from_numpy(error.cpu().numpy().sum(0)).to(z.device)
+                slope[:, -1] += _sums(error)
             gradient = slope.cpu()
             gradient[:, :-1] += weight[:, :-1] * decay
             norm = float(np.dot(flat[: -self.shape[0]], flat[: -self.shape[0]]))
@@ -68,7 +68,7 @@ class LogisticRegression:
 
     @property
     def _rows(self) -> int:
-        return max(1, _CHUNK // self.shape[1])
+        return max(1, _CHUNK // max(self.shape[1], 8 * self.shape[0]))
 
     def _chunks(self, z: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for rows, target in zip(z.split(self._rows), label.split(self._rows), strict=True):
@@ -84,29 +84,37 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return a @ b
 
 
-def _sum(column: Tensor) -> float:
-    return float(column.cpu().numpy().sum())
+def _sums(table: Tensor) -> Tensor:
+    """Of each column."""
+    if table.device.type == "cpu":
+        return torch.from_numpy(table.numpy().sum(0))
+    return table.sum(0)
+
+
+def _wide(table: Tensor) -> Tensor:
+    """In float64, where the device has it."""
+    return table if table.device.type == "mps" else table.double()
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
     """The sum over the rows, and its gradient for the logits `[n, classes]`, or `[n, 1]` where there are two."""
     if logits.shape[1] == 1:
-        exact, goal = logits.double(), target.double().unsqueeze(1)
+        exact, goal = _wide(logits), _wide(target.float()).unsqueeze(1)
         loss = torch.nn.functional.softplus(exact) - goal * exact
-        return _sum(loss.float()), (exact.sigmoid() - goal).float()
+        return float(_sums(loss.float())), (exact.sigmoid() - goal).float()
     highest = logits.max(1, keepdim=True).values
-    share = (logits.double() - highest).exp().float()
-    total = share.double().sum(1, keepdim=True).float()
-    loss = (total.double().log() + highest).float() - logits.gather(1, target.unsqueeze(1))
+    share = (_wide(logits) - highest).exp().float()
+    total = _wide(share).sum(1, keepdim=True).float()
+    loss = (_wide(total).log() + highest).float() - logits.gather(1, target.unsqueeze(1))
     error = share.div_(total).scatter_add_(1, target.unsqueeze(1), total.new_full((len(target), 1), -1.0))
-    return _sum(loss), error
+    return float(_sums(loss)), error
 
 
 def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every column, 1 for a column that doesn't vary."""
     parts = z.split(max(1, _CHUNK // z.shape[1]))
-    mean = torch.stack([rows.double().sum(0) for rows in parts]).sum(0) / len(z)
-    variance = torch.stack([(rows.double() - mean).square().sum(0) for rows in parts]).sum(0) / len(z)
+    mean = torch.stack([_wide(rows).sum(0) for rows in parts]).sum(0) / len(z)
+    variance = torch.stack([(_wide(rows) - mean).square().sum(0) for rows in parts]).sum(0) / len(z)
     rounding = len(z) * torch.finfo(torch.float64).eps
     constant = variance <= rounding * variance + (rounding * mean).square()
     return mean.float(), torch.where(constant, 1.0, variance.sqrt()).float()

@@ -97,6 +97,8 @@ def raw(view: View) -> Tensor:
     """
     if not isinstance(view.data, Tensor):
         raise NoTable(f"raw input of type {type(view.data).__name__} is no table of numbers")
+    if view.data.is_nested:
+        raise NoTable("raw input has rows of different lengths")
     if view.data.dim() < 2:
         raise NoTable("raw input is one number for each item, the name of a row in a table")
     return view.data.flatten(1).float()
@@ -269,9 +271,8 @@ class Look:
     def _limit(self, view: View, numbers: int, notes: list[str]) -> int | None:
         """How many raw rows are kept; None if they are no table."""
         try:
-            width = raw(View(view.data[:1] if isinstance(view.data, Tensor) and view.data.dim() else view.data)).shape[
-                1
-            ]
+            dense = isinstance(view.data, Tensor) and not view.data.is_nested
+            width = raw(View(view.data[:1] if dense else view.data)).shape[1]
         except NoTable as error:
             notes.append(f"no raw figures: {error}")
             return None
@@ -316,7 +317,7 @@ def in_chunks(views: Views, read: str, chunk: int | None = None) -> Iterator[Vie
     size = rows = len(view)
     if not isinstance(view.data, Tensor) or view.data.is_nested or view.data.dim() > 1:
         size = chunk or rows
-    if isinstance(view.data, Tensor) and view.data.is_floating_point() and not view.data.is_nested:
+    if _is_dense(view.data):
         numbers = view.data.numel() // max(1, rows)
         size = rows if rows * numbers <= _ENCODED // 2 else min(size, max(1, _ENCODED // numbers))
     if rows <= size or any(len(each) != rows for each in views.values()):
@@ -328,6 +329,13 @@ def in_chunks(views: Views, read: str, chunk: int | None = None) -> Iterator[Vie
             yield SameView.fromkeys(views, view.take(part))
         else:
             yield {name: each.take(part) for name, each in views.items()}
+
+
+def _is_dense(data: object) -> bool:
+    """Whether its size says what an encoder makes of it: not that of tokens `[N, L]`, nor of the numbers of nodes."""
+    if not isinstance(data, Tensor) or data.is_nested:
+        return False
+    return data.is_floating_point() or data.dim() > 2
 
 
 def _raw(view: View, some: Tensor) -> Tensor:
