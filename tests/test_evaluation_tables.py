@@ -382,7 +382,7 @@ def test_the_linear_probe_is_scikit_learns_logistic_regression(
     ours = LogisticRegression(z, label, classes, 0.5, 40)
     theirs = torch.from_numpy(reference[-1].coef_)
     torch.testing.assert_close(ours.weight[:, :-1].double(), theirs.double(), rtol=5e-3, atol=5e-3)
-    # On a device, torch multiplies; and in chunks that are standardised when they are needed. Both sum in another order.
+    # On a device torch multiplies, and large tables are standardised in chunks: the sums have another order.
     monkeypatch.setattr(logistic, "_product", torch.matmul)
     monkeypatch.setattr(logistic, "_KEPT", 0)
     monkeypatch.setattr(logistic, "_CHUNK", 64 * width)
