@@ -225,6 +225,8 @@ def _shared_names() -> Iterator[Finding]:
     everything = installed()
     for part in everything:
         same = [other for other in everything if (other.kind, other.name) == (part.kind, part.name) and other != part]
+        if part.target.startswith("crl_core."):  # a part that has moved to the core, and its former address
+            same = [other for other in same if other.address == part.address or other.target != part.target]
         if any(other.address == part.address for other in same):
             yield Finding(part.distribution, f"{part.kind} {part.address!r} is advertised twice")
         elif part.namespace != CORE and any(other.namespace == CORE for other in same):
