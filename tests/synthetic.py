@@ -85,7 +85,7 @@ def forget() -> None:
     """What the registry remembers of the installed distributions, as in a new process."""
     crl.refresh()
     hooks.listeners.cache_clear()
-    kernels._bodies.cache_clear()
+    kernels._all_kernels.cache_clear()
 
 
 @contextmanager

@@ -314,12 +314,12 @@ def test_looking_changes_nothing(make: Callable[[], Pipeline], training: bool) -
     step(pipeline, batch)
     pipeline.loss(batch)  # keys are waiting for the queue
     pipeline.train(training)
-    waiting = [list(pending) for side in pipeline.contrasts[0]._sides for pending in side.pending]
+    waiting = [list(pending) for side in pipeline.contrasts[0]._pending for pending in side.pending]
     memory = copy.deepcopy(pipeline.contrasts[0].memories[0].state_dict()) if make is moco else {}
     before = {name: value.clone() for name, value in [*pipeline.named_parameters(), *pipeline.named_buffers()]}
     pipeline.diagnose(batch)
     pipeline.explain(batch)
-    still = [list(pending) for side in pipeline.contrasts[0]._sides for pending in side.pending]
+    still = [list(pending) for side in pipeline.contrasts[0]._pending for pending in side.pending]
     assert [[id(rows) for rows in pending] for pending in still] == [[id(r) for r in pending] for pending in waiting]
     assert all(waiting) or not waiting
     now = dict([*pipeline.named_parameters(), *pipeline.named_buffers()])

@@ -377,7 +377,7 @@ def test_disabled_plugins_are_left_out(site: Path, monkeypatch: pytest.MonkeyPat
     namespaces = {part.namespace for part in known()}
     assert "acme" not in namespaces
     assert {"core", "other"} <= namespaces, "the core can't be left out"
-    with pytest.raises(PluginError, match="CRL_DISABLE leaves 'acme' out") as caught:
+    with pytest.raises(PluginError, match=r"CRL_DISABLE .*'acme'") as caught:
         get("loss", "acme/lagged")
     assert "No installed plugin" not in str(caught.value)
 
@@ -436,7 +436,7 @@ def test_the_wrong_thing_is_refused_in_words(kind: str, wrong: object, said: str
 
 
 def test_an_instance_takes_no_more_options() -> None:
-    with pytest.raises(PluginError, match=r"made already.*temperature"):
+    with pytest.raises(PluginError, match=r"options.*temperature"):
         make("score", crl.Cosine(), temperature=0.1)
 
 

@@ -26,7 +26,7 @@ from crl_core.data.parsing import parse
 from crl_core.data.relation import Relation, RelationError
 from crl_core.engine import checkpoint, folder
 from crl_core.errors import SpecError
-from crl_core.method.named import Named
+from crl_core.method.named import NamedModules
 from crl_core.registry import get
 from crl_core.spec import spec
 from crl_core.spec.assembly import part_from, part_of
@@ -252,7 +252,7 @@ def test_shared_modules_stay_shared() -> None:
     assert branches["shared"].encoder is branches["query"].encoder
     assert branches["shared"].head is branches["query"].head
     each = branches["each"].encoder
-    assert isinstance(each, Named)
+    assert isinstance(each, NamedModules)
     assert each["b"] is branches["query"].encoder
     assert each["a"] is not branches["query"].encoder
     assert first.keys[0] is second.keys[0].of

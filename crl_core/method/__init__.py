@@ -1,1 +1,1 @@
-"""What a method is made of: branches, contrasts between them, and the pipeline of both."""
+"""The pieces of a method: branches, contrasts between them, and the pipeline that has both."""

@@ -1,4 +1,4 @@
-"""A branch: from views to embeddings."""
+"""A branch: a path from views to embeddings, through an encoder and a head."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..parts.updates.frozen import Frozen
 from ..parts.updates.shared import Shared
 from ..registry import make
 from .chunked import in_chunks
-from .named import Named
+from .named import NamedModules
 
 
 class Branch(nn.Module):
-    """One way from views to embeddings: an encoder and a head, its own or taken from another branch.
+    """A path from views to embeddings: an encoder and a head, its own or those of another branch.
 
     >>> import torch
     >>> import crl_core as crl
@@ -29,15 +29,15 @@ class Branch(nn.Module):
     False
 
     Args:
-        view: the view it reads. Of several views, one encoder reads all, their rows one below the
-            other; a mapping of encoders reads one view each, and the head joins their features.
+        view: the view that it reads, or several. One encoder reads several views one below the other;
+            with a mapping of encoders, each reads its view, and the head joins their features.
         encoder: its own encoder, or a mapping of view to encoder.
-        head: its own head; without one, the embeddings are what the encoder returns.
-        tracks: the branch whose encoder (and head, unless it has its own) it uses, by `update`.
+        head: its own head; without one, the embeddings are the output of the encoder.
+        tracks: the branch whose encoder it uses, and whose head, unless it has its own. `update` says how.
         tap: the branch whose embeddings it reads instead of a view; `"name.feature"` for one of
-            the named features that were computed there.
-        update: how it gets what it takes from `tracks` or `tap`; Shared() by default. With an
-            encoder of its own, Frozen() keeps that encoder as it is, while its head trains.
+            the named features of that branch.
+        update: how it gets the weights or embeddings of the branch in `tracks` or `tap`; Shared() by default. With
+            an encoder of its own, Frozen() keeps this encoder constant, while the head trains.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class Branch(nn.Module):
         if sum(origin is not None for origin in (encoder, tracks, tap)) != 1:
             raise CrlError("a branch has exactly one of: encoder (its own), tracks (another's), tap (another's output)")
         if (tap is None) == (view is None):
-            raise CrlError("a branch reads either a view, or a tap of another branch")
+            raise CrlError("a branch has exactly one of: view, tap")
         self.view = view if view is None or isinstance(view, str) else tuple(view)
         self.tracks, self.tap = tracks, tap
         self.encoder = self._own(encoder)
         self.head = None if head is None else make("head", head)
         self.update: Update = Shared() if update is None else make("update", update)
-        self.copies: Named[nn.Module] = Named()
+        self.copies: NamedModules[nn.Module] = NamedModules()
         if self.encoder is not None and not isinstance(self.update, (Shared, Frozen)):
-            raise CrlError(f"{type(self.update).__name__} needs another branch to follow: name it in `tracks`")
+            raise CrlError(f"{type(self.update).__name__} needs another branch: name it in `tracks`")
         if self.encoder is not None and self.update.frozen:
             self.encoder.requires_grad_(False)
         self.train(self.training)
@@ -72,7 +72,7 @@ class Branch(nn.Module):
             return None if encoder is None else make("encoder", encoder)
         if set(encoder) != set(self.views):
             raise CrlError(f"encoders for {', '.join(encoder)}, but the branch reads {', '.join(self.views)}")
-        return Named({name: make("encoder", part) for name, part in encoder.items()})
+        return NamedModules({name: make("encoder", part) for name, part in encoder.items()})
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -80,11 +80,11 @@ class Branch(nn.Module):
 
     @property
     def source(self) -> str | None:
-        """The branch on which it depends."""
+        """The branch that it tracks or taps."""
         return self.tracks or (self.tap.partition(".")[0] if self.tap else None)
 
     def follow(self, tracked: Branch) -> None:
-        """Makes the copies that `update` asks for; `tracked` has been built."""
+        """Makes the copies that `update` needs. The lazy layers of `tracked` must have been made."""
         for name, module in (("encoder", tracked.encoder), ("head", None if self.head else tracked.head)):
             if module is not None and name not in self.copies:
                 follower = self.update.follow(module)
@@ -107,47 +107,48 @@ class Branch(nn.Module):
     def forward(
         self,
         views: Views,
-        branches: Mapping[str, Branch] | Named[Branch],
-        table: Mapping[str, Embeddings],
+        branches: Mapping[str, Branch] | NamedModules[Branch],
+        embeddings: Mapping[str, Embeddings],
         cache: dict[Any, Any],
         chunk: int | None = None,
     ) -> Embeddings:
         """The embeddings of `views`.
 
         Args:
-            branches: all branches, by name, and `table`: the embeddings of those before this one.
-            cache: what encoders have already computed in this step.
-            chunk: rows that are encoded at a time.
+            branches: all branches, by name.
+            embeddings: the embeddings of the branches before this one, by name.
+            cache: results of encoders in this step, for branches that share an encoder and a view.
+            chunk: the number of rows that are encoded at a time.
         """
         tracked = self if self.tracks is None else branches[self.tracks]
         head = self.head or self.copies.get("head") or tracked.head
-        # What it takes from elsewhere, or keeps frozen, has a gradient only if `update` says so;
-        # a head of its own always trains.
+        # A frozen encoder, and networks of another branch, have a gradient only if `update.gradient` is True.
+        # A head of its own always trains.
         inherited = torch.is_grad_enabled() and self.update.gradient
         with torch.set_grad_enabled(inherited):
             if self.tap is not None:
-                encoded = _tapped(self.tap, table, detach=not self.update.gradient)
+                encoded = _tapped(self.tap, embeddings, detach=not self.update.gradient)
             else:
                 encoder = self.copies.get("encoder") or tracked.encoder
                 encoded = self._encode(encoder, views, cache, chunk)
         with torch.set_grad_enabled(torch.is_grad_enabled() if head is self.head else inherited):
             return encoded if head is None else _project(head, encoded)
 
-    def represents(self, branches: Mapping[str, Branch] | Named[Branch]) -> nn.Module | None:
-        """The one encoder whose output is the representation; None where a head makes it, of a tap or of several."""
+    def represents(self, branches: Mapping[str, Branch] | NamedModules[Branch]) -> nn.Module | None:
+        """The encoder whose output is the representation; None if a head makes it, from a tap or several encoders."""
         tracked = self if self.tracks is None else branches[self.tracks]
         encoder = self.copies.get("encoder") or tracked.encoder
-        return None if isinstance(encoder, Named) else encoder
+        return None if isinstance(encoder, NamedModules) else encoder
 
-    def representation(self, views: Views, branches: Mapping[str, Branch] | Named[Branch]) -> Embeddings:
-        """What the one encoder makes of items, of which it reads its first view."""
+    def representation(self, views: Views, branches: Mapping[str, Branch] | NamedModules[Branch]) -> Embeddings:
+        """The output of that encoder for the first view of this branch."""
         encoder = self.represents(branches)
         assert encoder is not None
         view = views[self.views[0]]
-        return _table(encoder(view.data), view.meta)
+        return _as_embeddings(encoder(view.data), view.meta)
 
     def _encode(self, encoder: nn.Module | None, views: Views, cache: dict[Any, Any], chunk: int | None) -> Embeddings:
-        if isinstance(encoder, Named):
+        if isinstance(encoder, NamedModules):
             parts = {name: _run(encoder[name], views[name], (name,), cache, chunk) for name in self.views}
             first, *_ = parts.values()
             return Embeddings(first.z, first.meta, {name: part.z for name, part in parts.items()})
@@ -158,11 +159,11 @@ class Branch(nn.Module):
 def _run(
     encoder: nn.Module, view: View, names: tuple[str, ...], cache: dict[Any, Any], chunk: int | None
 ) -> Embeddings:
-    # Branches that share an encoder and a view share what it computes.
+    # Branches that share an encoder and a view also share its output.
     key = (id(encoder), names, torch.is_grad_enabled())
     if key not in cache:
         output: Output = encoder(view.data) if chunk is None else in_chunks(encoder, view.data, chunk)
-        encoded = _table(output, view.meta)
+        encoded = _as_embeddings(output, view.meta)
         cache[key] = Embeddings(encoded.z, encoded.meta, {"representation": encoded.z, **encoded.features})
     found: Embeddings = cache[key]
     return found
@@ -170,36 +171,36 @@ def _run(
 
 def _project(head: nn.Module, encoded: Embeddings) -> Embeddings:
     named = {name: value for name, value in encoded.features.items() if name != "representation"}
-    projected = _table(head(named or encoded.z), encoded.meta)
+    projected = _as_embeddings(head(named or encoded.z), encoded.meta)
     return Embeddings(projected.z, projected.meta, {**encoded.features, **projected.features})
 
 
-def _table(output: Output, meta: Mapping[str, Tensor]) -> Embeddings:
-    """What a part returned, with the columns of the rows that it was given."""
+def _as_embeddings(output: Output, meta: Mapping[str, Tensor]) -> Embeddings:
+    """The output of a part as `Embeddings`, with the columns of its input."""
     if isinstance(output, Tensor):
         return Embeddings(output, meta)
     if isinstance(output, Embeddings):
-        # A part that makes other rows than it was given brings their columns.
-        kept = {name: column for name, column in meta.items() if len(column) == len(output)}
-        return Embeddings(output.z, {**kept, **output.meta}, output.features)
-    # Several named features: the last is the deepest.
+        # If the part returns other rows than it gets, the old columns don't fit, and it returns new ones.
+        fitting = {name: column for name, column in meta.items() if len(column) == len(output)}
+        return Embeddings(output.z, {**fitting, **output.meta}, output.features)
+    # Several named features: the last one is the deepest.
     return Embeddings(list(output.values())[-1], meta, output)
 
 
-def _tapped(tap: str, table: Mapping[str, Embeddings], detach: bool) -> Embeddings:
+def _tapped(tap: str, embeddings: Mapping[str, Embeddings], detach: bool) -> Embeddings:
     name, _, feature = tap.partition(".")
-    found = table[name]
-    if feature and feature not in found.features:
+    tapped = embeddings[name]
+    if feature and feature not in tapped.features:
         raise CrlError(
             f"the tap {tap!r}: branch {name!r} computes no feature {feature!r}; it has "
-            f"{', '.join(found.features)}.{did_you_mean(feature, found.features)}"
+            f"{', '.join(tapped.features)}.{did_you_mean(feature, tapped.features)}"
         )
-    z = found.features[feature] if feature else found.z
-    return Embeddings(z.detach() if detach else z, found.meta)
+    z = tapped.features[feature] if feature else tapped.z
+    return Embeddings(z.detach() if detach else z, tapped.meta)
 
 
 def _stacked(names: tuple[str, ...], views: Views) -> View:
-    """Several views as one, their rows one below the other; what stands for all of them, once."""
+    """Several views as one, with their rows one below the other; a clean view that stands for all of them, once."""
     first = views[names[0]]
     if isinstance(views, SameView):
         return first

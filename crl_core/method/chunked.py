@@ -1,4 +1,4 @@
-"""An encoder over many rows with the memory of a few: what is large is made again when its gradient is needed.
+"""Encodes many rows in the memory of a few: activations are computed again when their gradient is needed.
 
 Gradient caching (Gao et al. 2021): the loss sees all embeddings, so value and gradient are those of the
 whole batch, while the activations of only one chunk exist at a time.
@@ -21,12 +21,12 @@ from ..errors import CrlError
 
 
 def in_chunks(encoder: nn.Module, data: Any, size: int) -> Any:
-    """What `encoder` makes of data with rows, `size` rows at a time.
+    """The output of `encoder`, computed for `size` rows at a time.
 
-    Batch normalisation takes the statistics of each chunk; its running ones move once for each.
+    Batch normalisation uses the statistics of each chunk; its running statistics move once per chunk.
 
     Raises:
-        CrlError: the data, or what the encoder returns, can't be cut into rows.
+        CrlError: the data, or the output of the encoder, can't be split into rows.
     """
     trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in encoder.parameters())
     count = row_count(data)
@@ -37,7 +37,7 @@ def in_chunks(encoder: nn.Module, data: Any, size: int) -> Any:
 
 
 def _joined(parts: Sequence[Any], counts: Sequence[int]) -> Any:
-    """What the encoder has returned for chunks of so many rows, as if for all at once."""
+    """The outputs of the encoder for chunks of `counts` rows, joined as one output."""
     first = parts[0]
     if isinstance(first, Embeddings):
         rows = [len(part) for part in parts]
@@ -57,17 +57,17 @@ def _columns(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def _joined_features(
     parts: Sequence[Mapping[str, Tensor]], counts: Sequence[int], rows: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Features of chunks of so many rows, of which the encoder has made so many.
+    """The features of chunks of `counts` rows, for which the encoder has returned `rows` rows, joined.
 
     Raises:
-        CrlError: one of them has something else than a row for each row.
+        CrlError: a feature's number of rows is neither of the two.
     """
     for part, *wanted in zip(parts, counts, rows, strict=True):
         for name, value in part.items():
             if not value.dim() or len(value) not in wanted:
                 raise CrlError(
                     f"the encoder's feature {name!r} has shape {list(value.shape)} for a chunk of {wanted[0]} rows: "
-                    f"what isn't row by row can't be encoded in chunks. Leave `chunk` out"
+                    f"only a feature with a value per row can be encoded in chunks. Leave `chunk` out"
                 )
     return _columns(parts)
 
@@ -81,7 +81,7 @@ def _remade(encoder: nn.Module, part: Any) -> Any:
 
 @contextmanager
 def _still(encoder: nn.Module) -> Iterator[None]:
-    """Running statistics have moved when the chunk was first encoded, and don't move again."""
+    """Without moving running statistics: they moved when the chunk was encoded for the first time."""
     norms = [module for module in encoder.modules() if isinstance(module, _NormBase) and module.track_running_stats]
     before = [
         (norm.momentum, norm.num_batches_tracked.clone()) for norm in norms if norm.num_batches_tracked is not None

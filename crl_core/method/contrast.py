@@ -1,4 +1,4 @@
-"""A contrast: queries against keys, with a score, a loss and the relations between them."""
+"""A contrast: a comparison of queries with keys, by a score, a loss and relations."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ..parts.scores.dot import Dot
 from ..parts.scores.l2 import L2
 from ..registry import make
 from .terms import term_of
-from .terms.term import Sides, Term
+from .terms.term import Sides, TermValue
 
 SAME_INSTANCE = same("instance")
 
 
-class Side(NamedTuple):
-    """The memories of one side's keys, and for each the keys that wait for the end of the step."""
+class PendingKeys(NamedTuple):
+    """The memories of one direction, and for each the keys that wait for the end of the step."""
 
     memories: Sequence[Any]
     pending: list[list[Embeddings]]
 
 
 class Contrast(nn.Module):
-    """Queries against keys.
+    """Compares queries with keys: one term of the loss.
 
     >>> import crl_core as crl
     >>> contrast = crl.Contrast("query", "key", loss="info-nce", keys=crl.Queue(4096))
@@ -42,28 +42,28 @@ class Contrast(nn.Module):
     same("instance") ~same("instance") & ~same("row") Dot
 
     Args:
-        query, key: the branches whose rows they are; several branches stand one below the other.
-            Without `key`, all keys come from memories.
-        loss: a loss on scores, or on the positive pairs themselves.
-        score: higher means closer; by default a plain dot product, or the distance that the loss wants.
-        positive, negative: relations, or their text; by default negative is what is neither
-            positive nor the query's own row. Every row has the columns of its view, and
-                `row`: its number, the same for a row that is both query and key, unknown for
-                    what a memory holds;
+        query, key: the branches of the queries and of the keys; the rows of several branches stand one below the
+            other. Without `key`, all keys come from memories.
+        loss: a loss on scores, or on the positive pairs.
+        score: higher means closer; by default the dot product, or L2 if the loss wants a distance.
+        positive, negative: relations, or their text; by default, all rows that are neither positive nor the
+            query's own row are negative. Every row has the columns of its view, and
+                `row`: its number, the same for a row that is both query and key, unknown for a key
+                    from a memory;
                 `batch`: the number of the step in which it was computed;
                 `view`: the number of its view, in the sampler's order.
-        keys: which candidates a query has: by default the batch's keys; a memory adds what it holds, and takes the
-            batch's keys at the end of the step (the queries, where there is no key branch); `Drawn` draws some for
-            each query; `PerQuery` says that the key branch's rows were made for each query. One, or several.
-        symmetric: the keys are queries too, against the queries (CLIP): the mean over both. Each direction has
-            memories of its own.
-        weight: of this term in the sum; a number, or a `Scheduled` one.
-        kernel: which kernel computes it; `"auto"` takes the best that can.
-        name: of this term; by default made of the branches' names.
-        source: the source on whose batches this term runs, where a run has several.
+        keys: which keys a query sees, one choice or several: by default the batch's keys. A memory adds its keys,
+            and takes the batch's keys at the end of the step (without a key branch, the queries). `Drawn` draws some
+            keys for each query. `PerQuery` says that the key branch makes keys for each query.
+        symmetric: the keys are also queries, and the queries keys (CLIP): the mean over both directions. Each
+            direction has its own memories.
+        weight: the weight of this term in the sum; a number, or a `Scheduled`.
+        kernel: the kernel that computes it; `"auto"` takes the best one that can.
+        name: the name of this term; by default made from the names of the branches.
+        source: the name of the source on whose batches this term runs, if a run has several.
 
     Raises:
-        CrlError: what was asked for doesn't go together.
+        CrlError: the arguments can't be combined.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Contrast(nn.Module):
         self.name = name or "-".join(dict.fromkeys(_names(query) + _names(key)))
         self.back = nn.ModuleList([copy.deepcopy(one) for one in self.keys]) if symmetric else None
         self._term = term_of(self.loss.takes, type(self.loss).__name__)
-        self._sides = [_side(self.keys), *([] if self.back is None else [_side(self.back)])]
+        self._pending = [_pending_keys(self.keys), *([] if self.back is None else [_pending_keys(self.back)])]
         self._check()
 
     def _check(self) -> None:
@@ -106,56 +106,59 @@ class Contrast(nn.Module):
                 f"the contrast {self.name!r}: {loss} wants a {wants}, and {score} measures a {measures}: leave `score` "
                 f"out, or take {'l1 or l2' if wants == 'distance' else 'cosine or dot'}"
             )
-        if self.key is None and not self._sides[0].memories:
-            raise CrlError(f"the contrast {self.name!r} has no keys: name the key's branch, or give it a memory")
+        if self.key is None and not self._pending[0].memories:
+            raise CrlError(f"the contrast {self.name!r} has no keys: name a branch in `key`, or a memory in `keys`")
         if self.symmetric and (self.key is None or self.per_query):
-            raise CrlError(f"the contrast {self.name!r}: keys made for one query, or held by a memory, are no queries")
+            raise CrlError(
+                f"the contrast {self.name!r} is symmetric, but keys per query, and keys of a memory alone, can't be "
+                f"queries"
+            )
         if sees_all_queries(self.loss) and (self.key != self.query or len(self.keys) or self.symmetric):
-            raise CrlError(f"{loss} wants queries that are the keys: key and query alike, and no other keys")
+            raise CrlError(f"{loss} needs all queries as its keys: the same branch as `query` and `key`, and no `keys`")
 
     @property
     def per_query(self) -> bool:
-        """Whether the batch's keys were made for each query."""
+        """Whether the key branch makes keys for each query."""
         return any(isinstance(one, PerQuery) for one in self.keys)
 
     @property
     def memories(self) -> Sequence[Memory]:
         """The memories of its keys."""
-        return self._sides[0].memories
+        return self._pending[0].memories
 
     @property
     def branches(self) -> tuple[str, ...]:
         """The branches that it reads."""
         return tuple(dict.fromkeys(_names(self.query) + _names(self.key)))
 
-    def build(self, table: Mapping[str, Embeddings]) -> None:
-        """Makes the weights that a lazy score has, on embeddings of an example batch."""
+    def build(self, embeddings: Mapping[str, Embeddings]) -> None:
+        """Makes the weights of a lazy score, on the embeddings of an example batch."""
         if self.loss.takes == "scores":
-            query, key = (table[_names(names)[0]].rows().z[:1] for names in (self.query, self.key or self.query))
+            query, key = (embeddings[_names(names)[0]].rows().z[:1] for names in (self.query, self.key or self.query))
             self.score(query, key)
 
     # -- candidates ----------------------------------------------------------------------------
 
-    def sides(self, table: Mapping[str, Embeddings]) -> Sides:
+    def sides(self, embeddings: Mapping[str, Embeddings]) -> Sides:
         """The rows that it reads from the branches' embeddings."""
         flat, dim = (per_query, 1) if self.per_query else (Embeddings.rows, 0)
-        query = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.query)], dim))
+        query = self._annotated(Embeddings.concat([flat(embeddings[name]) for name in _names(self.query)], dim))
         plain = not len(self.keys)
         if self.key is None:
             return Sides(query, None, None, plain)
         if self.key == self.query:
-            # Queries that are their own keys stay one tensor: a kernel may use that.
+            # If the queries are the keys, they stay one tensor: a kernel may use that.
             return Sides(query, query, distributed.gather(query), plain)
-        key = self._annotated(Embeddings.concat([flat(table[name]) for name in _names(self.key)], dim))
+        key = self._annotated(Embeddings.concat([flat(embeddings[name]) for name in _names(self.key)], dim))
         return Sides(query, key, key if self.per_query else distributed.gather(key), plain)
 
-    def pairs(self, table: Mapping[str, Embeddings]) -> Pairs | None:
-        """The queries in `table` with all their candidates; None where there is no key yet."""
-        pairs = self.candidates(self.sides(table))
+    def pairs(self, embeddings: Mapping[str, Embeddings]) -> Pairs | None:
+        """The queries in `embeddings` with all their candidates; None if there is no key yet."""
+        pairs = self.candidates(self.sides(embeddings))
         return pairs if pairs.keys else None
 
     def candidates(self, sides: Sides) -> Pairs:
-        """The queries with the batch's keys, and those that its choices add or draw."""
+        """The queries, with the keys that `keys` chooses for them."""
         blocks = [] if sides.keys is None else [sides.keys]
         noise = _noise(sides.keys) if self.per_query else None
         if sides.plain or not len(self.keys):
@@ -182,91 +185,91 @@ class Contrast(nn.Module):
             query = per_query(query)
         return Pairs(query, tuple(blocks), self.positive, self.negative, noise)
 
-    def _annotated(self, table: Embeddings) -> Embeddings:
-        # An encoder may have computed in half precision. On CUDA that is handed on: there a kernel sums such scores in
+    def _annotated(self, rows: Embeddings) -> Embeddings:
+        # The embeddings may be in half precision. On CUDA they stay so, because a kernel there sums their scores in
         # float32.
-        z = table.z if table.z.is_cuda and self.loss.takes == "scores" else _single(table.z)
-        more: dict[str, Tensor] = {}
+        z = rows.z if rows.z.is_cuda and self.loss.takes == "scores" else _single(rows.z)
+        annotations: dict[str, Tensor] = {}
         for memory in self.memories:
-            # By name, which at every step is ten times quicker than asking for the protocol Annotates.
+            # By name, which is ten times faster than an isinstance check with the protocol Annotates.
             if (annotate := getattr(memory, "annotate", None)) is not None:
-                more |= annotate(table.meta)
-        return Embeddings(z, {**table.meta, **more})
+                annotations |= annotate(rows.meta)
+        return Embeddings(z, {**rows.meta, **annotations})
 
     # -- a step ------------------------------------------------------------------------------------
 
-    def forward(self, table: Mapping[str, Embeddings]) -> Term:
+    def forward(self, embeddings: Mapping[str, Embeddings]) -> TermValue:
         """The term for these embeddings; in training, the batch's keys wait for `settle`."""
-        sides = self.sides(table)
+        sides = self.sides(embeddings)
         if self.training and self.memories:
-            self._wait(self._sides[0], distributed.gather(sides.query) if sides.keys is None else sides.keys)
+            self._wait(self._pending[0], distributed.gather(sides.query) if sides.keys is None else sides.keys)
             if self.symmetric:
-                self._wait(self._sides[1], distributed.gather(sides.query))
+                self._wait(self._pending[1], distributed.gather(sides.query))
         if sides.keys is None and not any(len(_held(memory)) for memory in self.memories):
-            return Term(sides.query.z.sum() * 0, distributed.total(torch.tensor(len(sides.query))))
+            return TermValue(sides.query.z.sum() * 0, distributed.total(torch.tensor(len(sides.query))))
         return self._term(self, sides)
 
-    def _wait(self, side: Side, rows: Embeddings) -> None:
+    def _wait(self, side: PendingKeys, rows: Embeddings) -> None:
         if rows.z.dim() == 3:
             rows = rows.rows()
         z = _single(rows.z.detach())
         for_memory = getattr(self.score, "for_memory", getattr(self.score, "kept", None))  # as 0.1 called it
-        kept = Embeddings(z if for_memory is None else for_memory(z), rows.meta)
+        keys = Embeddings(z if for_memory is None else for_memory(z), rows.meta)
         for pending in side.pending:
-            pending.append(kept)
+            pending.append(keys)
 
     def settle(self) -> None:
-        """Hands the memories the keys of the step that has ended, of all its batches in their order."""
-        for side in self._sides:
+        """Hands the memories the keys of the step that has ended, in the order of its batches."""
+        for side in self._pending:
             for memory, pending in zip(side.memories, side.pending, strict=True):
                 for keys in pending:
                     memory.update(keys)
                 pending.clear()
 
     def abandon(self) -> None:
-        """Forgets the keys of a step that is given up."""
-        for side in self._sides:
+        """Drops the keys of a step that is skipped."""
+        for side in self._pending:
             for pending in side.pending:
                 pending.clear()
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        self.abandon()  # what waits belongs to what was there before
+        self.abandon()  # the keys that wait belong to the old state
         super()._load_from_state_dict(*args)
 
-    def check(self, table: Mapping[str, Embeddings]) -> None:
-        """Whether there is anything to contrast.
+    def check(self, embeddings: Mapping[str, Embeddings]) -> None:
+        """Checks that there are pairs.
 
         Raises:
-            CrlError: no query has a positive, or none has a negative and there is no memory to wait for.
+            CrlError: no query has a positive; or none has a negative, and no memory will have some later.
         """
-        pairs = self.pairs(table)
+        pairs = self.pairs(embeddings)
         if pairs is None or self.memories:
             return
-        found = torch.zeros(2, dtype=torch.bool, device=pairs.query.z.device)
+        exist = torch.zeros(2, dtype=torch.bool, device=pairs.query.z.device)
         for rows in pairs.strips():
-            found |= torch.stack([mask.any() for mask in pairs.masks(rows)])
-        for some, name in zip(found.tolist(), ("positive", "negative"), strict=True):
+            exist |= torch.stack([mask.any() for mask in pairs.masks(rows)])
+        for some, name in zip(exist.tolist(), ("positive", "negative"), strict=True):
             if not some and (name == "positive" or self.loss.takes == "scores"):
                 raise CrlError(
-                    f"the contrast {self.name!r}: none of the {len(pairs.query)} queries has a {name}, by "
-                    f"{getattr(self, name)}. Is the batch too small, or does the relation ask too much?"
+                    f"the contrast {self.name!r}: none of the {len(pairs.query)} queries has a {name} by the relation "
+                    f"{getattr(self, name)}. Is the batch too small, or the relation too strict?"
                 )
 
 
 def default_score(loss: Loss) -> Score:
-    """The score that a loss wants: a distance, or else the dot product."""
+    """The default score of a loss: L2 if it wants a distance, and the dot product otherwise."""
     return L2() if getattr(loss, "wants", None) == "distance" else Dot()
 
 
-def _side(keys: Iterable[Any]) -> Side:
-    """The memories among these choices, or that one of them draws from."""
-    found = [one.of if hasattr(one, "choose") else one for one in keys]
-    memories = [one for one in found if hasattr(one, "update")]
-    return Side(memories, [[] for _ in memories])
+def _pending_keys(keys: Iterable[Any]) -> PendingKeys:
+    """The memories among these choices, and those that a choice draws from, without waiting keys."""
+    parts = [one.of if hasattr(one, "choose") else one for one in keys]
+    memories = [one for one in parts if hasattr(one, "update")]
+    return PendingKeys(memories, [[] for _ in memories])
 
 
 def _held(memory: Any) -> list[Embeddings]:
-    """What a memory holds as a block of keys, each of a row that is no query's."""
+    """The keys of a memory as a block, with an unknown `row`, so that none is the row of a query."""
     held = memory.keys() if hasattr(memory, "update") else None
     if held is None:
         return []
@@ -291,7 +294,7 @@ def _relation(relation: Relation | str) -> Relation:
 
 
 def _others(positive: Relation) -> Relation:
-    """What is neither positive nor the query's own row."""
+    """The default of `negative`: neither positive nor the query's own row."""
     if isinstance(positive, And) and positive.right == ~same("row"):
         return ~positive.left & ~same("row")
     return ~positive & ~same("row")

@@ -1,4 +1,4 @@
-"""Weights that stay as they are: in evaluation, and in a stage of training that freezes them."""
+"""Evaluation mode for a while, and weights that a stage of training freezes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import CrlError, did_you_mean
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and then the mode that there was."""
+    """Evaluation mode; afterwards, the mode from before."""
     training = module.training
     module.eval()
     try:
@@ -21,8 +21,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
-class Frozen:
-    """The modules that are frozen now."""
+class FrozenModules:
+    """The modules that a stage has frozen."""
 
     def __init__(self) -> None:
         self.modules: list[nn.Module] = []
@@ -32,7 +32,7 @@ class Frozen:
         """Freezes the modules at these places of `root`, and trains again what was frozen before.
 
         Raises:
-            CrlError: nothing stands at one of them.
+            CrlError: there is no such place.
         """
         for parameter in self.weights:
             parameter.requires_grad_(True)
@@ -47,6 +47,6 @@ class Frozen:
             parameter.requires_grad_(False)
 
     def rest(self) -> None:
-        """Puts them in evaluation mode."""
+        """Puts the frozen modules in evaluation mode."""
         for module in self.modules:
             module.eval()

@@ -10,7 +10,7 @@ from ..errors import CrlError
 M = TypeVar("M", bound=nn.Module)
 
 
-class Named(nn.Module, Generic[M]):
+class NamedModules(nn.Module, Generic[M]):
     """Modules by name, as in torch's ModuleDict, which refuses names like `keys` and `values`."""
 
     def __init__(self, modules: Mapping[str, M] | None = None) -> None:

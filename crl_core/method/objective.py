@@ -1,4 +1,4 @@
-"""The objective: a weighted sum of terms, and which of them share a gradient."""
+"""The objective, which is a weighted sum of terms; and which terms share a gradient."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import CrlError
 from ..registry import make
 from .branch import Branch
 from .contrast import Contrast
-from .named import Named
+from .named import NamedModules
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -26,9 +26,9 @@ class Losses(NamedTuple):
 
     Attributes:
         total: the weighted sum, to differentiate.
-        terms: every term that ran by name, unweighted, without gradient.
-        ignored: for every contrast, how many queries had no positive and so counted for nothing.
-        embeddings: of every branch, to look at or to build on.
+        terms: each term that ran, by name, without its weight and without gradient.
+        ignored: for each contrast, the number of queries without a positive, which are left out of the mean.
+        embeddings: the embeddings of each branch, by name.
     """
 
     total: Tensor
@@ -70,70 +70,70 @@ class Penalty(nn.Module):
         """The branch that it reads."""
         return (self.branch,)
 
-    def forward(self, table: Mapping[str, Embeddings]) -> Tensor:
-        return self.loss(table[self.branch])
+    def forward(self, embeddings: Mapping[str, Embeddings]) -> Tensor:
+        return self.loss(embeddings[self.branch])
 
 
 Term: TypeAlias = Contrast | Penalty
 
 
 def number(value: Any) -> Any:
-    """An option that may follow a schedule, as it is now."""
+    """The current value of an option that may be a `Scheduled`."""
     return getattr(value, "now", value)
 
 
-def there(terms: Sequence[Term], table: Mapping[str, Any], source: str | None) -> list[Term]:
-    """Those of the terms whose branches are in the table.
+def terms_on(terms: Sequence[Term], embeddings: Mapping[str, Any], source: str | None) -> list[Term]:
+    """The terms whose branches have been computed for a batch of this source.
 
     Raises:
-        CrlError: there is none.
+        CrlError: there are none.
     """
-    found = [term for term in terms if source is None or set(term.branches) <= set(table)]
-    if not found:
+    running = [term for term in terms if source is None or set(term.branches) <= set(embeddings)]
+    if not running:
         names = ", ".join(term.name for term in terms)
         raise CrlError(f"none of the terms {names} runs on a batch of the source {source!r}")
-    return found
+    return running
 
 
-def checked_sum(terms: Sequence[Term], table: Mapping[str, Embeddings], first: bool) -> Losses:
+def checked_sum(terms: Sequence[Term], embeddings: Mapping[str, Embeddings], first: bool) -> Losses:
     """The weighted sum of the terms.
 
     Args:
-        first: whether this is the first step, in which every contrast is checked; later only those of few rows are.
+        first: whether this is the first step. It checks all contrasts; later steps check only contrasts of few rows.
 
     Raises:
-        CrlError: there is nothing to contrast, or the sum is not finite.
+        CrlError: there are no pairs, or the sum is not finite.
     """
     compiling = torch.compiler.is_compiling()
     for term in terms:
-        # Of several processes, one alone may have few rows, and checking is collective.
-        few = distributed.world_size() == 1 and len(table[term.branches[0]]) <= 16
+        # On several processes, all have to take part in a check, but perhaps only one of them has few rows.
+        few = distributed.world_size() == 1 and len(embeddings[term.branches[0]]) <= 16
         if isinstance(term, Contrast) and not compiling and (few or first):
-            term.check(table)
-    losses = weighted_sum(terms, table)
-    # Looking at a number on a GPU would make the host wait; the training loop does so now and then.
+            term.check(embeddings)
+    losses = weighted_sum(terms, embeddings)
+    # Reading a number from a GPU makes the host wait, so there the training loop checks this only sometimes.
     if losses.total.device.type == "cpu" and not compiling and not losses.total.isfinite():
-        raise CrlError(not_finite(losses.terms, table))
+        raise CrlError(not_finite(losses.terms, embeddings))
     return losses
 
 
-def weighted_sum(terms: Sequence[Term], table: Mapping[str, Embeddings]) -> Losses:
-    """The terms on the branches' embeddings."""
+def weighted_sum(terms: Sequence[Term], embeddings: Mapping[str, Embeddings]) -> Losses:
+    """The weighted sum of the terms, for these embeddings by branch."""
     total: Any = 0.0
     values: dict[str, Tensor] = {}
     ignored: dict[str, Tensor] = {}
     for term in terms:
         if isinstance(term, Contrast):
-            value, ignored[term.name] = term(table)
+            value, ignored[term.name] = term(embeddings)
         else:
-            value = term(table)
+            value = term(embeddings)
         total = total + number(term.weight) * value
         values[term.name] = value.detach()
-    return Losses(total, values, ignored, dict(table))
+    return Losses(total, values, ignored, dict(embeddings))
 
 
-def components(terms: Sequence[Term], branches: Named[Branch]) -> list[list[Term]]:
-    """The terms in groups of which no two share a gradient: what is behind a stop-gradient is another group's."""
+def components(terms: Sequence[Term], branches: NamedModules[Branch]) -> list[list[Term]]:
+    """The terms in groups, such that terms of different groups share no gradient, because of stop-gradients."""
     groups: list[tuple[set[Hashable], list[Term]]] = []
     for term in terms:
         reached = {each for name in term.branches for each in reached_by(name, branches)}
@@ -144,44 +144,44 @@ def components(terms: Sequence[Term], branches: Named[Branch]) -> list[list[Term
             members = group[1] + members
         groups.append((reached, members))
     order = {id(term): i for i, term in enumerate(terms)}
-    found = [sorted(members, key=lambda term: order[id(term)]) for _, members in groups]
-    return sorted(found, key=lambda members: order[id(members[0])])
+    grouped = [sorted(members, key=lambda term: order[id(term)]) for _, members in groups]
+    return sorted(grouped, key=lambda members: order[id(members[0])])
 
 
-def reached_by(name: str, branches: Named[Branch]) -> Iterator[Hashable]:
-    """The branches and encoders to which a branch's embeddings hand a gradient."""
+def reached_by(name: str, branches: NamedModules[Branch]) -> Iterator[Hashable]:
+    """The branches and encoders that get a gradient from a branch's embeddings."""
     branch = branches[name]
     yield name
     if branch.tap is not None and branch.update.gradient:
         yield from reached_by(branch.tap.partition(".")[0], branches)
     elif branch.tap is None and (branch.tracks is None or branch.update.gradient):
-        # Branches that share an encoder and views share what it computes.
+        # Branches that share an encoder and views also share its output.
         yield id(branches[branch.tracks or name].encoder), branch.views
 
 
-def not_finite(terms: Mapping[str, Tensor], table: Mapping[str, Embeddings]) -> str:
-    """Which term, which branch and which instances a loss that is not finite comes from."""
+def not_finite(terms: Mapping[str, Tensor], embeddings: Mapping[str, Embeddings]) -> str:
+    """The message for a loss that is not finite: which term, branch and instances it comes from."""
     bad = ", ".join(f"{name} = {value.item()}" for name, value in terms.items() if not value.isfinite())
     text = f"the loss is not finite: {bad or 'the sum of all terms'}."
-    for name, rows in table.items():
+    for name, rows in embeddings.items():
         broken = ~rows.z.detach().isfinite().flatten(1).all(1)
         if broken.any():
             which = rows.meta["instance"][broken].flatten()[:5].tolist() if "instance" in rows.meta else []
             text += f" Branch {name!r} has {int(broken.sum())} embeddings with NaN or infinity"
             text += f" (instances {', '.join(map(str, which))}, …)." if which else "."
-    return text + " Bad data, or a learning rate that is too high; bfloat16 or float32 instead of float16 may help."
+    return text + " Look for bad data, or lower the learning rate; bfloat16 or float32 instead of float16 may help."
 
 
-def apart(terms: Sequence[Term], branches: Named[Branch]) -> list[str]:
-    """The branches whose gradient is that of these terms."""
+def apart(terms: Sequence[Term], branches: NamedModules[Branch]) -> list[str]:
+    """The branches that get a gradient from these terms."""
     own = [name for term in terms for name in term.branches]
     reached = {each for name in own for each in reached_by(name, branches)}
     return [name for name in branches if reached & set(reached_by(name, branches))]
 
 
-def joined(parts: Sequence[Losses], table: dict[str, Embeddings]) -> Losses:
-    """The losses of several groups of terms as one, without gradient."""
+def joined(parts: Sequence[Losses], embeddings: dict[str, Embeddings]) -> Losses:
+    """The losses of several groups of terms, joined, without gradient."""
     total = torch.stack([part.total.detach() for part in parts]).sum()
     values = {name: value for part in parts for name, value in part.terms.items()}
     ignored = {name: count for part in parts for name, count in part.ignored.items()}
-    return Losses(total, values, ignored, table)
+    return Losses(total, values, ignored, embeddings)

@@ -12,16 +12,16 @@ from ..registry import make
 from ..registry.options import KIND_OF, signature
 from .branch import Branch
 from .contrast import Contrast
-from .named import Named
+from .named import NamedModules
 from .objective import Penalty
 
-HOLDERS = (Branch, Contrast, Penalty)  # what a pipeline is made of, and holds parts
+HOLDERS = (Branch, Contrast, Penalty)  # the pieces of a pipeline that hold parts
 
 
 class Slot(NamedTuple):
     """One place for a part.
 
-    `part` is None where there is none; `same_as` is the earlier place where the very same part stands.
+    `part` is None if the place is empty; `same_as` is the earlier place of the same object.
     """
 
     kind: str
@@ -31,13 +31,13 @@ class Slot(NamedTuple):
 
 def slots(pipeline: Any) -> dict[str, Slot]:
     """Every place of a pipeline, in the order of its spec."""
-    found: dict[str, Slot] = {}
+    by_place: dict[str, Slot] = {}
     first: dict[int, str] = {}
     for place, kind, part in _standing(pipeline, ""):
-        found[place] = Slot(kind, part, first.get(id(part)))
+        by_place[place] = Slot(kind, part, first.get(id(part)))
         if isinstance(part, nn.Module):
             first.setdefault(id(part), place)
-    return found
+    return by_place
 
 
 def _standing(holder: Any, place: str) -> Iterator[tuple[str, str, Any]]:
@@ -47,7 +47,7 @@ def _standing(holder: Any, place: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _in(value: Any, place: str, kind: str | None) -> Iterator[tuple[str, str, Any]]:
-    if isinstance(value, (dict, Named)):
+    if isinstance(value, (dict, NamedModules)):
         for name, inner in value.items():
             yield from _in(inner, f"{place}.{name}", kind)
     elif isinstance(value, (list, tuple, nn.ModuleList)):
@@ -60,7 +60,7 @@ def _in(value: Any, place: str, kind: str | None) -> Iterator[tuple[str, str, An
 
 
 def the_place(name: str, found: Mapping[str, Slot]) -> str:
-    """The place that `name` means: itself, or of a kind's name the only place with such a part.
+    """The place that `name` means: either `name` is a place, or a kind, of which there is only one part.
 
     Raises:
         CrlError: there is no such place, or there are several.
@@ -73,27 +73,27 @@ def the_place(name: str, found: Mapping[str, Slot]) -> str:
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        raise CrlError(f"{name!r} stands at {len(candidates)} places: name one of {', '.join(candidates)}")
+        raise CrlError(f"{name!r} is at {len(candidates)} places: name one of {', '.join(candidates)}")
     raise CrlError(f"there is no place {name!r}; there are {', '.join(found)}.{did_you_mean(name, found)}")
 
 
 def replaced(pipeline: Any, place: str, part: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a pipeline like this one, with another part at one place; see `Pipeline.replace`."""
-    found = slots(pipeline)
-    at = the_place(place, found)
-    kind = found[at].kind
+    places = slots(pipeline)
+    at = the_place(place, places)
+    kind = places[at].kind
     new = None if part is None and kind in ("head", "reader") else make(kind, part, **options)
-    # What the spec writes as `same_as` follows the place that it names.
-    changes = {name: new for name, slot in found.items() if at in (name, slot.same_as)}
+    # A place with `same_as` gets the new part of the place that it names.
+    changes = {name: new for name, slot in places.items() if at in (name, slot.same_as)}
     branches: dict[str, Branch] = {}
     for name, branch in pipeline.branches.items():
         tracked = (pipeline.branches[branch.tracks], branches[branch.tracks]) if branch.tracks else (branch, branch)
         branches[name] = _branch(branch, _below(f"branches.{name}", changes), *tracked)
     for i, contrast in enumerate(pipeline.contrasts):
         if _below(f"contrasts.{i}", changes):
-            contrast.settle()  # its memories may stay, and get what they are due
-    given = {name: _changed(getattr(pipeline, name), name, changes) for name in signature(type(pipeline))}
-    return {**given, "branches": branches}
+            contrast.settle()  # its memories may stay, so they get the keys that wait
+    options_now = {name: _changed(getattr(pipeline, name), name, changes) for name in signature(type(pipeline))}
+    return {**options_now, "branches": branches}
 
 
 def _below(place: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,32 +101,32 @@ def _below(place: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(value: Any, place: str, changes: Mapping[str, Any]) -> Any:
-    """The value of an option with the changes at and below its place; the very same where there are none."""
+    """The value of an option with the changes at and below its place; the same object if there are none."""
     if place in changes:
         return changes[place]
     if isinstance(value, (list, tuple, nn.ModuleList)):
         return [_changed(inner, f"{place}.{i}", changes) for i, inner in enumerate(value)]
     below = _below(place, changes)
     if not below:
-        return dict(value.items()) if isinstance(value, Named) else value
-    if isinstance(value, (dict, Named)):
+        return dict(value.items()) if isinstance(value, NamedModules) else value
+    if isinstance(value, (dict, NamedModules)):
         return {name: _changed(inner, f"{place}.{name}", changes) for name, inner in value.items()}
     cls = type(value)
-    made = cls(**{name: _changed(getattr(value, name), name, below) for name in signature(cls)})
-    if isinstance(made, Contrast) and made.back is not None:
-        made.back.load_state_dict(value.back.state_dict())
-    return made
+    changed = cls(**{name: _changed(getattr(value, name), name, below) for name in signature(cls)})
+    if isinstance(changed, Contrast) and changed.back is not None:
+        changed.back.load_state_dict(value.back.state_dict())
+    return changed
 
 
 def _branch(branch: Branch, changes: Mapping[str, Any], before: Branch, after: Branch) -> Branch:
-    """The branch with other parts; `before` and `after` are the branch that it tracks, as it was and as it is now."""
+    """The branch with other parts; `before` and `after` are the branch that it tracks, before and after the changes."""
     if not changes and before is after:
         return branch
-    made = Branch(**{name: _changed(getattr(branch, name), name, changes) for name in signature(Branch)})
-    if made.encoder is not None and branch.update.frozen and not made.update.frozen:
-        made.encoder.requires_grad_(True)
+    changed = Branch(**{name: _changed(getattr(branch, name), name, changes) for name in signature(Branch)})
+    if changed.encoder is not None and branch.update.frozen and not changed.update.frozen:
+        changed.encoder.requires_grad_(True)
     for name, copied in branch.copies.items():
-        # A copy stays as long as it follows the same module, in the same way.
-        if made.update is branch.update and getattr(before, name) is getattr(after, name):
-            made.copies[name] = copied
-    return made
+        # A copy stays if it follows the same module with the same update.
+        if changed.update is branch.update and getattr(before, name) is getattr(after, name):
+            changed.copies[name] = copied
+    return changed

@@ -18,7 +18,7 @@ def is_raw(data: Any) -> bool:
 
 
 class Sampling(NamedTuple):
-    """A reader, and samplers by the names of their sources; one that serves all stands under None."""
+    """A reader, and samplers by the names of their sources; a sampler for all sources has the name None."""
 
     samplers: Mapping[str | None, Sampler]
     reader: Reader | None
@@ -36,14 +36,14 @@ class Sampling(NamedTuple):
         """
         if None in self.samplers:
             return self.samplers[None]
-        name = batch.source or next(iter(self.samplers))  # one's own items have no source's name
+        name = batch.source or next(iter(self.samplers))  # a user's own batch has no source
         if name not in self.samplers:
             names = ", ".join(map(str, self.samplers))
             raise CrlError(f"there is no sampler for the source {name!r}; there are {names}")
         return self.samplers[name]
 
     def read(self, batch: View | Sequence[Any]) -> View:
-        """A batch as samplers take it: raw items go through the reader.
+        """A batch for the sampler: raw items go through the reader.
 
         Raises:
             CrlError: there are raw items, and no reader.
@@ -58,8 +58,8 @@ class Sampling(NamedTuple):
         if isinstance(batch.data, Mapping):
             sides = {name: self.reader(items) for name, items in batch.data.items()}
             return View({name: side.data for name, side in sides.items()}, batch.meta, batch.source)
-        found = self.reader(list(batch.data))
-        return View(found.data, {**found.meta, **batch.meta}, batch.source)
+        read = self.reader(list(batch.data))
+        return View(read.data, {**read.meta, **batch.meta}, batch.source)
 
     def draw(self, batch: View | Sequence[Any]) -> Views:
         """The random views of a batch."""
@@ -67,11 +67,11 @@ class Sampling(NamedTuple):
         return self.sampler_of(batch)(batch)
 
     def clean(self, batch: View | Sequence[Any]) -> Views:
-        """Every view of a batch, with nothing random; one stands for all where the sampler gives one."""
+        """The clean views of a batch, with nothing random; one view under all names if the sampler returns one."""
         batch = self.read(batch)
         sampler = self.sampler_of(batch)
-        found = sampler.clean(batch)
-        return SameView.fromkeys(sampler.views, found) if isinstance(found, View) else found
+        cleaned = sampler.clean(batch)
+        return SameView.fromkeys(sampler.views, cleaned) if isinstance(cleaned, View) else cleaned
 
 
 class ReadItems:

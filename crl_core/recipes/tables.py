@@ -11,7 +11,7 @@ from torch import nn
 
 from ..method.branch import Branch
 from ..method.contrast import Contrast
-from ..method.named import Named
+from ..method.named import NamedModules
 from ..method.pipeline import Pipeline
 from ..parts.keys.per_query import PerQuery
 from ..registry import get, known
@@ -75,7 +75,7 @@ def _encoder(name: str, branch: Branch) -> str:
     if branch.tracks:
         return f"{name}: {brief(branch.update)} of {branch.tracks}"
     own = branch.encoder
-    text = ", ".join(brief(part) for part in own.values()) if isinstance(own, Named) else brief(own)
+    text = ", ".join(brief(part) for part in own.values()) if isinstance(own, NamedModules) else brief(own)
     return f"{text} ({brief(branch.update)})" if branch.update.frozen else text
 
 

@@ -1,4 +1,4 @@
-"""How parts come in: `find`, `check`, `load`; by name, `get` and `make`; and hooks, and kernels."""
+"""Finds the parts of all installed plugins (`find`, `check`, `load`), makes them (`get`, `make`); hooks; kernels."""
 
 from .making import address_of, get, make
 from .plugins import KINDS, Known, Loaded, PluginError, check, find, known, load, refresh, register

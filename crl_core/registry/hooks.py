@@ -1,7 +1,7 @@
-"""Events that plugins may listen to (entry point group `crl.hooks`), through pluggy.
+"""Loads and calls the hooks of plugins (entry point group `crl.hooks`), with pluggy.
 
-Hooks are loaded when a pipeline is built or run, each plugin by itself: one that fails to import,
-or misspells a hook, is left out as a whole, and that is told once, in full.
+Hooks are loaded when a pipeline is built or trained, separately for each plugin. If a plugin's hooks
+fail to import, or one is misspelt, all hooks of this plugin are left out, with one warning.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .plugins import Known, PluginError, advertised_hooks, check, resolve
 class Listeners(NamedTuple):
     manager: pluggy.PluginManager
     failed: dict[str, PluginError]
-    """By distribution: why its hooks are left out."""
+    """Why hooks are left out, by distribution."""
     owners: dict[str, Known]
-    """By the name of a plugin in `manager`: who advertises it."""
+    """The entry point of each plugin, by its name in `manager`."""
 
 
 def load_hooks(advertised: Iterable[Known]) -> Listeners:
-    """The hooks that can be loaded, and what became of the others. Says nothing, caches nothing."""
+    """The hooks that can be loaded, and the errors of the others. Gives no warning and caches nothing."""
     manager = pluggy.PluginManager("crl")
     manager.add_hookspecs(Hooks)
     failed: dict[str, PluginError] = {}
@@ -68,7 +68,7 @@ def _register(manager: pluggy.PluginManager, known: Known) -> None:
 
 @cache
 def listeners() -> Listeners:
-    """The hooks of this process, loaded once; failures are told once."""
+    """The hooks of this process, loaded once, with one warning per failure."""
     fitting: list[Known] = []
     failed: dict[str, PluginError] = {}
     for known in advertised_hooks():
@@ -79,23 +79,23 @@ def listeners() -> Listeners:
             failed[known.distribution] = error
     loaded = load_hooks(fitting)
     loaded.failed.update(failed)
-    for told in loaded.failed.values():
-        warnings.warn(str(told), stacklevel=2)
+    for failure in loaded.failed.values():
+        warnings.warn(str(failure), stacklevel=2)
     return loaded
 
 
 def find_in_families(kind: str, name: str) -> Any:
-    """What the plugin that owns the namespace of this name has under it, or None.
+    """The part that a plugin's hook `crl_find` returns for a name in its namespace, or None.
 
     Raises:
-        CrlError: there can't be such a part, as the plugin says it; or the plugin's hooks are broken.
+        CrlError: the hook says that there is no such part; or the plugin's hooks are broken.
     """
     namespace, slash, _ = name.partition("/")
     owners = [part for part in advertised_hooks() if part.namespace == namespace] if slash else []
     for owner in owners:
         loaded = listeners()
         if error := loaded.failed.get(owner.distribution):
-            raise PluginError(f"no {kind} named {name!r} is advertised, and {error}") from error
+            raise PluginError(f"no entry point has the {kind} {name!r}, and {error}") from error
         for hook in loaded.manager.hook.crl_find.get_hookimpls():
             if hook.plugin_name == owner.address and (found := _asked(hook, owner, kind, name)) is not None:
                 return found
@@ -103,9 +103,9 @@ def find_in_families(kind: str, name: str) -> Any:
 
 
 def _asked(hook: Any, owner: Known, kind: str, name: str) -> Any:
-    asked = {"kind": kind, "name": name}
+    arguments = {"kind": kind, "name": name}
     try:
-        return hook.function(**{argument: asked[argument] for argument in hook.argnames})
+        return hook.function(**{argument: arguments[argument] for argument in hook.argnames})
     except CrlError:
         raise
     except Exception as error:
@@ -116,7 +116,7 @@ def _asked(hook: Any, owner: Known, kind: str, name: str) -> Any:
 
 
 def announce(event: str, **what: Any) -> None:
-    """Tells every listener; one that raises is reported with its plugin, and heard no more."""
+    """Calls a hook of every plugin. If one raises an error, a warning names its plugin, whose hooks are dropped."""
     loaded = listeners()
     for hook in reversed(getattr(loaded.manager.hook, event).get_hookimpls()):
         try:
@@ -125,8 +125,8 @@ def announce(event: str, **what: Any) -> None:
             owner = loaded.owners[hook.plugin_name]
             warnings.warn(
                 f"the hook {event} of {owner.distribution} {owner.version} ({owner.target}) raised "
-                f"{type(error).__name__}: {error}\n  What called it goes on, and this plugin's hooks are off from "
-                f"here on. Run: crl doctor {owner.distribution}",
+                f"{type(error).__name__}: {error}\n  The run continues without the hooks of this plugin. "
+                f"Run: crl doctor {owner.distribution}",
                 stacklevel=2,
             )
             loaded.manager.unregister(name=hook.plugin_name)

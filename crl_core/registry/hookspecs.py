@@ -1,4 +1,4 @@
-"""All events that plugins may listen to (entry point group `crl.hooks`); `@crl_core.hook` marks who listens."""
+"""All hooks that a plugin may have (entry point group `crl.hooks`), each marked with `@crl_core.hook`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ hook = pluggy.HookimplMarker("crl")
 
 
 class Hooks:
-    """What can be listened to. Arguments come by keyword; take those that you need."""
+    """The hooks. Arguments are passed by name; a hook may leave out those that it doesn't need."""
 
     @specification(firstresult=True)
     def crl_find(self, kind: str, name: str) -> Any:
-        """A class for a part of an open family, or None.
+        """The class for a name in a family of parts, or None.
 
-        A plugin is asked only for names in its own namespace (`timm/*`), with the kind that is wanted. It may
-        raise CrlError to say what is wrong with a name, and which one is near.
+        It is called only for names in the plugin's own namespace (`timm/*`) that have no entry point. It may
+        raise CrlError to say what is wrong with a name, and which name is close to it.
         """
         return None
 
@@ -28,7 +28,7 @@ class Hooks:
 
     @specification
     def crl_step_end(self, state: Any) -> None:
-        """A step of training is over; of how it stands, `state` tells (`crl_core.State`)."""
+        """A step of training is over; `state` is a `crl_core.State`."""
 
     @specification
     def crl_epoch_end(self, state: Any) -> None:
@@ -36,5 +36,5 @@ class Hooks:
 
     @specification
     def crl_doctor(self) -> list[str]:
-        """What is wrong with this plugin's surroundings, a line each."""
+        """Problems with the plugin's environment, a line each."""
         return []

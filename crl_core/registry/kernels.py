@@ -1,4 +1,4 @@
-"""The right body for the tensors at hand."""
+"""Chooses the best kernel that can run on the given tensors."""
 
 from __future__ import annotations
 
@@ -13,65 +13,65 @@ log = logging.getLogger("crl")
 
 
 @cache
-def _bodies() -> tuple[dict[str, Kernel], dict[str, str]]:
-    """Every kernel by address, and why others could not be loaded."""
-    bodies: dict[str, Kernel] = {}
+def _all_kernels() -> tuple[dict[str, Kernel], dict[str, str]]:
+    """All kernels by address, and the errors of those that couldn't be loaded."""
+    kernels: dict[str, Kernel] = {}
     broken: dict[str, str] = {}
     for part in known("kernel"):
         try:
-            body = load(part).part
+            cls = load(part).part
         except PluginError as error:
             broken[part.address] = str(error)
             continue
         try:
-            bodies[part.address] = body()
+            kernels[part.address] = cls()
         except Exception as error:
             broken[part.address] = f"{part.target} could not be made: {type(error).__name__}: {error}"
-    return bodies, broken
+    return kernels, broken
 
 
 def choose_kernel(name: str, problem: Problem) -> Kernel:
-    """The kernel called `name`, or with "auto" the one that is best among those that can.
+    """The kernel called `name`; with "auto", the kernel with the highest preference of those that can run.
 
-    An explicit choice never falls back, and an error while running is never retried elsewhere.
+    If `name` can't run, no other kernel takes its place. If a kernel fails while it runs, no other is tried.
 
     Raises:
-        PluginError: the kernel asked for can't run on these tensors, for these reasons.
+        PluginError: the kernel can't run on these tensors; the message has its reasons.
     """
     if name != "auto":
         return _explicit(name, problem)
     best, passed_over = rank(problem)
     for address, reasons in passed_over.items():
         _log_once(best, address, "; ".join(reasons))
-    return _bodies()[0][best]
+    return _all_kernels()[0][best]
 
 
 def rank(problem: Problem) -> tuple[str, dict[str, list[str]]]:
-    """The address of the best kernel, and why those that would be better are passed over."""
-    bodies, broken = _bodies()
+    """The address of the best kernel that can run, and why those with a higher preference can't."""
+    kernels, broken = _all_kernels()
     better: dict[str, list[str]] = {}
-    # From the best down, so that the others are never asked, which costs them some time.
-    for _, address in sorted(((body.preference(problem), name) for name, body in bodies.items()), reverse=True):
-        reasons = _reasons(bodies[address], problem)
+    # From the highest preference down, so that `unsupported` of the others, which takes time, isn't called.
+    for _, address in sorted(((kernel.preference(problem), name) for name, kernel in kernels.items()), reverse=True):
+        reasons = _reasons(kernels[address], problem)
         if not reasons:
             return address, better | {name: [why] for name, why in broken.items()}
         better[address] = reasons
     raise PluginError("no kernel can run here")
 
 
-def _reasons(body: Kernel, problem: Problem) -> list[str]:
-    # A stranger's kernel that can't even answer must not stop those that can.
+def _reasons(kernel: Kernel, problem: Problem) -> list[str]:
+    # If a plugin's kernel fails here, the others still run.
     try:
-        return body.unsupported(problem)
+        return kernel.unsupported(problem)
     except Exception as error:
-        return [f"asked whether it can, it raised {type(error).__name__}: {error}"]
+        return [f"`unsupported` raised {type(error).__name__}: {error}"]
 
 
 def _explicit(name: str, problem: Problem) -> Kernel:
     kernel: Kernel = make("kernel", name)
     if reasons := _reasons(kernel, problem):
         raise PluginError(
-            f'the kernel {name!r} can\'t run here: {"; ".join(reasons)}. kernel="auto" takes the best that can'
+            f'the kernel {name!r} can\'t run here: {"; ".join(reasons)}. kernel="auto" takes the best one that can'
         )
     return kernel
 

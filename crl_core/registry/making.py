@@ -1,4 +1,4 @@
-"""Parts by name, and instances of them; and an instance's name."""
+"""The class of a part by its name, an instance of it, and the address of an instance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from .plugins import Known, PluginError, find, known, load, one
 
-# What an instance of a kind can't do without; for a word in time where a wrong thing is handed over.
+# Attributes that an instance of a kind must have, so that a wrong object is an error at once.
 _NEEDS = {
     "sampler": ("views", "clean"),
     "loss": ("takes",),
@@ -16,20 +16,20 @@ _NEEDS = {
     "kernel": ("unsupported", "preference"),
     "optimiser": ("sparse", "__call__"),
 }
-_ONE_OF = {"keys": ("update", "choose", "per_query")}  # what an instance has one of
+_ONE_OF = {"keys": ("update", "choose", "per_query")}  # an instance must have one of these
 
 
-_opened: dict[tuple[str, type], set[str]] = {}  # classes of open families, with the names that gave them
+_opened: dict[tuple[str, type], set[str]] = {}  # classes from the hook `crl_find`, with their names
 
 
 def get(kind: str, name: str) -> Any:
-    """The part itself: a class, a function, whatever its author made it.
+    """The part with this name: a class or a function.
 
-    A name that no distribution advertises is offered to the plugin that owns its namespace, which may
-    open a whole family (the hook `crl_find`).
+    If no entry point has the name, the plugin that owns the namespace may have it in a family (the hook
+    `crl_find`).
 
     Raises:
-        CrlError: there is none, or it can't be loaded.
+        CrlError: there is no such part, or it can't be loaded.
     """
     try:
         part = find(kind, name)
@@ -54,18 +54,18 @@ def make(kind: str, what: Any, **config: Any) -> Any:
     """An instance, from a name, a class or an instance.
 
     Raises:
-        PluginError: it can't be found or loaded, or it is no part of this kind; or options come with an instance.
+        PluginError: it can't be found or loaded, or is not of this kind; or options were given for an instance.
     """
     if config and not isinstance(what, (str, type)):
-        raise PluginError(f"{what!r} is made already: its options can't be set to {config}")
+        raise PluginError(f"{what!r} is an instance: its options can't be set to {config}")
     part = get(kind, what)(**config) if isinstance(what, str) else what(**config) if isinstance(what, type) else what
-    lacking = [attribute for attribute in _NEEDS.get(kind, ()) if not hasattr(part, attribute)]
+    missing = [attribute for attribute in _NEEDS.get(kind, ()) if not hasattr(part, attribute)]
     choices = _ONE_OF.get(kind, ())
     if choices and not any(hasattr(part, attribute) for attribute in choices):
-        lacking = [" or ".join(choices)]
-    if lacking or not (callable(part) or kind in _NEEDS):
-        shown = repr(part) if "\n" not in repr(part) else type(part).__name__  # a module shows all that is in it
-        raise PluginError(f"{shown} is no {kind}: it has no {', '.join(lacking) or '__call__'}")
+        missing = [" or ".join(choices)]
+    if missing or not (callable(part) or kind in _NEEDS):
+        shown = repr(part) if "\n" not in repr(part) else type(part).__name__  # the repr of a module may be long
+        raise PluginError(f"{shown} is no {kind}: it has no {', '.join(missing) or '__call__'}")
     return part
 
 
@@ -81,22 +81,22 @@ def address_of(kind: str, part: Any) -> str:
 def address_of_class(kind: str, cls: type) -> str:
     """See `address_of`."""
     target = f"{cls.__module__}:{cls.__qualname__}"
-    for found in known(kind):
-        if found.address not in getattr(cls, "formerly", ()) and (found.target == target or _gives(found, cls)):
-            return found.address
+    for part in known(kind):
+        if part.address not in getattr(cls, "formerly", ()) and (part.target == target or _reexports(part, cls)):
+            return part.address
     names = sorted(_opened.get((kind, cls), ()))
     if len(names) == 1:
         return names[0]
     if names:
-        raise PluginError(f"{cls.__name__} was opened as {' and as '.join(names)}: each needs a class of its own")
+        raise PluginError(f"{cls.__name__} is the class of {' and of '.join(names)}: each name needs its own class")
     raise PluginError(
-        f"{cls.__module__}.{cls.__qualname__} is not registered as {one(kind)}: advertise it in a distribution "
-        f"(entry point group crl.{kind}), or for this process: crl.register({kind!r}, 'a-name', {cls.__name__})"
+        f"{cls.__module__}.{cls.__qualname__} is not registered as {one(kind)}: give it an entry point in a "
+        f"distribution (group crl.{kind}), or for this process: crl.register({kind!r}, 'a-name', {cls.__name__})"
     )
 
 
-def _gives(part: Known, cls: type) -> bool:
-    """Whether `part` is `cls`, advertised where its package passes it on and not where it is written."""
+def _reexports(part: Known, cls: type) -> bool:
+    """Whether `part` is `cls`, if its entry point names a module that imports the class from another module."""
     module, _, attribute = part.target.partition(":")
     if attribute != cls.__qualname__ or module.partition(".")[0] != cls.__module__.partition(".")[0]:
         return False

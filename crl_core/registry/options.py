@@ -1,4 +1,4 @@
-"""The options of a part, read off the annotations of its `__init__`, and the kinds of parts among them."""
+"""The options of a part, from the annotations of its `__init__`; and which of them are parts."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ KIND_OF: dict[Any, str] = {
 
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; a type alone otherwise."""
+    """The types of a union; for another type, this type alone."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def kind_of(hint: Any) -> str | None:
-    """The kind of part that an option takes, if it takes one."""
+    """The kind of part that an option takes, or None."""
     return next((KIND_OF[choice] for choice in choices_of(hint) if choice in KIND_OF), None)
 
 
@@ -47,7 +47,7 @@ def signature(cls: Any) -> dict[str, Any]:
     """The options of a part with their types, from the annotations of its `__init__`.
 
     Raises:
-        SpecError: one is not annotated, or it takes `*args` or `**kwargs`.
+        SpecError: an option is not annotated, or `__init__` takes `*args` or `**kwargs`.
     """
     function = getattr(cls, "__init__") if isinstance(cls, type) else cls  # noqa: B009
     if function in (object.__init__, nn.Module.__init__):
@@ -60,6 +60,6 @@ def signature(cls: Any) -> dict[str, Any]:
         raise SpecError(f"{who}: can't read its annotations: {type(error).__name__}: {error}") from None
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name not in hints:
-            raise SpecError(f"{who}: {str(parameter)!r} has to be a named option with an annotation")
+            raise SpecError(f"{who}: {str(parameter)!r} must be a named option with an annotation")
     described = getattr(cls, "described", None)
     return {each.name: hints[each.name] for each in parameters if described is None or each.name in described}

@@ -1,8 +1,8 @@
-"""How parts come in: find -> check -> load.
+"""Finds the parts of installed plugins, checks their requirements, and loads them.
 
-A part is one entry point, `name = "package.module:Class"` in the group `crl.<kind>` of any
+Each part is an entry point, `name = "package.module:Class"`, in the group `crl.<kind>` of any
 installed distribution. Finding reads metadata and imports nothing; only loading imports.
-Nothing here may import torch, attrs or cattrs: `crl list` has to be quick.
+Nothing here may import torch, attrs or cattrs, so that `crl list` is fast.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ KINDS = (
     "sampler", "encoder", "head", "score", "loss", "keys", "update", "source", "evaluator", "recipe", "kernel",
     "optimiser", "schedule", "reader",
 )  # fmt: skip
-FORMERLY = {"keys": "memory"}  # groups under which crl 0.1 advertised a kind
+FORMERLY = {"keys": "memory"}  # the groups of kinds in crl 0.1
 CORE = "core"
 LOCAL = "local"
 HOOKS = "crl.hooks"
 
+
 class PluginError(CrlError):
-    """A part that can't be found or loaded; the text says whose fault it is and what to run."""
+    """A part can't be found or loaded; the message says which distribution is at fault and what to run."""
 
 
 class Known(NamedTuple):
-    """A part before it is loaded: what metadata says."""
+    """A part before it is loaded: its metadata."""
 
     kind: str
     namespace: str
@@ -65,8 +66,8 @@ def namespace_of(distribution: str) -> str:
 
 @cache
 def installed() -> tuple[Known, ...]:
-    """Every part that the installed distributions advertise, sorted."""
-    points: Any = entry_points()  # to select one group after the other would take as long for each
+    """All parts that the installed distributions advertise, that is, have entry points for; sorted."""
+    points: Any = entry_points()  # once for all groups, because each call takes as long as this one
     by_group: dict[str, list[EntryPoint]] = {}
     for point in chain.from_iterable(dict.values(points)) if isinstance(points, dict) else points:
         by_group.setdefault(point.group, []).append(point)
@@ -75,7 +76,7 @@ def installed() -> tuple[Known, ...]:
     namespaces = {part.namespace for part in [*parts, *_read("hooks", by_group.get(HOOKS, []))]}
     for name in sorted(_disabled() - namespaces):
         close = did_you_mean(name, namespaces)
-        warnings.warn(f"CRL_DISABLE names {name!r}, which no installed plugin is called.{close}", stacklevel=2)
+        warnings.warn(f"CRL_DISABLE names {name!r}, but no installed plugin has this name.{close}", stacklevel=2)
     # Sorted, so that nothing depends on the order of sys.path.
     return tuple(sorted(set(_enabled(parts))))
 
@@ -86,17 +87,17 @@ def advertised_hooks() -> list[Known]:
 
 
 def refresh() -> None:
-    """Looks at the installed distributions afresh, after an installation in a running notebook."""
+    """Reads the installed distributions again, after an installation in a running notebook."""
     installed.cache_clear()
     importlib.invalidate_caches()
-    # Who has not used hooks and kernels yet has nothing to forget.
-    for name, forgotten in (("hooks", "listeners"), ("kernels", "_bodies")):
+    # If hooks or kernels were not imported yet, they have no cache.
+    for name, forgotten in (("hooks", "listeners"), ("kernels", "_all_kernels")):
         if module := sys.modules.get(f"{__package__}.{name}"):
             getattr(module, forgotten).cache_clear()
 
 
 def known(kind: str | None = None) -> list[Known]:
-    """The parts that can be named, of one kind or of all."""
+    """The parts that can be used, of one kind or of all."""
     if kind is not None and kind not in KINDS:
         raise PluginError(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     parts = [*installed(), *(loaded.known for loaded in _local.values())]
@@ -112,11 +113,11 @@ def _read(kind: str, points: Iterable[EntryPoint]) -> Iterator[Known]:
 
 @cache
 def identity_of(dist: Distribution) -> tuple[str, str] | None:
-    """Name and version; None where the metadata are broken, as a cut-off installation leaves them."""
-    # Parsing METADATA is the slow part of listing; once per distribution is enough.
+    """Name and version; None if the metadata are broken, for example by an interrupted installation."""
+    # Parsing METADATA is the slow part of listing, so it is done once per distribution.
     try:
         name, release = dist.metadata["Name"], dist.metadata["Version"]
-    except Exception:  # each version of Python has another one
+    except Exception:  # the class of the error depends on the version of Python
         return None
     return (name, release) if name and release else None
 
@@ -130,7 +131,7 @@ def _alone() -> bool:
 
 
 def _enabled(parts: Iterable[Known]) -> Iterator[Known]:
-    """Without what CRL_DISABLE=namespace,… names, and only the core's own with CRL_AUTOLOAD=0."""
+    """The parts that CRL_DISABLE=namespace,… doesn't exclude; only those of the core with CRL_AUTOLOAD=0."""
     disabled, alone = _disabled(), _alone()
     return (part for part in parts if part.namespace == CORE or not (alone or part.namespace in disabled))
 
@@ -159,12 +160,12 @@ def _unknown(kind: str, name: str, parts: list[Known]) -> str:
     close = did_you_mean(name, [part.name for part in parts] + [part.address for part in parts])
     elsewhere = sorted({part.kind for part in known() if name in (part.address, part.name)})
     if elsewhere:
-        close = f" There is {' and '.join(map(one, elsewhere))} of that name.{close}"
+        close = f" There is {' and '.join(map(one, elsewhere))} with this name.{close}"
     namespace = name.partition("/")[0] if "/" in name else None
     if namespace and namespace in _disabled():
-        close += f" CRL_DISABLE leaves {namespace!r} out."
+        close += f" CRL_DISABLE excludes {namespace!r}."
     elif namespace and _alone():
-        close += " CRL_AUTOLOAD=0 leaves out all but the core."
+        close += " CRL_AUTOLOAD=0 excludes all plugins."
     elif namespace and namespace not in {part.namespace for part in [*known(), *advertised_hooks()]} | {LOCAL}:
         close += f" No installed plugin is called {namespace!r}."
     return f"no {kind} named {name!r}.{close} Run: crl list {kind}"
@@ -177,21 +178,21 @@ def one(kind: str) -> str:
 def _ambiguous(kind: str, name: str, matches: list[Known]) -> str:
     if len({part.address for part in matches}) == 1:
         owners = ", ".join(f"{part.distribution} {part.version} ({part.target})" for part in matches)
-        return f"{kind} {name!r} is provided twice under the same address: {owners}. Uninstall one of them."
+        return f"{kind} {name!r} has the same address in two distributions: {owners}. Uninstall one of them."
     addresses = ", ".join(f"{part.address} ({part.distribution} {part.version})" for part in matches)
     return (
-        f"{kind} {name!r} is provided by {len(matches)} plugins: {addresses}. "
+        f"{len(matches)} plugins have the {kind} {name!r}: {addresses}. "
         f"Write the one you mean, e.g. {matches[0].address!r}."
     )
 
 
 def check(part: Known) -> None:
-    """Compares the installed crl-core with the range that the part's distribution asks for, from metadata.
+    """Compares the installed crl-core with the range in the metadata of the part's distribution.
 
-    Installers check this too, but `--no-deps` and editable installs pass them by.
+    Installers check this too, but not with `--no-deps` or for editable installs.
 
     Raises:
-        PluginError: the range isn't met.
+        PluginError: the installed version is not in the range.
     """
     if part.namespace in (CORE, LOCAL):
         return
@@ -213,7 +214,7 @@ def unmet(distribution: str, ours: str) -> list[str]:
     try:
         wanted = [Requirement(text) for text in requires(distribution) or ()]
     except InvalidRequirement as error:
-        return [f"what can't be read: {error}"]
+        return [f"something that can't be read: {error}"]
     return [
         f"{requirement.name}{requirement.specifier}"
         for requirement in wanted
@@ -232,7 +233,7 @@ def core_version() -> str:
 
 
 def absent(distribution: str, release: str) -> str | None:
-    """Why what `release` of a distribution advertised can't be had, and what to run; None where it can."""
+    """Why the parts of this release of a distribution can't be used, and what to run; None if they can."""
     from packaging.utils import canonicalize_name
 
     here = {canonicalize_name(part.distribution) for part in [*known(), *advertised_hooks()]}
@@ -243,44 +244,44 @@ def absent(distribution: str, release: str) -> str | None:
     except PackageNotFoundError:
         return f"is not installed. Run: pip install {distribution}=={release}"
     if namespace_of(distribution) in _disabled():
-        return f"is installed, and left out by CRL_DISABLE={os.environ['CRL_DISABLE']}"
+        return f"is installed, but excluded by CRL_DISABLE={os.environ['CRL_DISABLE']}"
     if _alone():
-        return "is installed, and left out by CRL_AUTOLOAD=0"
-    return f"is installed, in version {present}, and advertises no parts"
+        return "is installed, but excluded by CRL_AUTOLOAD=0"
+    return f"is installed in version {present}, which has no parts"
 
 
 def load(part: Known) -> Loaded:
     """Imports the part.
 
     Raises:
-        PluginError: its distribution doesn't fit this core, or importing it failed.
+        PluginError: its distribution needs another version of the core, or its import failed.
     """
     if (part.kind, part.name) in _local and part.namespace == LOCAL:
         return _local[part.kind, part.name]
     check(part)
     try:
-        found = resolve(part.target)
+        part_loaded = resolve(part.target)
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"{part.kind} {part.address!r} failed to load from {part.target} ({part.distribution} {part.version}): "
             f"{type(error).__name__}: {error}\n  Other plugins are unaffected. Run: crl doctor {part.distribution}"
         ) from error
-    return Loaded(part, found)
+    return Loaded(part, part_loaded)
 
 
 def resolve(target: str) -> Any:
-    """What stands at `package.module:Class`; the module itself where there is no `:Class`."""
+    """The object at `package.module:Class`; without `:Class`, the module."""
     module, colon, attribute = target.partition(":")
-    found: Any = importlib.import_module(module.strip())
+    target_object: Any = importlib.import_module(module.strip())
     for step in attribute.strip().split(".") if colon else ():
-        found = getattr(found, step)
-    return found
+        target_object = getattr(target_object, step)
+    return target_object
 
 
 def register(kind: str, name: str, part: Any) -> Any:
-    """Makes a class known by `name` in this process, as `local/name`. Returns it, so it also decorates.
+    """Registers a class in this process, as `local/name`. Returns it, so it can be used as a decorator.
 
-    A spec with a local part can't be saved: what others shall load belongs into a distribution.
+    A spec with a local part can't be saved. Put a part that others should load into a distribution.
     """
     if kind not in KINDS:
         known(kind)

@@ -1,4 +1,4 @@
-"""A pipeline as data, and data as a pipeline."""
+"""Specs: a pipeline as data, and a pipeline from data."""
 
 import importlib
 from typing import Any

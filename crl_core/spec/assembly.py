@@ -1,7 +1,7 @@
 """From a pipeline to its spec, and back.
 
-One law for parts and for what holds them (`Pipeline`, `Branch`, `Contrast`, `Penalty`, `Training`): options are named
-and annotated in `__init__`, and kept in attributes of the same names.
+One rule holds for parts and for the classes that hold parts (`Pipeline`, `Branch`, `Contrast`, `Penalty`, `Training`):
+options are annotated arguments of `__init__`, kept in attributes of the same names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 
 from ..data.relation import Relation
 from ..errors import CrlError, SpecError, did_you_mean
-from ..method.named import Named
+from ..method.named import NamedModules
 from ..method.pipeline import Pipeline
 from ..method.places import HOLDERS
 from ..parts.schedules.scheduled import Scheduled
@@ -29,31 +29,33 @@ STRUCTURES = (Pipeline, *HOLDERS)
 
 
 def describe(pipeline: Pipeline) -> PipelineSpec:
-    """The spec of a pipeline: `assemble(describe(p))` is the same pipeline with fresh weights.
+    """The spec of a pipeline: `assemble(describe(p))` is the same pipeline with new weights.
 
     Raises:
-        CrlError: a part is not registered, or keeps an option elsewhere than under its name.
+        CrlError: a part is not registered, or doesn't keep an option in an attribute of the same name.
     """
     return PipelineSpec(options_of(pipeline, "", {}))
 
 
 def options_of(holder: Any, place: str, seen: dict[int, str]) -> dict[str, Any]:
-    """The options of a part, or of what holds parts, as a spec has them."""
+    """The options of a part or of a holder, as in a spec."""
     cls, options = type(holder), {}
     for name, hint in signature(cls).items():
         if not hasattr(holder, name):
             who = place or cls.__name__
             raise SpecError(
-                f"{who}: {cls.__name__} keeps no attribute {name!r} for its option of that name: no spec can be made"
+                f"{who}: {cls.__name__} has no attribute {name!r} for its option of this name, so it can't be saved"
             )
         options[name] = _option(getattr(holder, name), hint, _below(place, name), seen)
         if options[name] is None and not (cls in STRUCTURES or _default(cls, name) is None):
-            raise SpecError(f"{_below(place, name)} is None, which a spec can write only where None is the default")
+            raise SpecError(
+                f"{_below(place, name)} is None; only an option with the default None may be None in a spec"
+            )
     return options
 
 
 def part_of(kind: str, part: Any, place: str, seen: dict[int, str] | None = None) -> Any:
-    """The `Part` that describes an instance; `SameAs` where the same module stands at an earlier place."""
+    """The `Part` that describes an instance; `SameAs` if the same module is at an earlier place."""
     seen = {} if seen is None else seen
     if isinstance(part, nn.Module):
         if id(part) in seen:
@@ -74,7 +76,7 @@ def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
     if isinstance(value, (list, tuple, nn.ModuleList)):
         inner = _inner(hint, value)
         return [_option(item, inner, f"{place}.{i}", seen) for i, item in enumerate(value)]
-    if isinstance(value, (Mapping, Named)):
+    if isinstance(value, (Mapping, NamedModules)):
         inner = _inner(hint, value)
         return {name: _option(item, inner, f"{place}.{name}", seen) for name, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str, Relation)):
@@ -85,18 +87,18 @@ def _option(value: Any, hint: Any, place: str, seen: dict[int, str]) -> Any:
         return part_of(kind, value, place, seen)
     if isinstance(value, STRUCTURES) or attrs.has(type(value)):
         return options_of(value, place, seen)
-    raise SpecError(f"{place}: {value!r} is no data and can't stand in a spec")
+    raise SpecError(f"{place}: {value!r} is not data and can't be in a spec")
 
 
 def _holder(hint: Any) -> Any:
-    """The class that an option takes a table of options for, if it takes one."""
+    """The holder class of an option, such as Branch, whose options a table in the spec gives; or None."""
     classes = (choice for choice in choices_of(hint) if isinstance(choice, type))
     return next((cls for cls in classes if cls in STRUCTURES or attrs.has(cls)), None)
 
 
 def _inner(hint: Any, value: Any) -> Any:
-    """What stands in a list, or in a table, that an option takes."""
-    table = isinstance(value, (Mapping, Named))
+    """The type of the elements of an option that is a list or a table."""
+    table = isinstance(value, (Mapping, NamedModules))
     wanted, at = ((dict, Mapping), 1) if table else ((list, tuple, Sequence), 0)
     return next((get_args(choice)[at] for choice in choices_of(hint) if get_origin(choice) in wanted), Any)
 
@@ -106,18 +108,18 @@ def _default(cls: Any, name: str) -> Any:
 
 
 def assemble(spec: PipelineSpec | Mapping[str, Any]) -> Pipeline:
-    """The pipeline that a spec describes, with fresh weights.
+    """The pipeline that a spec describes, with new weights.
 
     Raises:
-        CrlError: a key, a value or a part is not what it should be; the text says where.
+        CrlError: a key, a value or a part is wrong; the message names the place.
     """
     options = spec.options if isinstance(spec, PipelineSpec) else spec
-    made: Pipeline = holder_from(Pipeline, options, "", {})
-    return made
+    pipeline: Pipeline = holder_from(Pipeline, options, "", {})
+    return pipeline
 
 
-def holder_from(cls: Any, data: Any, place: str, made: dict[str, Any] | None = None) -> Any:
-    """What holds parts (or data alone), from the table of its options."""
+def holder_from(cls: Any, data: Any, place: str, parts: dict[str, Any] | None = None) -> Any:
+    """An instance of a class that holds parts, such as Branch, from the table of its options."""
     who = place or cls.__name__.lower()
     if not isinstance(data, Mapping):
         raise SpecError(f"{who}: expected a table, not {data!r}")
@@ -131,23 +133,23 @@ def holder_from(cls: Any, data: Any, place: str, made: dict[str, Any] | None = N
     for name in hints:
         if name not in data and parameters[name].default is inspect.Parameter.empty:
             raise SpecError(f"{who}: {name!r} is missing")
-    options = _options(data, hints, place, {} if made is None else made)
+    options = _options(data, hints, place, {} if parts is None else parts)
     try:
         return cls(**options)
-    except (CrlError, TypeError, ValueError) as error:  # as its checks say it
+    except (CrlError, TypeError, ValueError) as error:  # from the checks in its `__init__`
         raise SpecError(f"{who}: {error}") from error
 
 
-def _options(data: Mapping[str, Any], hints: Mapping[str, Any], place: str, made: dict[str, Any]) -> dict[str, Any]:
-    # In the order of the options, so that what is the same as another part comes after it.
+def _options(data: Mapping[str, Any], hints: Mapping[str, Any], place: str, parts: dict[str, Any]) -> dict[str, Any]:
+    # In the order of the options, so that `same_as` comes after the place that it names.
     return {
-        name: value_from(data[name], hint, _below(place, name), made) for name, hint in hints.items() if name in data
+        name: value_from(data[name], hint, _below(place, name), parts) for name, hint in hints.items() if name in data
     }
 
 
 @contextmanager
 def _at(place: str) -> Iterator[None]:
-    """Puts the place before what crl says there."""
+    """Puts the place in front of crl's errors."""
     try:
         yield
     except CrlError as error:
@@ -157,76 +159,76 @@ def _at(place: str) -> Iterator[None]:
 def part_from(
     kind: str, spec: Part | SameAs | Mapping[str, Any], place: str, made: dict[str, Any] | None = None
 ) -> Any:
-    """The instance that a `Part` describes."""
-    made = {} if made is None else made
+    """The instance that a `Part` describes; `made` has the parts that were made before it, by place."""
+    parts = {} if made is None else made
     if isinstance(spec, Mapping):
-        return part_from(kind, convert(spec, SameAs if "same_as" in spec else Part, place), place, made)
+        return part_from(kind, convert(spec, SameAs if "same_as" in spec else Part, place), place, parts)
     if isinstance(spec, SameAs):
-        return _same(kind, spec, place, made)
+        return _same(kind, spec, place, parts)
     with _at(place):
         cls = get(kind, spec.use)
         hints = signature(cls)
     for name, hint in hints.items():
         if kind_of(hint) == "source" and kind not in ("source", "recipe"):
-            raise SpecError(f"{place}.{name}: {spec.use} takes a source; only a source does: the run's is handed over")
-    given = _today(cls, spec, place)
-    for name in given:
+            raise SpecError(f"{place}.{name}: {spec.use} has a source as an option; it has to use `on_source` instead")
+    options_given = _today(cls, spec, place)
+    for name in options_given:
         if name not in hints:
             known = f"it has {', '.join(hints)}" if hints else "it has none"
             raise SpecError(f"{place}: {spec.use} has no option {name!r}; {known}.{did_you_mean(name, hints)}")
-    options = _options(given, hints, place, made)
+    options = _options(options_given, hints, place, parts)
     try:
-        made[place] = cls(**options)
+        parts[place] = cls(**options)
     except Exception as error:  # a part checks its options in its own way
         what = "" if isinstance(error, (CrlError, TypeError, ValueError)) else f"{type(error).__name__}: "
         raise SpecError(f"{place}: {spec.use}: {what}{error}") from error
-    return made[place]
+    return parts[place]
 
 
-def _same(kind: str, spec: SameAs, place: str, made: Mapping[str, Any]) -> Any:
-    if spec.same_as not in made:
+def _same(kind: str, spec: SameAs, place: str, parts: Mapping[str, Any]) -> Any:
+    if spec.same_as not in parts:
         raise SpecError(
-            f"{place}: same_as names {spec.same_as!r}, and no part stands there.{did_you_mean(spec.same_as, made)}"
+            f"{place}: same_as names {spec.same_as!r}, but there is no part.{did_you_mean(spec.same_as, parts)}"
         )
-    found = made[spec.same_as]
-    if not isinstance(found, nn.Module):
+    part = parts[spec.same_as]
+    if not isinstance(part, nn.Module):
         raise SpecError(f"{place}: same_as names {spec.same_as!r}, which has no weights to share")
     with _at(place):
-        return make(kind, found)
+        return make(kind, part)
 
 
 def _today(cls: Any, spec: Part, place: str) -> dict[str, Any]:
-    """The options in today's words: a part says which were called otherwise (`renamed`), or were others (`upgrade`)."""
+    """Today's options for those of an old spec, by the `renamed` and the `upgrade` of the part's class."""
     renamed: Mapping[str, str] = getattr(cls, "renamed", {})
-    found = {renamed.get(name, name): value for name, value in spec.options.items()}
+    options = {renamed.get(name, name): value for name, value in spec.options.items()}
     if (upgrade := getattr(cls, "upgrade", None)) is not None:
-        found = upgrade(dict(found))
-    if list(found) != list(spec.options):
-        gone = ", ".join(name for name in spec.options if name not in found)
-        now = ", ".join(name for name in found if name not in spec.options)
+        options = upgrade(dict(options))
+    if list(options) != list(spec.options):
+        gone = ", ".join(name for name in spec.options if name not in options)
+        now = ", ".join(name for name in options if name not in spec.options)
         warnings.warn(
-            f"{place}: {spec.use} now says {now} for {gone or 'these options'}", DeprecationWarning, stacklevel=3
+            f"{place}: {spec.use} now has {now} for {gone or 'these options'}", DeprecationWarning, stacklevel=3
         )
-    return found
+    return options
 
 
-def value_from(value: Any, hint: Any, place: str, made: dict[str, Any] | None = None) -> Any:
-    """The value of an option of type `hint`: of data, what they describe."""
-    made = {} if made is None else made
+def value_from(value: Any, hint: Any, place: str, parts: dict[str, Any] | None = None) -> Any:
+    """The value of an option of type `hint`, from data or from a spec."""
+    parts = {} if parts is None else parts
     is_part = isinstance(value, (Part, SameAs)) or (
         isinstance(value, Mapping) and bool({"use", "same_as"} & set(value))
     )
     kind = kind_of(hint) or ("schedule" if float in choices_of(hint) else None)
     if kind and is_part:
-        return part_from(kind, value, place, made)
+        return part_from(kind, value, place, parts)
     holder = _holder(hint)
     if isinstance(value, Mapping) and holder is not None:
-        return holder_from(holder, value, place, made)
+        return holder_from(holder, value, place, parts)
     if isinstance(value, Relation) or attrs.has(type(value)):
         return value
     inner = _inner(hint, value) if isinstance(value, (list, tuple, Mapping)) else Any
-    if kind_of(inner) is not None or _holder(inner) is not None or _holds_made(value):
-        return _many(value, inner, place, made)
+    if kind_of(inner) is not None or _holder(inner) is not None or _holds_spec(value):
+        return _many(value, inner, place, parts)
     if kind_of(hint) and value is not None and not _of_data(hint):
         raise SpecError(f'{place}: expected a part of kind {kind}, {{ use = "…" }}, not {value!r}')
     if kind_of(hint) is None or value is None:
@@ -234,14 +236,14 @@ def value_from(value: Any, hint: Any, place: str, made: dict[str, Any] | None = 
     return convert(value, Union[_of_data(hint)], place)  # noqa: UP007
 
 
-def _many(value: Any, inner: Any, place: str, made: dict[str, Any]) -> Any:
+def _many(value: Any, inner: Any, place: str, parts: dict[str, Any]) -> Any:
     if isinstance(value, Mapping):
-        return {name: value_from(item, inner, f"{place}.{name}", made) for name, item in value.items()}
-    return [value_from(item, inner, f"{place}.{i}", made) for i, item in enumerate(value)]
+        return {name: value_from(item, inner, f"{place}.{name}", parts) for name, item in value.items()}
+    return [value_from(item, inner, f"{place}.{i}", parts) for i, item in enumerate(value)]
 
 
 def _of_data(hint: Any) -> tuple[Any, ...]:
-    """The types of an option that are no parts, and nothing of which a part is made in code: its class, or its name."""
+    """The types of an option that are data: no parts, and no classes or names of parts, which only code may give."""
     classes = any(get_origin(one) is type for one in choices_of(hint))
     return tuple(
         one
@@ -250,7 +252,7 @@ def _of_data(hint: Any) -> tuple[Any, ...]:
     )
 
 
-def _holds_made(value: Any) -> bool:
-    """Whether these are what `describe` has left as it was, which is nothing to convert."""
+def _holds_spec(value: Any) -> bool:
+    """Whether the values are already objects of a spec, made by `describe`, which need no conversion."""
     values = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
     return any(isinstance(each, (Relation, Part, SameAs)) or attrs.has(type(each)) for each in values)

@@ -1,4 +1,4 @@
-"""Where two methods differ, read off their specs."""
+"""The differences between two methods, from their specs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .spec import PipelineSpec, plain
 
 
 class Change(NamedTuple):
-    """What stands at one place of two specs; None where there is nothing."""
+    """The values at one place of two specs; None if a spec has no such place."""
 
     place: str
     one: Any
@@ -22,7 +22,7 @@ class Change(NamedTuple):
 
 
 class Difference(tuple[Change, ...]):
-    """All changes from one spec to another, empty where they say the same; as text, a line for each."""
+    """All changes from one spec to another; empty if the two are equal; printed as one line per change."""
 
     __slots__ = ()
 
@@ -33,9 +33,9 @@ class Difference(tuple[Change, ...]):
 def diff(
     one: Pipeline | PipelineSpec | Mapping[str, Any], other: Pipeline | PipelineSpec | Mapping[str, Any]
 ) -> Difference:
-    """The places where two pipelines, specs, or specs' data differ, in the order of the first.
+    """The places where two pipelines, specs, or the data of specs differ, in the order of the first.
 
-    A part that is another one is a single change; of the same part, each option that differs is one.
+    A different part is one change. If the part is the same, each different option is a change.
 
     Raises:
         CrlError: a pipeline has no spec.
@@ -51,13 +51,13 @@ def _changes(one: Any, other: Any, place: str) -> Iterator[Change]:
     steps = _steps(one, other)
     for step in steps:
         yield from _changes(_at(one, step), _at(other, step), f"{place}.{step}".lstrip("."))
-    # True is 1 in Python, and is not in a spec.
+    # True == 1 in Python, but not in a spec.
     if not steps and (one != other or isinstance(one, bool) != isinstance(other, bool)):
         yield Change(place, one, other)
 
 
 def _steps(one: Any, other: Any) -> list[Any]:
-    """The ways down on which to go on comparing; none where the two are to be compared as they are."""
+    """The keys below which the comparison goes on; none if the two values are compared as a whole."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         same_part = one.get("use") == other.get("use") and one.get("same_as") == other.get("same_as")
         return list(dict.fromkeys([*one, *other])) if same_part else []
@@ -73,11 +73,11 @@ def _at(data: Any, step: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value as one would write it: a part as a call of its address."""
+    """A value as text: a part looks like a call of its address."""
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):
-        told = ", ".join(f"{name}={_text(inner)}" for name, inner in value.items() if name not in ("use", "same_as"))
+        options = ", ".join(f"{name}={_text(inner)}" for name, inner in value.items() if name not in ("use", "same_as"))
         name = value.get("use") or (f"same as {value['same_as']}" if "same_as" in value else None)
-        return f"{{{told}}}" if name is None else f"{name}({told})" if told else str(name)
+        return f"{{{options}}}" if name is None else f"{name}({options})" if options else str(name)
     return str(value)

@@ -1,7 +1,7 @@
-"""What a pipeline is, as data: attrs classes, TOML or JSON, converted strictly.
+"""The spec of a pipeline as data: attrs classes, TOML or JSON, with strict conversion.
 
-A spec names parts by their registered address and holds numbers, words, lists and tables; no
-import path, no callable, no code. Reading one loads no plugin; `assemble` does.
+A spec names parts by their registered addresses and has numbers, texts, lists and tables: no
+import path, no callable, no code. Reading a spec loads no plugin; `assemble` does.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Part:
 
 @attrs.frozen
 class SameAs:
-    """The very part, with its weights, that stands at another place of the pipeline."""
+    """The same part, with the same weights, as at another place of the pipeline."""
 
     same_as: str
 
 
 @attrs.frozen(eq=False)
 class PipelineSpec:
-    """What a pipeline is made of: the options of `Pipeline`, `Branch`, `Contrast` and `Penalty`, and their parts."""
+    """The spec of a pipeline: the options of `Pipeline`, `Branch`, `Contrast` and `Penalty`, with their parts."""
 
     options: dict[str, Any]
 
@@ -57,13 +57,13 @@ class PipelineSpec:
 
 
 def convert(value: Any, hint: Any, place: str) -> Any:
-    """`value`, as JSON or TOML gives it, as the type `hint` asks for.
+    """A value from JSON or TOML, converted to the type `hint`.
 
-    Strict: `"no"` and 1 are no bool, `True` is no number; a whole number is a float where one is
-    asked for, as in Python itself.
+    The conversion is strict: `"no"` and 1 are not bools, and `True` is not a number. Only a whole number becomes a
+    float, as in Python.
 
     Raises:
-        SpecError: it isn't of that type; the text starts with `place`.
+        SpecError: the value has another type; the message begins with `place`.
     """
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
@@ -98,11 +98,11 @@ def convert(value: Any, hint: Any, place: str) -> Any:
     if hint is Any:
         return value
     _expect(not attrs.has(hint), value, "a table", place)
-    raise SpecError(f"{place}: values of type {hint} can't stand in a spec")
+    raise SpecError(f"{place}: values of type {hint} can't be in a spec")
 
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "nothing"}
-_LONGEST = 200  # characters of a wrong value in an error
+_LONGEST = 200  # an error shows at most so many characters of a wrong value
 
 
 def _expect(holds: bool, value: Any, wanted: str, place: str) -> None:
@@ -126,15 +126,15 @@ def _convert_union(value: Any, hints: tuple[Any, ...], place: str) -> Any:
         return _convert_relation(value, place)
     if len(hints) == 1:
         return convert(value, hints[0], place)
-    said = []
+    expected = []
     for hint in hints:
         try:
             return convert(value, hint, place)
         except SpecError as error:
-            said.append(
+            expected.append(
                 str(error).removeprefix(f"{place}: ").removesuffix(f", not {_shown(value)}").removeprefix("expected ")
             )
-    raise SpecError(f"{place}: expected {' or '.join(dict.fromkeys(said))}, not {_shown(value)}")
+    raise SpecError(f"{place}: expected {' or '.join(dict.fromkeys(expected))}, not {_shown(value)}")
 
 
 def _convert_literal(value: Any, choices: tuple[Any, ...], place: str) -> Any:
@@ -174,7 +174,7 @@ def _convert_relation(value: Any, place: str) -> Relation:
 
 
 def plain(value: Any) -> Any:
-    """A spec as JSON and TOML know it. What is None is left out."""
+    """A spec as plain data for JSON and TOML. Values of None are left out."""
     if isinstance(value, Part):
         return {
             "use": value.use,
@@ -195,9 +195,9 @@ def plain(value: Any) -> Any:
 
 
 def digest(spec: Any) -> str:
-    """A name for what a spec, or its data, says: 64 hexadecimal digits, the same whatever file it stood in.
+    """A name for a spec, or for its data: 64 hexadecimal digits, which are the same for TOML and JSON.
 
-    The order of keys, and whether a whole number is written as 1 or 1.0, make no difference.
+    The order of keys makes no difference, nor does 1 instead of 1.0.
     """
     text = json.dumps(_canonical(plain(spec)), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -218,7 +218,7 @@ def read(path: Path | str) -> dict[str, Any]:
     """The data in a `.toml` or `.json` file.
 
     Raises:
-        SpecError: there is no such file, or it can't be parsed; the text says where.
+        SpecError: there is no such file, or it can't be parsed; the message names the file.
     """
     path = Path(path)
     if path.suffix not in (".toml", ".json"):
@@ -240,7 +240,7 @@ def write(data: Mapping[str, Any], path: Path | str) -> None:
 
 
 def to_toml(data: Mapping[str, Any]) -> str:
-    # TOML's literal strings show relations as people write them.
+    # In TOML's literal strings, the quotes of relations need no backslashes.
     return re.sub(
         r'= "((?:[^"\\\n\']|\\")*)"$',
         lambda match: "= '" + match[1].replace('\\"', '"') + "'" if "\\" in match[1] else match[0],

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from ..contracts.parts import Items, Sampler, Source
 from ..data.view import View
 from ..errors import CrlError, did_you_mean
-from ..method.named import Named
+from ..method.named import NamedModules
 from ..recipes.recipe import Recipe
 from ..registry import Known, known, load
 from ..registry.options import signature
@@ -217,7 +217,9 @@ class Case:
         """The view that it reads in the first recipe that uses it as an encoder."""
         for made in self.plugin.recipes:
             for branch in made.pipeline.branches.values():
-                encoders = branch.encoder.items() if isinstance(branch.encoder, Named) else [("", branch.encoder)]
+                encoders = (
+                    branch.encoder.items() if isinstance(branch.encoder, NamedModules) else [("", branch.encoder)]
+                )
                 for view, encoder in encoders:
                     if type(encoder) is self.cls:
                         return view or branch.views[0]

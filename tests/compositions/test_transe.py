@@ -8,7 +8,7 @@ from compositions.structure import slices, train
 from torch import Tensor, nn
 
 import crl_core as crl
-from crl_core.method.named import Named
+from crl_core.method.named import NamedModules
 
 SIDE, SHIFTS = 6, [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1)]
 ENTITIES, RELATIONS = SIDE * SIDE, len(SHIFTS)
@@ -109,7 +109,7 @@ def transe() -> crl.Pipeline:
 def hits(pipeline: crl.Pipeline, asked: Tensor, known: Tensor) -> float:
     """How often the true tail is the nearest entity, other true tails left out."""
     query = pipeline.branches["query"].encoder
-    assert isinstance(query, Named)
+    assert isinstance(query, NamedModules)
     entities, relations = query["head"].weight.detach(), query["relation"].weight.detach()
     distance = torch.cdist(entities[asked[:, 0]] + relations[asked[:, 1]], entities)
     for i, (head, relation, tail) in enumerate(asked.tolist()):
@@ -150,7 +150,7 @@ def test_the_loss_is_the_margin_between_a_triple_and_its_corruption() -> None:
     same = (views["head"].data[:, 0] == views["head"].data[:, 1]).float().mean()
     assert 0.35 < float(same) < 0.65, "head or tail, by a coin for each triple"
     query = pipeline.branches["query"].encoder
-    assert isinstance(query, Named)
+    assert isinstance(query, NamedModules)
     h, r, t = (
         part(views[name].data)
         for part, name in ((query["head"], "head"), (query["relation"], "relation"), (query["head"], "tail"))

@@ -11,15 +11,15 @@ from ...contracts.parts import sees_all_queries
 from ...data.pairs import Pairs
 from ...kernels.dense import Dense
 from ...registry.kernels import choose_kernel
-from .term import Contrasting, Sides, Term, mean
+from .term import Contrasting, Sides, TermValue, mean
 
 
-def term(contrast: Contrasting, sides: Sides) -> Term:
+def term(contrast: Contrasting, sides: Sides) -> TermValue:
     pairs = contrast.candidates(sides)
     if sees_all_queries(contrast.loss):
         (keys,) = pairs.keys
         total, terms, ignored = _outcome(contrast, Pairs(keys, (keys,), pairs.positive, pairs.negative))
-        return Term(total / terms.clamp(min=1), ignored)
+        return TermValue(total / terms.clamp(min=1), ignored)
     if not contrast.symmetric:
         return mean(*_outcome(contrast, pairs))
     if sides.plain and distributed.world_size() == 1:
@@ -31,21 +31,21 @@ def term(contrast: Contrasting, sides: Sides) -> Term:
 
 
 def _outcome(contrast: Contrasting, pairs: Pairs, symmetric: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """The sum of the loss, of how many terms, and how many queries count for nothing."""
+    """The sum of the loss, the number of its terms, and the number of queries that are left out."""
     problem = Problem(pairs, contrast.score, contrast.loss, symmetric)
     return _sums(_kernel(contrast, problem)(problem))
 
 
 def _kernel(contrast: Contrasting, problem: Problem) -> Kernel:
-    # A compiler can't follow lists, whose length the data tell; it makes the most of the plain kernel.
+    # torch.compile can't follow lists of pairs, whose length depends on the data, but it makes the dense kernel fast.
     plain = contrast.kernel == "auto" and torch.compiler.is_compiling()
     return Dense() if plain else choose_kernel(contrast.kernel, problem)
 
 
 def _across(contrast: Contrasting, pairs: Pairs, sides: Sides) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Both directions over several processes, which have queries of their own and everybody's keys, in one traversal.
+    """Both directions at once, on several processes: each has its own queries and the keys of all.
 
-    None where it can't be: all processes do so, or none, as whether it can depends on the data.
+    None if the kernel can't do this on all processes: it depends on the data, and all have to do the same.
     """
     problem, device = Problem(pairs, contrast.score, contrast.loss, symmetric=True), pairs.query.z.device
     kernel = _kernel(contrast, problem)

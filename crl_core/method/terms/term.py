@@ -1,4 +1,4 @@
-"""One term of the objective."""
+"""What every kind of term uses: the rows of a contrast, and the mean over all processes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Sides(NamedTuple):
     """The rows of a batch that a contrast reads.
 
     Attributes:
-        query, key: of this process; `key` is None where all keys come from memories.
-        keys: those of all processes.
-        back: whether queries and keys are exchanged, for the other direction of a symmetric contrast.
+        query, key: the rows of this process; `key` is None if all keys come from memories.
+        keys: the keys of all processes.
         plain: whether the batch's keys are the only candidates.
+        back: whether queries and keys are exchanged, for the other direction of a symmetric contrast.
     """
 
     query: Embeddings
@@ -34,7 +34,7 @@ class Sides(NamedTuple):
 
 
 class Contrasting(Protocol):
-    """What a term reads of its contrast."""
+    """The attributes of a contrast that a term uses."""
 
     loss: Loss
     score: Score
@@ -44,14 +44,14 @@ class Contrasting(Protocol):
     def candidates(self, sides: Sides, /) -> Pairs: ...
 
 
-class Term(NamedTuple):
-    """A mean over the counted queries, and how many were not counted."""
+class TermValue(NamedTuple):
+    """The value of a term, a mean over the counted queries; and how many queries were left out."""
 
     value: Tensor
     ignored: Tensor
 
 
-def mean(total: Tensor, counted: Tensor, ignored: Tensor) -> Term:
-    """The mean over what counts on all processes, such that the average of the processes' gradients is its gradient."""
+def mean(total: Tensor, counted: Tensor, ignored: Tensor) -> TermValue:
+    """The mean over all processes, scaled so that the average of the processes' gradients is its gradient."""
     world, value = distributed.world_size(), total / distributed.total(counted).clamp(min=1)
-    return Term(value if world == 1 else value * world, distributed.total(ignored))
+    return TermValue(value if world == 1 else value * world, distributed.total(ignored))
