@@ -32,6 +32,7 @@ from .evaluation.linear import LinearProbe as LinearProbe
 from .export import load as load
 from .export import save as save
 from .items.by_column import ByColumn as ByColumn
+from .items.contiguous import Contiguous as Contiguous
 from .items.drawn import by_cost as by_cost
 from .items.drawn import by_weight as by_weight
 from .items.in_memory import InMemory as InMemory
@@ -52,6 +53,7 @@ from .parts.heads.mlp import MLP as MLP
 from .parts.heads.mlp import perceptron as perceptron
 from .parts.heads.nearest_neighbour import NearestNeighbour as NearestNeighbour
 from .parts.heads.prediction import Prediction as Prediction
+from .parts.heads.prefix import Prefix as Prefix
 from .parts.heads.unit import Unit as Unit
 from .parts.lazy import Lazy as Lazy
 from .parts.losses.alignment_uniformity import AlignmentUniformity as AlignmentUniformity

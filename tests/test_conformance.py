@@ -32,6 +32,7 @@ OPTIONS = {
     "core/bank": {"size": 400},
     "core/by-column": lambda: {"source": Points(), "groups": 2},
     "core/clustered-bank": {"size": 400},
+    "core/contiguous": lambda: {"source": Points()},
     "core/drawn": {"count": 3},
     "core/mixed": lambda: {"sources": {"here": Points(), "there": Points(20)}},
     "core/prototypes": {"clusters": 3},

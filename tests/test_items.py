@@ -147,6 +147,26 @@ def test_rare_groups_repeat_and_unknown_ones_are_in_no_batch() -> None:
         assert sorted(Counter(speaker[torch.tensor(batch)].tolist()).items()) == [(0, 4), (1, 4)]
 
 
+def test_batches_of_a_contiguous_source_are_stretches_in_a_random_order() -> None:
+    items = crl.Contiguous(Labelled(torch.arange(50))).items("train")
+    first, second = (list(batches_of(items, crl.Training(batch_size=8), epoch=epoch)) for epoch in (0, 1))
+    for batches in (first, second):
+        assert len(batches) == 6
+        assert all(batch == list(range(batch[0], batch[0] + 8)) for batch in batches)
+        assert len({number for batch in batches for number in batch}) == 48
+    assert first != sorted(first)
+    assert {batch[0] % 8 for batch in first} | {batch[0] % 8 for batch in second} <= {0, 1, 2}
+    with pytest.raises(CrlError, match=r"\b50\b.*\b51\b"):
+        batches_of(items, crl.Training(batch_size=51), epoch=0)
+
+
+def test_a_prefix_is_the_beginning_of_a_vector() -> None:
+    z = torch.randn(3, 5, 8)
+    assert torch.equal(crl.Prefix(3)(z), z[..., :3])
+    with pytest.raises(CrlError, match=r"\b8\b.*\b9\b"):
+        crl.Prefix(9)(z)
+
+
 @pytest.mark.parametrize(
     ("source", "size", "place"),
     [

@@ -104,11 +104,14 @@ def stands_in_the_tables(case: Case) -> None:
 
 
 def state_through_safetensors(case: Case) -> None:
-    """Its state is tensors by name, which a fresh one takes over."""
+    """Its state is tensors by name, and files of its parts, which a fresh one takes over."""
     made, fresh = case.make(), case.make(seed=1)
     pipeline = made.pipeline.build(batch_of(made), made.source)
     pipeline.loss(batch_of(made))
     pipeline.on_step()
+    files = {place: part.files() for place, part in pipeline.parts_with("files")}
+    for place, part in fresh.pipeline.parts_with("load_files"):
+        part.load_files(files[place])
     state: dict[str, Tensor] = {name: x.detach().clone().contiguous() for name, x in pipeline.state_dict().items()}
     fresh.pipeline.load_state_dict(load(save(state)))
     found, wanted = (each.encode(batch_of(made)) for each in (fresh.pipeline, pipeline))
