@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_EXAGGERATED, _STEPS = 100, 350
+_EXAGGERATED, _STEPS = 80, 250
 
 
 def plane(z: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def _neighbours(distance: Tensor, perplexity: float) -> Tensor:
     goal = torch.tensor(perplexity).log()
     distance = distance.masked_fill(torch.eye(len(distance), dtype=torch.bool), torch.inf)
     low, high = torch.full((len(distance), 1), -20.0), torch.full((len(distance), 1), 20.0)
-    for _ in range(40):
+    for _ in range(25):
         middle = (low + high) / 2
         share = (-distance * middle.exp()).softmax(1)
         wide = torch.special.entr(share).sum(1, keepdim=True) > goal
@@ -60,6 +60,6 @@ def _slope(near: Tensor, place: Tensor) -> Tensor:
     square = place.square().sum(1)
     closeness = torch.addmm(square.unsqueeze(1) + (square + 1), place, place.T, alpha=-2)
     closeness = closeness.clamp_(min=1).reciprocal_().fill_diagonal_(0)
-    force = (near - closeness / closeness.sum()).mul_(closeness)
+    force = torch.sub(near, closeness, alpha=1 / float(closeness.sum())).mul_(closeness)
     slope: Tensor = 4 * (force.sum(1, keepdim=True) * place - force @ place)
     return slope
