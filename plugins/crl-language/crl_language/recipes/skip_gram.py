@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import crl_core as crl
+from crl_core import same
+
+from ..encoders.word_vectors import WordVectors
+from ..samplers.windows import Windows
+from ..texts import Corpus
+
+
+@crl.presets(docstrings={"rate": 0.05, "epochs": 10})
+def skip_gram(
+    corpus: Corpus = Corpus(),
+    size: int = 300,
+    window: int = 5,
+    noise: int = 5,
+    rate: float = 0.025,
+    batch_size: int = 8,
+    words: int = 15,
+) -> crl.Recipe:
+    """word2vec's skip-gram with negative sampling: a word tells the words around it from noise.
+
+    Paper: Mikolov, Sutskever, Chen, Corrado, Dean 2013, Distributed Representations of Words and Phrases and their
+        Compositionality
+    Checked: value and gradient of a batch by hand in float64; the laws of subsampling, windows and noise; the output
+        table begins at zero, and noise that is the word itself is skipped; the neighbours of words against gensim's.
+    Differs: a step follows the summed gradient of some texts' pairs, where the source steps for each pair. In larger
+        batches, frequent words move too far. The rate falls by steps, where the source's falls by words.
+
+    Args:
+        rate: of a pair, as in word2vec.
+        words: of a text that subsampling leaves, about: the rate of a step is `rate` times its pairs.
+    """
+    sgd, true = crl.SGD(rate * batch_size * words * (window + 1)), same("pair")
+    loss, keys = crl.NegativeSampling(), crl.PerQuery()
+    return corpus.recipe(
+        crl.Training(epochs=5, batch_size=batch_size, optimiser=sgd, schedule=crl.LinearDecay(final=0.004)),
+        sampler=Windows(window, noise=noise),
+        branches={
+            "input": crl.Branch("input", encoder=WordVectors("words", size)),
+            "output": crl.Branch("output", encoder=WordVectors("words", size, bound=0.0)),
+        },
+        contrasts=[crl.Contrast("input", "output", loss=loss, positive=true, negative=~true, keys=keys)],
+    )
