@@ -10,10 +10,10 @@ from ..images import DIGITS, Images
 def moco_v1(
     images: Images = Images(), temperature: float = 0.07, queue: int = 65_536, momentum: float = 0.999
 ) -> crl.Recipe:
-    """MoCo: one view against the other by a momentum encoder, and a queue of earlier keys as negatives.
+    """MoCo: queries from one view, keys from the other through a momentum encoder, negatives from a queue of keys.
 
     Paper: He, Fan, Wu, Xie, Girshick 2020, Momentum Contrast for Unsupervised Visual Representation Learning
-    Checked: the momentum law (equation 2); keys queued after the loss; no gradient to the key encoder; a linear head;
+    Checked: how the momentum encoder follows (equation 2); keys queued after the loss; no gradient to the key encoder; a linear head;
         temperature, optimiser and schedule of the paper.
     Differs: an earlier key of the query's own image is neither positive nor negative. Batch normalisation sees all
         keys of a step together, instead of keys shuffled between devices.

@@ -10,10 +10,10 @@ from ..images import DIGITS, Images
 def moco_v2(
     images: Images = Images(), temperature: float = 0.2, queue: int = 65_536, momentum: float = 0.999
 ) -> crl.Recipe:
-    """MoCo v2: one view against the other by a momentum encoder, and a queue of earlier keys as negatives.
+    """MoCo v2: queries from one view, keys from the other through a momentum encoder, negatives from a queue of keys.
 
     Paper: Chen, Fan, Girshick, He 2020, Improved Baselines with Momentum Contrastive Learning
-    Checked: the momentum law (MoCo, equation 2); keys queued after the loss; no gradient to the key encoder; a head
+    Checked: how the momentum encoder follows (MoCo, equation 2); keys queued after the loss; no gradient to the key encoder; a head
         of two layers without batch normalisation; temperature, optimiser and schedule of the paper.
     Differs: an earlier key of the query's own image is neither positive nor negative. Batch normalisation sees all
         keys of a step together, instead of keys shuffled between devices.
