@@ -13,10 +13,10 @@ def moco_v2(
     """MoCo v2: queries from one view, keys from the other through a momentum encoder, negatives from a queue of keys.
 
     Paper: Chen, Fan, Girshick, He 2020, Improved Baselines with Momentum Contrastive Learning
-    Checked: how the momentum encoder follows (MoCo, equation 2); keys queued after the loss; no gradient to the key encoder; a head
+    Checked: the momentum update (MoCo, equation 2); keys queued after the loss; no gradient to the key encoder; a head
         of two layers without batch normalisation; temperature, optimiser and schedule of the paper.
     Differs: an earlier key of the query's own image is neither positive nor negative. Batch normalisation sees all
-        keys of a step together, instead of keys shuffled between devices.
+        keys of a batch together, instead of keys shuffled between devices.
     """
     sgd = crl.SGD(0.03, momentum=0.9, weight_decay=1e-4)
     own, others = same("instance") & same("batch"), ~same("instance") & ~same("batch")
