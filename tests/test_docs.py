@@ -17,13 +17,33 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
+def followed(page: Path) -> list[tuple[str, str]]:
+    """The Python blocks of a page, each with the block of text that follows it, or with nothing."""
+    found = r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```)?"
+    return re.findall(found, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def without_decimals(text: str) -> str:
+    return re.sub(r"\d+\.\d+", "#", text)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run_in_order_and_print_what_follows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("crl_vision")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": page.stem}
-    for block in blocks(page, "python"):
+    for block, printed in followed(page):
         exec(compile(block, str(page), "exec"), namespace)
+        found = capsys.readouterr().out
+        assert not printed or without_decimals(found) == without_decimals(printed)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    for name in re.findall(r"`((?:crl_core|plugins)/[\w/.-]+)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
 def code_of(page: Path) -> str:

@@ -131,6 +131,7 @@ def test_metric_learnings_cross_batch_memory() -> None:
         z, label = torch.randn(16, WIDTH, dtype=torch.float64), torch.randint(0, 4, (16,))
         table = Embeddings(z, {"label": label, "row": torch.arange(16), "instance": torch.arange(16)})
         torch.testing.assert_close(ours({"z": table}).value, theirs(z, label), rtol=1e-6, atol=0)
+        ours.settle()
 
 
 # -- losses on scores ------------------------------------------------------------------------------------------
@@ -204,6 +205,64 @@ def test_open_clips_losses() -> None:
 
     agree(contrasted(crl.InfoNCE(), crl.Cosine(0.2), symmetric=True), clip)
     agree(contrasted(crl.Sigmoid(), crl.Cosine(0.2, bias=-3.0)), siglip)  # type: ignore[arg-type]
+
+
+def ranked(keys: str | tuple[str, ...], symmetric: bool = False) -> Function:
+    """Questions against answers and, if they are keys, against wrong answers, whose `pair` is unknown."""
+    wrong = torch.randn(PAIRS, WIDTH, generator=torch.Generator().manual_seed(12), dtype=torch.float64)
+    pair = torch.arange(PAIRS)
+
+    def run(query: Tensor, key: Tensor) -> Tensor:
+        sides = {"query": (query, pair), "key": (key, pair), "wrong": (wrong, torch.full_like(pair, -1))}
+        tables = {
+            name: Embeddings(z, {"pair": known, "row": PAIRS * i + pair})
+            for i, (name, (z, known)) in enumerate(sides.items())
+        }
+        positive = same("pair") & ~same("row")
+        score, loss = crl.Cosine(0.05), crl.InfoNCE()
+        return Contrast("query", keys, loss=loss, score=score, positive=positive, symmetric=symmetric)(tables).value
+
+    return run
+
+
+TURNED = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "columns", "options"),
+    [
+        (ranked("key"), 2, {}),
+        (ranked("key", symmetric=True), 2, TURNED),
+        (ranked(("key", "query")), 2, {"directions": ("query_to_doc", "query_to_query")}),
+        (ranked(("key", "wrong")), 3, {}),
+    ],
+    ids=["pairs", "symmetric", "queries-as-keys", "hard-negatives"],
+)
+def test_sentence_transformers_multiple_negatives_ranking(
+    ours: Function, columns: int, options: dict[str, object]
+) -> None:
+    """Scores are divided by 0.05, their scale of 20."""
+    losses = pytest.importorskip("sentence_transformers.sentence_transformer.losses")
+    theirs = losses.MultipleNegativesRankingLoss(None, **options)
+    wrong = torch.randn(PAIRS, WIDTH, generator=torch.Generator().manual_seed(12), dtype=torch.float64)
+    agree(ours, lambda query, key: theirs.compute_loss_from_embeddings([query, key, wrong][:columns], None))
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_pygcls_dual_branch_contrast(within: bool) -> None:
+    """In both directions; with `intraview_negs` each node is also a negative of itself."""
+    models, losses = pytest.importorskip("GCL.models"), pytest.importorskip("GCL.losses")
+    theirs = models.DualBranchContrast(losses.InfoNCE(tau=0.2), mode="L2L", intraview_negs=within)
+
+    def ours(query: Tensor, key: Tensor) -> Tensor:
+        rows = Embeddings(
+            torch.cat([query, key]), {"node": torch.arange(2 * PAIRS) % PAIRS, "row": torch.arange(2 * PAIRS)}
+        )
+        positive, negative = same("node") & ~same("row"), ~same("node") | same("row")
+        options = {"score": crl.Cosine(0.2), "loss": crl.InfoNCE(), "positive": positive, "negative": negative}
+        return Contrast("z", "z", **options)({"z": rows}).value
+
+    agree(ours if within else contrasted(crl.InfoNCE(), crl.Cosine(0.2), symmetric=True), theirs)
 
 
 @pytest.mark.parametrize(
