@@ -13,7 +13,7 @@ def moco_v1(
     """MoCo: queries from one view, keys from the other through a momentum encoder, negatives from a queue of keys.
 
     Paper: He, Fan, Wu, Xie, Girshick 2020, Momentum Contrast for Unsupervised Visual Representation Learning
-    Checked: the momentum update (equation 2); keys queued after the loss; no gradient to the key encoder; a linear head;
+    Checked: the momentum update (equation 2); keys queued after the loss; no gradient to the key encoder; linear head;
         temperature, optimiser and schedule of the paper.
     Differs: an earlier key of the query's own image is neither positive nor negative. Batch normalisation sees all
         keys of a batch together, instead of keys shuffled between devices.
