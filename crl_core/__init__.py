@@ -1,9 +1,9 @@
-"""crl: contrastive representation learning, put together from parts.
+"""crl: contrastive and self-supervised learning, with methods made of parts.
 
     import crl_core as crl
 
-Names are imported when they are first used, so that `import crl_core` alone is quick and needs no torch.
-`__init__.pyi` lists them; it is read when the first one is asked for.
+Each name is imported when it is first used, so that `import crl_core` is fast and needs no torch.
+`__init__.pyi` lists the names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 from typing import Any
 
-__path__ = [*__path__, os.path.join(__path__[0], "formerly")]  # modules of crl 0.1, where plugins of then find them
+__path__ = [*__path__, os.path.join(__path__[0], "formerly")]  # the modules of crl 0.1, for its plugins
 
 _LINE = re.compile(r"^from \.([\w.]+) import (\w+) as \w+$", re.MULTILINE)
 _HOME_OF: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Clusters of vectors, on the device where they are."""
+"""Clusters of vectors by k-means, on the device of the vectors."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from .errors import CrlError
 
 @torch.no_grad()
 def k_means(z: Tensor, clusters: int, seed: int = 0, rounds: int = 20) -> tuple[Tensor, Tensor]:
-    """Centres `[clusters, D]` of the rows `[N, D]`, and the cluster `[N]` of each.
+    """The centres `[clusters, D]` of the rows `[N, D]`, and the cluster `[N]` of each row.
 
-    Lloyd's rounds, from centres drawn as by k-means++ (Arthur and Vassilvitskii 2007): the farther a row lies from
-    those drawn, the likelier. A cluster that has lost all its rows starts anew at the row farthest from its centre.
+    Lloyd's algorithm, with first centres drawn as in k-means++ (Arthur and Vassilvitskii 2007): a row is drawn more
+    likely if it is far from the centres so far. A cluster that has lost all rows moves to the row farthest from its
+    centre.
 
     Raises:
         CrlError: there are fewer rows than clusters.
     """
     if not 1 <= clusters <= len(z):
-        raise CrlError(f"{len(z)} rows can't be put into {clusters} clusters")
+        raise CrlError(f"{len(z)} rows can't be divided into {clusters} clusters")
     centres = _drawn(z, clusters, torch.Generator().manual_seed(seed))
     cluster, distance = nearest_centre(z, centres)
     for _ in range(rounds):
@@ -47,7 +48,7 @@ def _drawn(z: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
 
 
 def nearest_centre(z: Tensor, centres: Tensor, strip: int = 1 << 22) -> tuple[Tensor, Tensor]:
-    """Of each row the nearest centre, and the squared distance to it."""
+    """The nearest centre of each row, and the squared distance to it."""
     found = []
     size = max(1, strip // len(centres))
     for rows in (z[start : start + size] for start in range(0, max(1, len(z)), size)):

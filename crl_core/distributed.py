@@ -1,4 +1,4 @@
-"""Rows from all processes, with their gradients."""
+"""Rows and numbers from all processes, with gradients for rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rank() -> int:
 
 
 def gather(table: Embeddings) -> Embeddings:
-    """The rows of all processes, in order of rank; gradients flow back to where each row came from.
+    """The rows of all processes, in the order of their ranks; gradients flow back to the process of each row.
 
     Processes may have different numbers of rows.
     """
@@ -33,14 +33,14 @@ def gather(table: Embeddings) -> Embeddings:
 
 
 def _sizes(count: int, device: torch.device) -> list[int]:
-    """How many rows each process has, of which this one has `count`."""
+    """The number of rows on each process; this one has `count`."""
     counts = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(world_size())]
     dist.all_gather(counts, torch.tensor(count, device=device))
     return [int(found) for found in counts]
 
 
 def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
-    # Collectives want equal shapes: pad to the longest, and cut off again.
+    # Collectives need equal shapes: rows are padded to the longest share, and the padding is removed afterwards.
     wire = rows.to(torch.uint8) if rows.dtype == torch.bool else rows
     padded = torch.cat([wire, wire.new_zeros(max(sizes) - len(wire), *wire.shape[1:])])
     if rows.requires_grad:
@@ -61,7 +61,7 @@ def total(value: Tensor) -> Tensor:
 
 
 def objects(value: Any) -> list[Any]:
-    """What every process has, in order of rank: plain data."""
+    """The values of all processes, which are plain data, in the order of their ranks."""
     if world_size() == 1:
         return [value]
     found: list[Any] = [None] * world_size()
@@ -83,13 +83,13 @@ def logsumexp(value: Tensor) -> Tensor:
 
 
 def place(count: int, device: torch.device) -> slice:
-    """Where this process's rows are among those gathered from all, which have `count` of them here."""
+    """Where the `count` rows of this process are among the rows that `gather` returns."""
     start = sum(_sizes(count, device)[: rank()])
     return slice(start, start + count)
 
 
 def agreed(value: Tensor) -> Tensor:
-    """The first process's value, for all: what is drawn at random, and must be the same everywhere."""
+    """The value of the first process, on all processes: for random numbers that must be the same everywhere."""
     if world_size() > 1:
         value = value.contiguous()
         dist.broadcast(value, 0)

@@ -1,4 +1,4 @@
-"""What crl raises, and how it words a near miss."""
+"""The errors of crl, and the hint for a misspelt name."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class CrlError(Exception):
-    """Something a user can mend; the text says what is wrong, where, and what to do."""
+    """An error that a user can correct; the message says what is wrong, where, and what to do."""
 
 
 class SpecError(CrlError):
-    """A spec that says something it can't; the text names the place."""
+    """A wrong value in a spec; the message names the place."""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """`" Did you mean 'x'?"` for the nearest of `names`, or an empty string."""
+    """`" Did you mean 'x'?"` for the closest of `names`, or an empty string."""
     close = difflib.get_close_matches(name, sorted(set(names)), n=3, cutoff=0.6)
     return f" Did you mean {', '.join(map(repr, close))}?" if close else ""

@@ -1,4 +1,4 @@
-"""A trained pipeline as files: weights as safetensors beside the spec, and the encoder as ONNX."""
+"""A trained pipeline as files: the spec, the weights as safetensors, and the encoder as ONNX."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def save(pipeline: Pipeline, path: Path | str) -> None:
         raise CrlError(f"{path} holds a run, whose spec would be overwritten: choose another folder")
     data = spec.plain(describe(pipeline))
     folder.refuse_local(data)
-    # Each tensor with memory of its own: parts that stand at two places share it, which the format doesn't know.
+    # Each tensor is copied: a part at two places has the same tensors twice, which the format doesn't allow.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pipeline.state_dict().items()}
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -47,10 +47,10 @@ def save(pipeline: Pipeline, path: Path | str) -> None:
 
 
 def load(path: Path | str) -> Pipeline:
-    """The trained pipeline in a folder that `save`, `crl export` or a run has written, in evaluation mode.
+    """The trained pipeline from a folder of `save`, `crl export` or a run, in evaluation mode.
 
     Raises:
-        CrlError: something is missing or broken, or a part's distribution isn't installed.
+        CrlError: a file is missing or broken, or the distribution of a part isn't installed.
     """
     path = Path(path)
     data = folder.open_spec(path)
@@ -79,7 +79,7 @@ def _weights(path: Path, pipeline: Pipeline) -> dict[str, Tensor]:
 
 
 class _Represent(nn.Module):
-    """The way from data to representations, as a module of tensors, whose names are those of `inputs`."""
+    """From data to representations, as a module whose arguments are the tensors that `inputs` names."""
 
     def __init__(self, pipeline: Pipeline, branch: str, views: Mapping[str, View], inputs: Mapping[str, Place]) -> None:
         super().__init__()
@@ -93,19 +93,19 @@ class _Represent(nn.Module):
             # By shape: `len` would make the number of items a constant.
             made[name] = View(data, {"instance": torch.arange(tensors[0].shape[0])})
         first = next(iter(made.values()))
-        if len(made) == 1:  # it stands for all
+        if len(made) == 1:  # one view for all
             made = dict.fromkeys(self.pipeline.views, first)
         return self.pipeline.representation(made, self.branch)
 
 
-Place: TypeAlias = tuple[str, str | None]  # a view, and the name of a tensor in its data where that is a mapping
+Place: TypeAlias = tuple[str, str | None]  # a view, and the name of a tensor in its data, if the data are a mapping
 
 
 def _inputs(views: Mapping[str, View]) -> dict[str, Place]:
-    """The tensors that a graph of these views takes, by name: `data`, or those of the views or of their mappings.
+    """The inputs of an ONNX graph for these views, by name: `data`, or the names of views or of entries of mappings.
 
     Raises:
-        CrlError: the data are no tensors.
+        CrlError: the data are not tensors.
     """
     places: list[Place] = []
     for name, view in views.items():
@@ -121,16 +121,16 @@ def _inputs(views: Mapping[str, View]) -> dict[str, Place]:
 
 
 def to_onnx(pipeline: Pipeline, example: View | Views, path: Path | str, branch: str | None = None) -> float:
-    """Writes a branch's way to representations, with any number of items, and runs it once.
+    """Writes the encoder of a branch as ONNX, for any number of items, and runs it once.
 
     Args:
-        example: a clean view of a few items to trace with, or several by name, as `pipeline.clean` gives them.
+        example: a clean view of a few items to trace the encoder with, or several views by name, from `pipeline.clean`.
 
     Returns:
-        The largest difference between what ONNX Runtime and torch make of the example.
+        The largest difference between the representations of ONNX Runtime and of torch for the example.
 
     Raises:
-        CrlError: the example's data are no tensors, or not those that the encoder takes; there is no such branch; or
+        CrlError: the example's data are not tensors, or the encoder doesn't take them; there is no such branch; or
             the packages for ONNX are missing.
     """
     try:
@@ -146,7 +146,9 @@ def to_onnx(pipeline: Pipeline, example: View | Views, path: Path | str, branch:
     if all(every[view].data is every[pipeline.views_of(name)[0]].data for view in read):
         read = dict(list(read.items())[:1])
     inputs = _inputs(read)
-    module = _Represent(copy.deepcopy(pipeline), name, read, inputs).eval().cpu()  # the pipeline stays where it is
+    module = (
+        _Represent(copy.deepcopy(pipeline), name, read, inputs).eval().cpu()
+    )  # a copy, so that the pipeline stays on its device
     tensors = tuple(read[view].data if key is None else read[view].data[key] for view, key in inputs.values())
     items = torch.export.Dim("items", min=1)
     with torch.no_grad():
@@ -173,5 +175,5 @@ def to_onnx(pipeline: Pipeline, example: View | Views, path: Path | str, branch:
 
 
 def _two(view: View) -> View:
-    """The view with two items at least: of a single one, the number of items would become a constant."""
+    """The view, with at least two items: with a single one, the number of items would become a constant."""
     return View.join([view, view]) if len(view) == 1 else view

@@ -193,7 +193,7 @@ def test_items_are_drawn_by_their_weight() -> None:
 
 
 def test_more_items_than_torch_draws_from_have_the_same_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crl_core.items.drawn._MOST", 1)
+    monkeypatch.setattr("crl_core.items.drawn._MOST_CATEGORIES", 1)
     test_items_are_drawn_by_their_weight()
 
 

@@ -49,13 +49,13 @@ def recipe_of(what: str, texts: list[str]) -> Recipe:
 
 
 def preset_line(what: str, texts: list[str]) -> str | None:
-    """Which preset of a recipe is taken, what it sets, and which others there are; None for a spec or a run."""
+    """The preset of a recipe, what it sets, and the other presets, as text; None for a spec or a run."""
     if _is_spec(what):
         return None
     recipe = _function(what)
     name, values = preset_of(recipe, parse_settings(texts).get("preset"))
     others = [f"--set preset={other}" for other in presets_of(recipe) if other != name]
-    sets = ", ".join(f"{key} = {value}" for key, value in values.items()) or "all as in the recipe's file"
+    sets = ", ".join(f"{key} = {value}" for key, value in values.items()) or "the defaults in the recipe's file"
     return f"preset {name}: {sets}" + (f" (or {', '.join(others)})" if others else "")
 
 
@@ -72,7 +72,7 @@ def _function(what: str) -> Callable[..., Recipe]:
 
 
 def from_seed(recipe: Recipe) -> Pipeline:
-    """The pipeline with the fresh weights that the run's seed gives."""
+    """The pipeline with the initial weights of the run's seed."""
     torch.manual_seed(stages_of(recipe.training)[0].seed)
     made = assemble(describe(recipe.pipeline))
     made.meet(recipe.source)
@@ -91,12 +91,12 @@ def run_explain(options: argparse.Namespace) -> None:
     items = recipe.source.items(recipe.source.splits[0])
     batch = first_of(items, stage)
     if (Path(options.what) / folder.CHECKPOINT).exists() and not options.settings:
-        pipeline = export.load(options.what)  # a run, as it has been trained
+        pipeline = export.load(options.what)  # a run, with its trained weights
     else:
         pipeline = from_seed(recipe).build(batch, recipe.source)
         pipeline.loss(batch)
-        pipeline.on_step()  # now the memories hold what this step gave them
-    torch.manual_seed(stages_of(recipe.training)[0].seed)  # of the views
+        pipeline.on_step()  # so that the memories hold the keys of this step
+    torch.manual_seed(stages_of(recipe.training)[0].seed)  # for the views
     print(f"\nThe first batch, {len(batch)} items:")
     table = pipeline.embed(pipeline.draw(batch))
     for contrast in pipeline.contrasts:
@@ -117,13 +117,13 @@ def run_diff(options: argparse.Namespace) -> int:
 
 
 def _compared(recipe: Recipe) -> dict[str, Any]:
-    """What was chosen, without what was installed."""
+    """The spec without the versions of what is installed."""
     data = folder.spec_of(recipe.pipeline, recipe.source, recipe.training)
     return {name: data[name] for name in ("source", "training", "pipeline")}
 
 
 def _slots(data: Any, place: str) -> Iterator[str]:
-    """A line for every part: where it stands, what it is, whose it is, and its options."""
+    """A line for each part: its place, its address, its distribution; and its options."""
     if isinstance(data, Mapping) and "use" in data:
         part = _part_at(place, data["use"])
         whose = f"  ({part.distribution} {part.version}, {_where(part)})" if part else ""
@@ -140,7 +140,7 @@ def _slots(data: Any, place: str) -> Iterator[str]:
 
 
 def _part_at(place: str, use: str) -> Known | None:
-    """The part of the kind that the place is for, as two kinds may have one name; None for one of an open family."""
+    """The part with this address and the kind of the place; None for a part of a family."""
     found = {part.kind: part for part in known() if part.address == use}
     kind = next((word for word in reversed(place.split(".")) if word in found), None)
     return found[kind] if kind else next(iter(found.values()), None)
@@ -150,5 +150,5 @@ def _where(part: Known) -> str:
     loaded = load(part).part
     try:
         return f"{inspect.getsourcefile(loaded)}:{inspect.getsourcelines(loaded)[1]}"
-    except (TypeError, OSError):  # compiled, or made by code
+    except (TypeError, OSError):  # it has no source file
         return part.target

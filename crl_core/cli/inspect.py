@@ -37,7 +37,7 @@ def run_info(options: argparse.Namespace) -> None:
 
 
 def _of_families(address: str) -> Iterator[Loaded]:
-    """What the plugin that owns the address's namespace opens under it."""
+    """The parts with this address in the family of a plugin."""
     namespace, _, name = address.partition("/")
     for owner in advertised_hooks():
         if owner.namespace == namespace:
@@ -65,12 +65,12 @@ def _told(of: Loaded) -> dict[str, Any]:
 def _file(loaded: Any) -> str | None:
     try:
         return f"{inspect.getsourcefile(loaded)}:{inspect.getsourcelines(loaded)[1]}"
-    except (TypeError, OSError):  # compiled, or made by code
+    except (TypeError, OSError):  # it has no source file
         return None
 
 
 def _options(loaded: Any) -> list[str]:
-    """The options with their types and defaults; a group (`images: Images`) gives way to its fields."""
+    """The options with their types and defaults; the fields of a data class (`images: Images`) instead of itself."""
     try:
         parameters = [
             each
@@ -83,13 +83,13 @@ def _options(loaded: Any) -> list[str]:
 
 
 def _presets(loaded: Any) -> dict[str, dict[str, str]]:
-    """What each preset of a recipe sets."""
+    """The settings of each preset of a recipe."""
     named = getattr(loaded, "presets", {})
     return {name: {key: str(value) for key, value in values.items()} for name, values in named.items()}
 
 
 def _fields(group: Any) -> list[inspect.Parameter]:
-    """The fields of a group of options; none if it is no group."""
+    """The fields of a data class; none for other values."""
     if not callable(getattr(group, "recipe", None)):
         return []
     parameters = inspect.signature(type(group)).parameters.values()
@@ -97,7 +97,7 @@ def _fields(group: Any) -> list[inspect.Parameter]:
 
 
 def _short(value: Any) -> Any:
-    """A part as its address, in which the address of its memory doesn't stand; anything else as it is."""
+    """A part as its registered address, because its repr has a memory address; other values unchanged."""
     if value is None or isinstance(value, (bool, int, float, str, list, tuple)):
         return value
     from ..registry import address_of
@@ -113,7 +113,7 @@ def _option(parameter: inspect.Parameter) -> str:
     hint = parameter.annotation
     if not isinstance(hint, str):
         return str(parameter)
-    # Python would print an annotation that is kept as text in quotes.
+    # Python would print an annotation that is text in quotes.
     default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
     return f"{parameter.name}: {hint}{default}"
 
@@ -154,7 +154,7 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def _imports(imports: Sequence[Imported]) -> Iterator[str]:
-    """How long each import took, and what heavy packages it brought in."""
+    """How long each import took, and which heavy packages it imported."""
     width = max((len(imported.address) for imported in imports), default=0)
     for imported in imports:
         spent = "      -" if imported.seconds is None else f"{imported.seconds:5.1f} s"

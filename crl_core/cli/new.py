@@ -13,7 +13,7 @@ def run_new(options: argparse.Namespace) -> None:
     folder = Path(options.out or plugin.name)
     for path in write(plugin, folder):
         print(path)
-    print(f"\n{plugin.name} is a whole plugin. Next, in an environment of its own:")
+    print(f"\n{plugin.name} is a complete plugin. Next, in a new environment:")
     for line in (f"cd {folder}", "pip install -e . --group tests", "pytest", f"crl test {plugin.name}"):
         print(f"  {line}")
     for part in plugin.parts:

@@ -38,14 +38,14 @@ def _plugin(options: argparse.Namespace) -> Plugin:
 
 
 def _written(path: Path, distribution: str) -> Plugin:
-    """What a file of tests says to `conformance` about a distribution.
+    """The plugin of a test file that calls `conformance` for a distribution.
 
     Raises:
-        CrlError: there is no such file, or it says nothing about it.
+        CrlError: there is no such file, or it has no such call.
     """
     if not path.is_file():
-        raise CrlError(f"there is no file {path}: --examples takes a file of tests that calls conformance(…)")
-    sys.path.insert(0, str(path.parent))  # for its neighbours, as pytest finds them
+        raise CrlError(f"there is no file {path}: --examples takes a test file that calls conformance(…)")
+    sys.path.insert(0, str(path.parent))  # for imports from the same folder, as in pytest
     for value in runpy.run_path(str(path)).values():
         plugin = getattr(value, "plugin", None)
         if isinstance(plugin, Plugin) and canonicalize_name(plugin.distribution) == canonicalize_name(distribution):
@@ -54,10 +54,10 @@ def _written(path: Path, distribution: str) -> Plugin:
 
 
 def report(session: Session, width: int, reasons: bool = False) -> Iterator[str]:
-    """A table of checks by parts for every kind, the texts of what failed, and the count.
+    """A table of checks and parts for each kind, the messages of failures, and the counts.
 
     Args:
-        reasons: also why checks were skipped, and failures expected.
+        reasons: whether to print why checks were skipped, and why failures were expected.
     """
     *outcomes, counted = session.outcomes()
     for kind in dict.fromkeys(outcome.part.kind for outcome in outcomes):
@@ -77,7 +77,7 @@ def report(session: Session, width: int, reasons: bool = False) -> Iterator[str]
 
 
 def _table(kind: str, outcomes: Sequence[Outcome], width: int) -> Iterator[str]:
-    """Rows are checks and columns parts, as many as fit beside each other."""
+    """A table with a row per check and a column per part, split so that it fits the width."""
     names = list(dict.fromkeys(outcome.part.name for outcome in outcomes))
     checks = list(dict.fromkeys(outcome.check for outcome in outcomes))
     sign = {(outcome.part.name, outcome.check): _SIGNS[outcome.state] for outcome in outcomes}
@@ -92,7 +92,7 @@ def _table(kind: str, outcomes: Sequence[Outcome], width: int) -> Iterator[str]:
 
 
 def _fitting(names: Sequence[str], width: int) -> list[str]:
-    """As many as stand in one line; one at least."""
+    """As many names as fit in one line; at least one."""
     shown: list[str] = []
     for name in names:
         if shown and sum(len(other) + 2 for other in [*shown, name]) > width:

@@ -27,8 +27,8 @@ from .explain import from_seed, no_run, preset_line, recipe_of
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
 
-# What a command needs beyond this is imported when it begins: the training loop, the evaluators and the report take
-# longer to import than a first run takes to train.
+# The training loop, the evaluators and the report are imported when a command needs them, because the import takes
+# longer than the training of a first run.
 
 EVALUATION = "evaluation.json"
 
@@ -38,13 +38,13 @@ def run_train(options: argparse.Namespace) -> int:
         raise CrlError("crl train takes a recipe or a spec, or --resume RUN")
     if options.resume is not None:
         if options.out is not None:
-            raise CrlError("a run goes on in its own folder: leave out --out")
+            raise CrlError("a run is resumed in its own folder: leave out --out")
         _check_run(options.resume)
     _check_report(options)
     started = time.perf_counter()
     recipe = recipe_of(options.resume or options.what, options.settings)
     if rank() == 0 and (line := preset_line(options.resume or options.what, options.settings)):
-        print(line, file=sys.stderr)  # as progress is; the standard output is for results
+        print(line, file=sys.stderr)  # like the progress; the standard output is for results
     path = Path(options.resume) if options.resume else Path(options.out or _next_folder(options.what))
     devices = int(options.devices) if options.devices.isdigit() else options.devices
     from ..engine.fit import fit
@@ -69,9 +69,9 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def _check_report(options: argparse.Namespace) -> None:
-    """What the report is drawn with is imported after training, so it is looked for before."""
+    """Checks before the training that matplotlib is installed, which the report imports only after the training."""
     if not options.no_report and find_spec("matplotlib") is None:
-        raise CrlError("the report needs matplotlib: install `crl-core[train]`, or leave the report out by --no-report")
+        raise CrlError("the report needs matplotlib: install `crl-core[train]`, or use --no-report")
 
 
 def _next_folder(what: str) -> str:
@@ -89,7 +89,7 @@ def _evaluate(
     from ..evaluation.evaluate import evaluate
 
     training = stages_of(recipe.training)[0]
-    # What a training step encodes at a time fits into memory.
+    # As many rows as a training step encodes at a time, which fit into memory.
     chunk = training.chunk or max(1, training.batch_size // training.accumulate)
     untrained = from_seed(recipe)
     return evaluate(pipeline, source, evaluators=evaluators, untrained=untrained, branch=branch, chunk=chunk)
@@ -101,7 +101,7 @@ def _check_run(path: str) -> None:
 
 
 def _run(path: str) -> tuple[Pipeline, Recipe]:
-    """A run's trained pipeline, and what it was made from."""
+    """A run's trained pipeline, and the recipe of its spec."""
     _check_run(path)
     return export.load(path), recipe_of(path, [])
 
@@ -112,7 +112,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if options.source is not None:
         source = part_from("source", Part(options.source, settings), "source")
     elif settings:
-        raise CrlError("--set is for another source: name it with --source")
+        raise CrlError("--set needs another source: name it with --source")
     evaluation = _evaluate(pipeline, recipe, source, options.only, options.branch)
     print(json.dumps(evaluation.figures, indent=1) if options.json else evaluation)
     for note in evaluation.notes if options.json else ():
@@ -122,13 +122,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
 def run_embed(options: argparse.Namespace) -> None:
     from ..evaluation.embed import check_path, embed, write
 
-    check_path(Path(options.out))  # before the work
+    check_path(Path(options.out))  # before the computation
     if options.items:
         _check_run(options.run)
         table = _read(export.load(options.run), options.items, options.branch)
     else:
         if options.data is None:
-            raise CrlError("crl embed takes a split or a source, or with --items what the run's reader reads")
+            raise CrlError("crl embed takes a split or a source, or raw items with --items")
         pipeline, recipe = _run(options.run)
         source, split = _data(options.data, recipe.source, parse_settings(options.settings))
         table = embed(pipeline, source.items(split), options.branch)
@@ -137,7 +137,7 @@ def run_embed(options: argparse.Namespace) -> None:
 
 
 def _read(pipeline: Pipeline, items: list[str], branch: str | None, size: int = 256) -> Embeddings:
-    """What the pipeline's reader and encoder make of texts or paths, without the run's data."""
+    """The representations of texts or paths by the pipeline's reader and encoder, without the run's data."""
     from ..evaluation.tables import device_of
 
     found = []
@@ -149,10 +149,10 @@ def _read(pipeline: Pipeline, items: list[str], branch: str | None, size: int = 
 
 
 def _data(what: str, own: Source, settings: dict[str, object]) -> tuple[Source, str]:
-    """A split of the run's own source, or another source and its split (the last by default)."""
+    """A split of the run's own source; or another source and its split, by default the last."""
     if what in own.splits:
         if settings:
-            raise CrlError(f"--set is for another source; {what!r} is a split of the run's own")
+            raise CrlError(f"--set needs another source; {what!r} is a split of the run's own source")
         return own, what
     name, _, split = what.partition(":")
     try:
@@ -174,7 +174,7 @@ def run_export(options: argparse.Namespace) -> None:
     from ..evaluation.tables import batches, device_of
 
     _check_run(options.run)
-    pipeline = export.load(options.run)  # which needs no data
+    pipeline = export.load(options.run)  # this needs no data
     path = Path(options.out or Path(options.run) / "export")
     export.save(pipeline, path)
     print(f"{path}: {folder.SPEC} and {export.WEIGHTS}, for crl_core.load({str(path)!r})")

@@ -1,1 +1,1 @@
-"""What is wrong with the installed plugins, found from metadata and by importing parts in other processes."""
+"""Finds problems of the installed plugins, from metadata and by importing parts in other processes."""

@@ -1,4 +1,4 @@
-"""What importing one part does, found out in a process of its own, which may fail, hang or die of it."""
+"""Imports one part in its own process, which may fail, hang or crash, and reports what happened."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..registry.plugins import HOOKS, Known, resolve
 
 SECONDS = 60.0  # for importing one part
 _HEAVY = 50  # modules; torch has over a thousand, numpy over a hundred
-_MARK = "what crl asked: "  # before the answer, among whatever else a plugin prints
+_MARK = "what crl asked: "  # marks the answer among other output of a plugin
 _START = "import json, sys; asked = json.load(sys.stdin); sys.path[:] = asked['path']; "
 _CODE = f"{_START}from crl_core.doctor import probe; probe.answer(asked['part'])"
 
 
 class Imported(NamedTuple):
-    """What became of the import of one part, or of one plugin's hooks.
+    """The result of importing one part, or the hooks of one plugin.
 
     Attributes:
-        problems: what is wrong with it; empty where it could be imported.
-        seconds: how long that took; None where it did not end.
-        package: the heavy packages that the part's own package brings in before any of its modules is asked for.
-        heavy: all heavy packages that it brings in.
-        kernels: for a kernel, why it can't run a small common problem, by device; empty where it can.
+        problems: the problems; empty if it could be imported.
+        seconds: how long the import took; None if it didn't end.
+        package: the heavy packages that the `__init__.py` of the part's package imports.
+        heavy: all heavy packages that the part imports.
+        kernels: for a kernel, why it can't run a small common problem, by device; empty if it can.
     """
 
     kind: str
@@ -60,7 +60,7 @@ def probe(part: Known) -> Imported:
 
 
 def answer(part: list[str]) -> None:
-    """Imports the part, and prints what that brought."""
+    """Imports the part, and prints the result."""
     found = _examined(Known(*part))
     sys.stdout.flush()
     print(f"\n{_MARK}{json.dumps(found)}", flush=True)
@@ -84,26 +84,26 @@ def _examined(part: Known) -> dict[str, Any]:
 
 
 def _heavy(before: set[str], package: str) -> list[str]:
-    """The packages that have come since, and have many modules."""
+    """The packages with many modules that were imported since `before`."""
     count = Counter(name.partition(".")[0] for name in set(sys.modules) - before)
     ignored = {package, "crl_core", *sys.stdlib_module_names}
     return sorted(name for name, modules in count.items() if modules >= _HEAVY and name not in ignored)
 
 
 def _wrong_with(part: Any) -> list[str]:
-    """What keeps the part from being named in a spec."""
+    """Why the part can't be in a spec."""
     from ..errors import CrlError
     from ..registry.options import signature
 
     try:
         signature(part)
     except CrlError as error:
-        return [f"its options can't stand in a spec: {error}"]
+        return [f"its options can't be in a spec: {error}"]
     return []
 
 
 def _said_by_hooks(part: Known) -> list[str]:
-    """Why the hooks can't be used, or else what the plugin itself tells the doctor."""
+    """Why the hooks can't be used, or what the plugin's own hook `crl_doctor` returns."""
     from ..registry.hooks import load_hooks
 
     loaded = load_hooks([part._replace(kind=HOOKS)])
@@ -144,4 +144,4 @@ def _reasons(kernel: Any, device: str) -> list[str]:
     try:
         return [str(reason) for reason in kernel().unsupported(problem)]
     except Exception as error:
-        return [f"asked whether it can, it raised {type(error).__name__}: {error}"]
+        return [f"`unsupported` raised {type(error).__name__}: {error}"]

@@ -1,1 +1,1 @@
-"""Training: `fit`, and what it stands on."""
+"""Training: `fit`, its loading of items, optimisers, checkpoints, and the folder of a run."""

@@ -1,6 +1,6 @@
-"""A run's whole state in one safetensors file, written to the side and then renamed.
+"""The whole state of a run in one safetensors file, which is written under another name and then renamed.
 
-Nested states (optimisers) become flat names; what is no tensor goes into the header as JSON.
+Nested states (optimisers) get flat names. Values that are not tensors are JSON in the header.
 Nothing is ever unpickled.
 """
 
@@ -27,17 +27,17 @@ def save(state: Any, path: Path) -> None:
     tree = _flatten(state, "", tensors, {})
     aside = path.with_name(path.name + ".partial")
     save_file(tensors, aside, metadata={_TREE: json.dumps(tree)})
-    aside.chmod(0o644)  # safetensors makes files that only their owner can read
+    aside.chmod(0o644)  # safetensors makes files that only the owner can read
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     aside.replace(path)
 
 
 def load(path: Path) -> Any:
-    """What `save` wrote.
+    """Reads the state that `save` wrote.
 
     Raises:
-        CrlError: the file is missing, broken, or none of ours.
+        CrlError: the file is missing or broken, or `save` didn't write it.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -52,7 +52,7 @@ def load(path: Path) -> Any:
 
 def _flatten(value: Any, place: str, tensors: dict[str, Tensor], seen: dict[Any, str]) -> Any:
     if isinstance(value, Tensor):
-        # A module that stands at two places has the same memory under two names.
+        # A module at two places has the same tensors under two names.
         name = seen.setdefault((value.data_ptr() or place, value.shape, value.stride()), place)
         if name == place:
             tensors[name] = value.detach().cpu().contiguous().clone()
@@ -64,7 +64,7 @@ def _flatten(value: Any, place: str, tensors: dict[str, Tensor], seen: dict[Any,
         return {"list": [_flatten(inner, f"{place}/{i}", tensors, seen) for i, inner in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    raise CrlError(f"{place}: a {type(value).__name__} can't be kept in a checkpoint")
+    raise CrlError(f"{place}: a {type(value).__name__} can't be saved in a checkpoint")
 
 
 def _restore(tree: Any, tensors: dict[str, Tensor]) -> Any:
@@ -79,7 +79,7 @@ def _restore(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def random_state() -> dict[str, Tensor]:
-    """torch's generators of this process."""
+    """The states of torch's random generators in this process."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains."""
+"""The progress of a training on the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Display:
-    """A bar with epoch, loss, speed and time left; where there is no terminal, a line for every tenth of the run."""
+    """A bar with epoch, loss, speed and time left; without a terminal, a line for every tenth of the run."""
 
     def __init__(self, shown: bool, steps: int, done: int, epochs: int) -> None:
         self._shown, self._steps, self._epochs = shown, steps, epochs
@@ -40,7 +40,7 @@ class Display:
     def say(self, text: str) -> None:
         """A line above the bar."""
         if self._shown:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)  # a path stays in one piece
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)  # so that paths stay on one line
 
     def __enter__(self) -> Display:
         self._bar.start()

@@ -1,4 +1,4 @@
-"""Lightning Fabric without torchmetrics: its check of versions would import it, for seconds, where it is installed."""
+"""Imports Lightning Fabric without torchmetrics, whose import takes seconds, only for a check of its version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 _hidden = "torchmetrics" not in sys.modules
 if _hidden:
-    # To the import system, None means that there is no such module. Fabric uses it to detect spikes of the loss alone.
+    # With None here, an import says that there is no such module. Fabric uses it only to detect spikes of the loss.
     cast("dict[str, Any]", sys.modules)["torchmetrics"] = None
 try:
     from lightning_fabric import Fabric

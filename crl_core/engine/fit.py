@@ -40,12 +40,12 @@ log = logging.getLogger("crl")
 
 @attrs.frozen(eq=False)
 class Fitted:
-    """What training left behind.
+    """The result of a training.
 
     Attributes:
-        pipeline: trained, in evaluation mode.
+        pipeline: the trained pipeline, in evaluation mode.
         metrics: the logged lines, oldest first.
-        finished: False if it was interrupted; with a folder it can be resumed.
+        finished: False if the training was interrupted; with a folder it can be resumed.
     """
 
     pipeline: Pipeline
@@ -67,16 +67,16 @@ def fit(
     """Trains a pipeline on the first split of a source.
 
     Args:
-        training: how; several are stages, one after the other: the weights, memories and the rest of the state go on,
-            the optimiser and the schedules begin anew.
-        out: folder for the spec, metrics and checkpoints; nothing is written without one.
-        resume: go on from the checkpoint in `out`; the result is bit for bit that of a run that
-            was never interrupted (on the same kind of device, with as many processes and threads).
-        accelerator, devices: as Lightning Fabric takes them; several devices train in step.
-        show: progress on the terminal.
+        training: how it is trained. Several are stages, one after the other: weights, memories and the rest of the
+            state are kept, but the optimiser and the schedules begin again.
+        out: a folder for the spec, metrics and checkpoints; without it, nothing is written.
+        resume: continue from the checkpoint in `out`. The result is the same, bit for bit, as without the
+            interruption (on the same kind of device, with the same number of processes and threads).
+        accelerator, devices: as in Lightning Fabric; on several devices, one process each.
+        show: whether progress is shown on the terminal.
 
     Raises:
-        CrlError: the folder holds another run, the data can't be contrasted, or the loss is not finite.
+        CrlError: the folder holds another run, the data give no pairs, or the loss is not finite.
     """
     if resume and out is None:
         raise CrlError("resume needs `out`, the folder of the run")
@@ -106,7 +106,7 @@ class _Loop:
             parts = self.fabric.world_size * training.accumulate
             if training.batch_size % parts:
                 raise CrlError(
-                    f"a batch of {training.batch_size} can't be dealt to {self.fabric.world_size} processes with "
+                    f"a batch of {training.batch_size} can't be divided among {self.fabric.world_size} processes with "
                     f"{training.accumulate} micro-batches each"
                 )
         torch.manual_seed(first.seed)
@@ -115,27 +115,27 @@ class _Loop:
         self.pipeline.meet(source)
         self.pipeline.build(self._whole(first_of(self.items, first)))
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
-            # Statistics of one process alone would tell positives from negatives, and differ from one process's.
+            # Statistics of each process alone would reveal the positives, and differ from training on one process.
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.pipeline)
         self.collapsed = False
         self._begin(0)
         torch.manual_seed(first.seed + self.fabric.global_rank)
 
     def _begin(self, stage: int) -> None:
-        """Makes ready for a stage."""
+        """Prepares a stage."""
         self.stage, self.training = stage, self.stages[stage]
         self.pipeline.only(self.training.terms)
         self.pipeline.freeze(self.training.freeze)
         self.optimisers = make_optimisers(self.pipeline, self.training)
         self.module, *self.steppers = self.fabric.setup(self.pipeline, *self.optimisers)
         terms = [term for term in self.pipeline.every_term if self.pipeline.runs(term, None)]
-        # Where terms have no gradient in common, the memory of one will do; by one process, without scaled gradients.
+        # Terms that share no gradient are computed one by one, to save memory; only on one process, in full precision.
         alone = self.fabric.world_size == self.training.accumulate == 1 and self.training.precision == "32-true"
         self.apart = alone and len(components(terms, self.pipeline.branches)) > 1
         self.before = sum(self._length(earlier) for earlier in self.stages[:stage])
         self.progress = Progress(0, self._length(self.training), 0, self.training.epochs)
-        self.begun = 0  # steps done in the epoch that is under way
-        self.place: Any = None  # in a stream
+        self.begun = 0  # steps done in the current epoch
+        self.place: Any = None  # the place in a stream
 
     def _length(self, training: Training) -> int:
         return steps_in_epoch(self.items, training) * training.epochs
@@ -161,7 +161,7 @@ class _Loop:
         return Fitted(self.pipeline, record.lines, finished)
 
     def _epoch(self, record: Record, display: Display, path: Path | None, interrupted: threading.Event) -> bool:
-        """One epoch, or what is left of it; False if it was interrupted."""
+        """One epoch, or the rest of it; False if it was interrupted."""
         training = self.training
         if self.begun == 0:
             self.pipeline.on_epoch(self.progress, self._embed)
@@ -176,8 +176,8 @@ class _Loop:
                 losses = self._step(batch)
             elif world > 1:
                 raise CrlError(
-                    f"process {rank} of {world}: not one item of its share of step {self.progress.step + 1} could be "
-                    f"used (the log names them), and the others would wait. Leave such items out or take larger batches"
+                    f"process {rank} of {world}: none of its items in step {self.progress.step + 1} can be used (the "
+                    f"log names them), and the other processes would wait. Remove such items, or use larger batches"
                 )
             self._advance(moved=batch is not None)
             speed = clock.speed()
@@ -186,7 +186,7 @@ class _Loop:
                 record.write(line)
                 display.update(self.progress.step, self.progress.epoch, line["loss"], speed)
             announce("crl_step_end", state=State(self.pipeline, self.progress, _last(record), path))
-            # An epoch's last step is interrupted after what belongs to its end.
+            # An interruption in the last step of an epoch waits for the end of the epoch.
             if self.begun < steps and self._asked_to_stop(interrupted):
                 return self._stop(display, path)
         self.begun = 0
@@ -194,7 +194,7 @@ class _Loop:
         if losses is not None:
             self._watch(losses, record, display)
         elif steps and not resumed:
-            raise CrlError("not one item of the last epoch could be used; the log names them")
+            raise CrlError("not one item of the last epoch can be used; the log names them")
         announce("crl_epoch_end", state=State(self.pipeline, self.progress, _last(record), path))
         ended = self.progress.epoch == training.epochs
         if not ended and self._asked_to_stop(interrupted):
@@ -204,11 +204,11 @@ class _Loop:
         return True
 
     def _asked_to_stop(self, interrupted: threading.Event) -> bool:
-        """Whether this run was interrupted; of several processes, all stop at the same step."""
+        """Whether this run was interrupted; several processes all stop at the same step."""
         if self.fabric.world_size == 1:
             return interrupted.is_set()
         if self.begun and self.progress.step % self.training.log_every:
-            return False  # asking the others makes all wait: only where a line of metrics does so anyway
+            return False  # this synchronises all processes, so it is done only in steps that log metrics
         return bool(distributed.total(torch.tensor(int(interrupted.is_set()), device=self.fabric.device)))
 
     def _stop(self, display: Display, path: Path | None) -> bool:
@@ -227,7 +227,7 @@ class _Loop:
             waits = self.fabric.world_size > 1 and i + 1 < len(micro)
             with self.fabric.no_backward_sync(self.module, enabled=waits) if waits else nullcontext():
                 losses = self._losses(part)
-                if losses.total.requires_grad:  # else each term has been given back by itself
+                if losses.total.requires_grad:  # otherwise `pipeline.backward` has computed the gradient
                     self.fabric.backward(losses.total * share if share < 1 else losses.total)
             found.append((share, losses))
         if self.training.clip is not None:
@@ -240,7 +240,7 @@ class _Loop:
             stepper.step()
             stepper.zero_grad()
         if scaler is not None and scaler.get_scale() < scale:
-            # Gradients overflowed in float16, and no weight has moved.
+            # Gradients have overflowed in float16, and no weight has moved.
             self.pipeline.abandon()
         return mean_of(found)
 
@@ -260,7 +260,7 @@ class _Loop:
         if moved:
             self.pipeline.on_step(self.progress)
 
-    # -- what is told about it -------------------------------------------------------------------
+    # -- metrics ---------------------------------------------------------------------------------
 
     def _line(self, losses: Losses, speed: float) -> dict[str, float]:
         """The metrics of this step, the mean over all processes."""
@@ -280,43 +280,43 @@ class _Loop:
         }
 
     def _watch(self, losses: Losses, record: Record, display: Display) -> None:
-        """Looks for collapse on the last batch of an epoch."""
+        """Checks the last batch of an epoch for collapse."""
         running = [one for one in self.pipeline.contrasts if one.name in losses.terms]
         if not running:
             return
         contrast = running[0]
         if distributed.world_size() > 1 and contrast.key is not None:
-            return  # reading the pairs is collective; the loss itself is watched on every process
+            return  # all processes would have to take part
         pairs = contrast.pairs({name: _detached(table) for name, table in losses.embeddings.items()})
         if pairs is None:
             return
-        figures, said = health(pairs)
+        figures, warnings = health(pairs)
         if not figures:
-            return  # too few rows to say anything
+            return  # too few rows to measure
         figures |= information(contrast, pairs)
         record.write({"step": self.before + self.progress.step, "epoch": self.progress.epoch, **figures})
-        if bool(said) != self.collapsed:  # told when it changes, not after every epoch
-            self.collapsed = bool(said)
-            text = f"warning: {' '.join(said)}" if said else "the embeddings have spread out again"
+        if bool(warnings) != self.collapsed:  # printed when it changes, not after every epoch
+            self.collapsed = bool(warnings)
+            text = f"warning: {' '.join(warnings)}" if warnings else "the embeddings have spread out again"
             display.say(f"after epoch {self.progress.epoch}, {contrast.name}: {text}")
 
     # -- states ----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _embed(self, branch: str) -> Embeddings:
-        """The training items, in order, through one branch in evaluation mode, without augmentation."""
+        """The embeddings of the training items, in order, by a branch in evaluation mode, without augmentation."""
         self.pipeline.eval()
         wanted = set(self.pipeline.views_of(branch))
         tables = []
         for batch in in_order(self.items, self.training.batch_size):
             views = self.pipeline.clean(self._whole(batch))
-            if wanted <= set(views):  # of several sources, those that this branch reads
+            if wanted <= set(views):  # with several sources, only those that this branch reads
                 tables.append(self.pipeline.embed(views, branch)[branch].rows())
         self.pipeline.train()
         return Embeddings.concat(tables)
 
     def open(self, path: Path, resume: bool) -> None:
-        """Makes the run's folder, or takes up the run that it holds."""
+        """Makes the run's folder, or restores the run in it."""
         if not resume:
             if self.fabric.is_global_zero:
                 folder.create(path, self.pipeline, self.source, self.stages)
@@ -326,8 +326,8 @@ class _Loop:
         try:
             if len(state["random"]) != self.fabric.world_size:
                 raise CrlError(
-                    f"{path} was trained by {len(state['random'])} processes, and these are {self.fabric.world_size}: "
-                    f"go on with as many"
+                    f"{path} was trained by {len(state['random'])} processes, and now there are "
+                    f"{self.fabric.world_size}: use the same number"
                 )
             self._begin(state.get("stage", 0))
             self.pipeline.load_state_dict(state["pipeline"])
@@ -370,7 +370,7 @@ class _Loop:
 
 
 class _Clock:
-    """Items per second, since it was made."""
+    """Counts items per second, from when it was made."""
 
     def __init__(self, items: int) -> None:
         self._items, self._steps, self._start = items, 0, time.perf_counter()
@@ -381,7 +381,7 @@ class _Clock:
 
 
 def _last(record: Record) -> dict[str, float]:
-    """The last figures: those of the last logged step, and those that an epoch's end adds on a line of their own."""
+    """The latest metrics: those of the last logged step, and those of the end of the last epoch."""
     return {name: value for line in record.lines[-2:] for name, value in line.items()}
 
 

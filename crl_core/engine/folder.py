@@ -1,4 +1,4 @@
-"""A run's folder: spec, versions, metrics, checkpoint."""
+"""The folder of a run: spec, versions, metrics, checkpoint."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def create(folder: Path, pipeline: Pipeline, source: Source, training: Training 
     """Makes the folder and writes the spec.
 
     Raises:
-        CrlError: it holds a run already, or the pipeline can't be written as a spec.
+        CrlError: the folder already holds a run, or the pipeline can't be written as a spec.
     """
     if (folder / SPEC).exists():
-        raise CrlError(f"{folder} holds a run already: go on with it (resume), or choose another folder")
+        raise CrlError(f"{folder} already holds a run: resume it, or choose another folder")
     data = spec_of(pipeline, source, training)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def create(folder: Path, pipeline: Pipeline, source: Source, training: Training 
 
 
 def spec_of(pipeline: Pipeline, source: Source, training: Training | Sequence[Training]) -> dict[str, Any]:
-    """The spec of a run, as data; of several stages, `training` is a list."""
+    """The spec of a run, as data; with several stages, `training` is a list."""
     stages = [assembly.options_of(stage, "training", {}) for stage in stages_of(training)]
     data = {
         "source": spec.plain(assembly.part_of("source", source, "source")),
@@ -59,10 +59,10 @@ def spec_of(pipeline: Pipeline, source: Source, training: Training | Sequence[Tr
 def check_same_run(
     path: Path, pipeline: Pipeline, source: Source, training: Sequence[Training], *, write: bool
 ) -> None:
-    """Whether the folder's run is this one; the spec of an earlier version is put in today's words, where `write`.
+    """Checks that the folder holds this run. With `write`, a spec of an earlier version is converted to today's.
 
     Raises:
-        CrlError: it is another one; the text says where.
+        CrlError: it holds another run; the message names the first difference.
     """
     ours = spec_of(pipeline, source, training)
     theirs = open_spec(path / SPEC)
@@ -80,7 +80,7 @@ def open_spec(path: Path) -> dict[str, Any]:
     """The data of a run's spec; `path` is the file, or the run's folder.
 
     Raises:
-        CrlError: there is none, it has another schema, or a distribution that it requires is missing.
+        CrlError: there is no spec, it has another schema, or it needs a distribution that is missing.
     """
     data = spec.read(path / SPEC if path.is_dir() else path)
     data = upgrade.spec(data, path)
@@ -92,14 +92,14 @@ def open_spec(path: Path) -> dict[str, Any]:
         if not all(
             re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._+!-]*[A-Za-z0-9])?", text) for text in (distribution, release)
         ):
-            raise SpecError(f"{path}: requires: {distribution!r} {release!r} is no distribution with its version")
+            raise SpecError(f"{path}: requires: {distribution!r} {release!r} is not a distribution and its version")
         if why := absent(distribution, release):
             raise PluginError(f"{path} was made with {distribution} {release}, which {why}")
     return data
 
 
 def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training | list[Training]]:
-    """The pipeline with fresh weights, the source and the training that a run's spec describes."""
+    """The pipeline, with new weights, the source and the training of a run's spec."""
     trainings = data.get("training", {})
     training = (
         [assembly.holder_from(Training, stage, f"training.{i}") for i, stage in enumerate(trainings)]
@@ -113,7 +113,7 @@ def parts_of(data: dict[str, Any]) -> tuple[Pipeline, Source, Training | list[Tr
 
 
 def write_files(folder: Path, pipeline: Pipeline) -> None:
-    """Writes what parts keep as files, each under its digest, and a list of them."""
+    """Writes the files of parts, each under its digest, and a list of them."""
     named: dict[str, dict[str, str]] = {}
     for place, part in pipeline.parts_with("files"):
         for name, content in part.files().items():
@@ -126,10 +126,10 @@ def write_files(folder: Path, pipeline: Pipeline) -> None:
 
 
 def load_files(folder: Path, pipeline: Pipeline) -> None:
-    """Hands every part the files that it has kept.
+    """Hands each part its files.
 
     Raises:
-        CrlError: one is missing or has been changed, or no such part is there.
+        CrlError: a file is missing or has changed, or the pipeline has no such part.
     """
     path = folder / FILES / LIST
     if not path.exists():
@@ -143,36 +143,36 @@ def load_files(folder: Path, pipeline: Pipeline) -> None:
         raise CrlError(f"{path} can't be read: {error}") from None
     for place, names in named.items():
         if place not in parts:
-            raise CrlError(f"{path}: there is no part {place!r} that keeps files")
+            raise CrlError(f"{path}: the pipeline has no part with files at {place!r}")
         parts[place].load_files({name: _content(folder, digest) for name, digest in names.items()})
 
 
 def _content(folder: Path, digest: str) -> bytes:
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise CrlError(f"{digest!r} is no digest of a file")
+        raise CrlError(f"{digest!r} is not the digest of a file")
     path = folder / FILES / digest
     if not path.is_file():
-        raise CrlError(f"the file {path} is missing, which a part has kept there")
+        raise CrlError(f"the file {path} of a part is missing")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise CrlError(f"the file {path} has been changed: its content is not what its name says")
+        raise CrlError(f"the file {path} has changed: its name is not the digest of its content")
     return content
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The lines of metrics written so far."""
+    """The lines of metrics so far."""
     path = folder / METRICS
     lines = []
     for text in path.read_text().splitlines() if path.exists() else []:
         try:
             lines.append(json.loads(text))
         except ValueError:
-            break  # a crash in the middle of a line
+            break  # a crash has cut this line
     return lines
 
 
 def forget_metrics_after(folder: Path, step: int) -> None:
-    """Takes off the lines of steps that a killed run did after its last checkpoint."""
+    """Removes the lines of steps that a killed run did after its last checkpoint."""
     kept = [line for line in read_metrics(folder) if line["step"] <= step]
     (folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in kept))
 
@@ -185,12 +185,12 @@ def requirements(data: Any) -> dict[str, str]:
     owners = {part.address: part for part in known() if part.namespace != LOCAL}
     families = {part.namespace: part for part in advertised_hooks()}
     named = (owners.get(use) or families.get(use.partition("/")[0]) for use in _uses(data))
-    found = {part.distribution: part.version for part in named if part is not None}
-    return dict(sorted({"crl-core": core_version(), **found}.items()))
+    versions = {part.distribution: part.version for part in named if part is not None}
+    return dict(sorted({"crl-core": core_version(), **versions}.items()))
 
 
 def refuse_local(data: Any) -> None:
-    """Raises SpecError if a part exists only in this process: nobody else could load such a spec."""
+    """Raises SpecError if a part is registered only in this process: another process couldn't load the spec."""
     for use in _uses(data):
         if use.startswith(f"{LOCAL}/"):
             raise SpecError(

@@ -1,4 +1,4 @@
-"""Ctrl-C ends the step under way, not the process."""
+"""Ctrl-C finishes the current step, instead of ending the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def interruption() -> Iterator[threading.Event]:
-    """Set at the first Ctrl-C or SIGTERM, so that the step under way can end; the second ends at once."""
+    """An event that the first Ctrl-C or SIGTERM sets, so that the step can finish; the second ends the process."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -1,4 +1,4 @@
-"""Which items come in which step: settled by the seed alone, so that a run can go on from any step."""
+"""Loads the batches of an epoch. Their order depends only on the seed, so that a run can resume at any step."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Batches: TypeAlias = Sequence[Sequence[int] | Tensor]
 
 
 def batches_of(items: Items, training: Training, epoch: int) -> Batches:
-    """The indices of every step of an epoch.
+    """The indices of the items in each step of an epoch.
 
-    Items that don't fill a last batch wait for another epoch; items fewer than a batch are one batch.
+    Items that don't fill a last batch are left for another epoch. If all items don't fill a batch, they are one batch.
     """
     generator = torch.Generator().manual_seed(training.seed * 1_000_003 + epoch)
     if isinstance(items, OrdersItself):
@@ -39,14 +39,14 @@ def batches_of(items: Items, training: Training, epoch: int) -> Batches:
 
 
 def steps_in_epoch(items: Items | Stream, training: Training) -> int:
-    """How many steps an epoch has: as many as the items fill, or fewer if the training says so; of a stream, it has to.
+    """The number of steps in an epoch: all full batches, at most `training.steps`; for a stream, `training.steps`.
 
     Raises:
-        CrlError: the items are a stream, and the training doesn't say.
+        CrlError: the items are a stream, and `training.steps` is None.
     """
     if isinstance(items, Stream):
         if training.steps is None:
-            raise CrlError("these items are a stream, whose epochs have no end: set `steps`, those of an epoch")
+            raise CrlError("the items are a stream, which has no end: set `steps`, the length of an epoch")
         return training.steps
     if isinstance(items, OrdersItself):
         there = len(batches_of(items, training, 0))
@@ -58,13 +58,13 @@ def steps_in_epoch(items: Items | Stream, training: Training) -> int:
 def loaded(
     items: Items | Stream, training: Training, epoch: int, begun: int, place: Any, rank: int, world: int
 ) -> Iterator[tuple[View | None, Any]]:
-    """The batches of this process that are left of an epoch, each with the place in the stream after it.
+    """This process's batches in the rest of an epoch, each with the place in the stream after it.
 
-    None stands for a batch of which nothing can be used; ordinary items have the place None.
+    A batch is None if none of its items can be used. Items that are not a stream have the place None.
 
-    Of a stream, each of w workers reads a share of its own, as if it were one of w times as many processes; their
-    batches come in turn. So files are read once, and the place says where every worker is and whose turn it is: no
-    matter how many batches are loaded ahead, a run goes on with the one that follows the last that was trained on.
+    Each of w workers reads its own share of a stream, as if there were w times as many processes, and their batches
+    come in turn. So each file is read once. The place says where each worker is, and whose turn it is. A resumed run
+    continues after the last batch that was trained on, whatever had been loaded ahead.
     """
     if not isinstance(items, Stream):
         batches = share_of(batches_of(items, training, epoch)[begun : training.steps], rank, world)
@@ -86,7 +86,7 @@ def _streamed(stream: Stream, training: Training, place: Any, rank: int, world: 
         _Share(stream, size, place, training.seed, rank, world),
         batch_size=None,
         num_workers=workers,
-        collate_fn=_as_they_are,
+        collate_fn=_unchanged,
         generator=torch.Generator().manual_seed(training.seed),
     )
     for batch, worker, after in loader:
@@ -97,7 +97,7 @@ def _streamed(stream: Stream, training: Training, place: Any, rank: int, world: 
 
 
 class _Share(IterableDataset[Any]):
-    """What one worker reads of a stream: batches, whose they are, and the places after them."""
+    """One worker's share of a stream: batches, the number of the worker, and the places after the batches."""
 
     def __init__(self, stream: Stream, size: int, place: Any, seed: int, rank: int, world: int) -> None:
         self.stream, self.size, self.place, self.seed, self.rank, self.world = stream, size, place, seed, rank, world
@@ -106,7 +106,7 @@ class _Share(IterableDataset[Any]):
         info = get_worker_info()
         assert info is not None
         workers = info.num_workers
-        # The loader begins with its first worker, which takes the turn.
+        # The loader begins with its first worker, so that one gets the share whose turn it is.
         mine = (self.place["turn"] + info.id) % workers
         place, rank = self.place["workers"][mine], self.rank * workers + mine
         for batch, after in self.stream.batches_from(self.size, place, self.seed, rank, self.world * workers):
@@ -114,25 +114,25 @@ class _Share(IterableDataset[Any]):
 
 
 def in_order(items: Items | Stream, size: int) -> Iterator[View]:
-    """All items that can be used, in batches.
+    """All items that can be used, in batches, in order.
 
     Raises:
-        CrlError: they are a stream, which has no end.
+        CrlError: the items are a stream, which has no end.
     """
     if isinstance(items, Stream):
         raise CrlError("a stream has no table of all its items: clusters and prototypes need items with a length")
     for part in items.apart() if hasattr(items, "apart") else [items]:
         for start in range(0, len(part), size):
-            found = without_broken(part.__getitems__(list(range(start, min(start + size, len(part))))))
-            if len(found):
-                yield found
+            batch = without_broken(part.__getitems__(list(range(start, min(start + size, len(part))))))
+            if len(batch):
+                yield batch
 
 
-OF_STREAM = 10_000  # items of a stream that are looked at where a table is made of all items
+OF_STREAM = 10_000  # items of a stream that are used where a table of all items is needed
 
 
 def some_of(items: Items | Stream, size: int) -> Iterator[View]:
-    """All items that can be used, in batches, in order; of a stream, its first ten thousand."""
+    """All items that can be used, in batches, in order; for a stream, its first ten thousand."""
     if not isinstance(items, Stream):
         yield from in_order(items, size)
         return
@@ -144,37 +144,37 @@ def some_of(items: Items | Stream, size: int) -> Iterator[View]:
 
 
 def as_items(items: Items | Stream) -> Items:
-    """The items; of a stream, its first ten thousand in memory, with their places among these as `instance`."""
+    """The items; for a stream, its first ten thousand in memory, whose `instance` counts from 0."""
     if not isinstance(items, Stream):
         return items
-    found = View.join(list(some_of(items, 500)))
-    return InMemory(found.data, {name: column for name, column in found.meta.items() if name != "instance"})
+    batch = View.join(list(some_of(items, 500)))
+    return InMemory(batch.data, {name: column for name, column in batch.meta.items() if name != "instance"})
 
 
 def first_of(items: Items | Stream, training: Training) -> View:
     """The first batch with items that can be used.
 
     Raises:
-        CrlError: there is none.
+        CrlError: there are no such items.
     """
     if isinstance(items, Stream):
         return next(iter(items.batches_from(training.batch_size, None, training.seed, 0, 1)))[0]
     for indices in batches_of(items, training, epoch=0):
-        found = without_broken(items.__getitems__(_listed(indices)))
-        if len(found):
-            return found
-    raise CrlError("the source has no items that can be used; the log says what is wrong with them")
+        batch = without_broken(items.__getitems__(_as_list(indices)))
+        if len(batch):
+            return batch
+    raise CrlError("the source has no items that can be used; the log has the reasons")
 
 
 def load(items: Items, batches: Batches, training: Training) -> Iterator[View | None]:
-    """These batches, in order, without the items that hold NaN or infinity; None where none is left."""
+    """These batches, in order, without items that have NaN or infinity; None instead of an empty batch."""
     loader: DataLoader[Any] = DataLoader(
         cast("Dataset[Any]", items),
         batch_sampler=_Lists(batches),
         num_workers=training.workers,
-        collate_fn=_as_they_are,
+        collate_fn=_unchanged,
         pin_memory=False,
-        # Not from the global generator: what augmentation draws must not depend on the workers.
+        # Not the global generator, because augmentation must not depend on the number of workers.
         generator=torch.Generator().manual_seed(training.seed),
     )
     for batch in loader:
@@ -183,7 +183,7 @@ def load(items: Items, batches: Batches, training: Training) -> Iterator[View | 
 
 
 def without_broken(batch: View) -> View:
-    """The batch without the items whose data hold NaN or infinity."""
+    """The batch without items whose data have NaN or infinity."""
     good = finite_rows(batch.data)
     if good is None:
         return batch
@@ -202,14 +202,14 @@ class _Lists:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return map(_listed, self._batches)
+        return map(_as_list, self._batches)
 
 
-def _listed(indices: Sequence[int] | Tensor) -> list[int]:
-    found: list[int] = indices.tolist() if isinstance(indices, Tensor) else list(indices)
-    return found
+def _as_list(indices: Sequence[int] | Tensor) -> list[int]:
+    numbers: list[int] = indices.tolist() if isinstance(indices, Tensor) else list(indices)
+    return numbers
 
 
-def _as_they_are(batch: Any) -> Any:
-    # `__getitems__` has made a batch already.
+def _unchanged(batch: Any) -> Any:
+    # `__getitems__` has already made a batch.
     return batch

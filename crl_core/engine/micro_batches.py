@@ -1,4 +1,4 @@
-"""A batch in micro-batches, and their losses as those of one batch."""
+"""Splits a batch into micro-batches, and joins their losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..method.objective import Losses
 
 
 def cut(batch: View, parts: int) -> list[View]:
-    """The batch in so many micro-batches; fewer where it has not as many items."""
+    """The batch in so many micro-batches; fewer if it has fewer items."""
     if parts == 1:
         return [batch]
     size = -(-len(batch) // parts)
@@ -17,7 +17,7 @@ def cut(batch: View, parts: int) -> list[View]:
 
 
 def mean_of(parts: list[tuple[float, Losses]]) -> Losses:
-    """The losses of micro-batches as those of one batch; the embeddings are the last one's."""
+    """The mean of the losses of micro-batches; the embeddings are those of the last one."""
     if len(parts) == 1:
         return parts[0][1]
     total = torch.stack([share * losses.total.detach() for share, losses in parts]).sum()

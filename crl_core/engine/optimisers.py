@@ -1,4 +1,4 @@
-"""The optimisers of a training: which moves which weights, at what rate; and their state by parameter name."""
+"""The optimisers of a training: which weights each moves, and at what rate; and their state by parameter name."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class _Weight:
 
     name: str
     names: tuple[str, ...]
-    """All of them: a module that stands at two places has the same weights under two names."""
+    """All its names: a module at two places has the same weights under two names."""
     parameter: Tensor
     sparse: bool
-    """Whether its gradients are."""
+    """Whether its gradients are sparse."""
 
 
 def make_optimisers(module: nn.Module, training: Training) -> list[Optimizer]:
-    """The optimisers that `training` asks for, over all parameters of `module` that train.
+    """The optimisers of `training`, over all parameters of `module` that train.
 
-    One for the optimiser of the training, unless the groups leave it nothing, and one for every other that a group
-    has. Their groups of parameters have, besides what torch needs, `name`, `param_names`, `base` (the rate at the
-    schedule's highest) and `schedule`; `set_rates` reads them.
+    There is one for the training's own optimiser, unless all weights are in groups with another one, and one for each
+    other optimiser of a group. Next to the entries of torch, a group of parameters has `name`, `param_names`, `base`
+    (the highest rate of the schedule) and `schedule`, which `set_rates` reads.
 
     Raises:
-        CrlError: there are none, a group names none, or what they ask for can't go together.
+        CrlError: no parameter trains, a group has no parameter, or settings can't be combined.
     """
     weights = _weights(module)
     if not weights:
@@ -43,28 +43,28 @@ def make_optimisers(module: nn.Module, training: Training) -> list[Optimizer]:
     by_optimiser: list[tuple[Optimiser, list[tuple[Group, list[_Weight]]]]] = []
     for group, members in shares:
         wanted = group.optimiser or training.optimiser
-        found = next((held for optimiser, held in by_optimiser if optimiser == wanted), None)
-        if found is None:
+        shares_so_far = next((held for optimiser, held in by_optimiser if optimiser == wanted), None)
+        if shares_so_far is None:
             by_optimiser.append((wanted, [(group, members)]))
         else:
-            found.append((group, members))
-    made = [_made(optimiser, groups, training.schedule) for optimiser, groups in by_optimiser]
-    _check_training(training, made, weights)
-    return made
+            shares_so_far.append((group, members))
+    optimisers = [_torch_optimiser(optimiser, groups, training.schedule) for optimiser, groups in by_optimiser]
+    _check_training(training, optimisers, weights)
+    return optimisers
 
 
 def set_rates(optimisers: Iterable[Optimizer], progress: Progress) -> None:
-    """Gives every group the learning rate of the step that comes after `progress`."""
+    """Sets the learning rate of each group for the step after `progress`."""
     for group in _groups(optimisers):
         group["lr"] = group["base"] * group["schedule"](progress)
 
 
 def moved_by(optimisers: Iterable[Optimizer]) -> list[Tensor]:
-    """All parameters that they move, in the order of their groups."""
+    """All parameters of the optimisers, in the order of their groups."""
     return [parameter for group in _groups(optimisers) for parameter in group["params"]]
 
 
-# -- who moves what --------------------------------------------------------------------------------
+# -- which optimiser moves which weights ------------------------------------------------------------
 
 
 def _weights(module: nn.Module) -> list[_Weight]:
@@ -86,7 +86,7 @@ def _weights(module: nn.Module) -> list[_Weight]:
 
 
 def _shares(weights: Sequence[_Weight], groups: Sequence[Group]) -> list[tuple[Group, list[_Weight]]]:
-    """The weights that belong to no group, as one of its own without a place; then those of each."""
+    """The weights that are in no group, as a group without a place; then the weights of each group."""
     rest = Group("")
     members: dict[int, list[_Weight]] = {id(group): [] for group in (rest, *groups)}
     for group in groups:
@@ -102,7 +102,7 @@ def _holds(place: str, name: str) -> bool:
 
 
 def _owner(weight: _Weight, groups: Sequence[Group]) -> Group | None:
-    """The group with the longest place that holds it."""
+    """The group of a weight: of those that hold it, the one with the longest place."""
     holding = [group for group in groups if any(_holds(group.place, name) for name in weight.names)]
     if not holding:
         return None
@@ -110,18 +110,20 @@ def _owner(weight: _Weight, groups: Sequence[Group]) -> Group | None:
     first, *others = [group for group in holding if len(group.place) == longest]
     if others:
         places = " and ".join(repr(group.place) for group in (first, *others))
-        raise CrlError(f"training.groups: {weight.name} is claimed twice, by the groups {places}: leave one out")
+        raise CrlError(f"training.groups: {weight.name} is in both groups {places}: remove one")
     return first
 
 
 def _unknown(place: str, weights: Sequence[_Weight]) -> str:
     steps = [name.split(".") for weight in weights for name in weight.names]
     places = {".".join(step[:end]) for step in steps for end in range(1, len(step) + 1)}
-    return f"training.groups: no parameter that trains stands at {place!r}.{did_you_mean(place, places)}"
+    return f"training.groups: no parameter that trains is at {place!r}.{did_you_mean(place, places)}"
 
 
-def _made(optimiser: Optimiser, shares: Sequence[tuple[Group, list[_Weight]]], schedule: Schedule) -> Optimizer:
-    """An optimiser of torch: of every group, first the matrices, then the vectors, which are never decayed."""
+def _torch_optimiser(
+    optimiser: Optimiser, shares: Sequence[tuple[Group, list[_Weight]]], schedule: Schedule
+) -> Optimizer:
+    """An optimiser of torch with, for each group, first the matrices, then the vectors, which never decay."""
     _check_sparse(optimiser, [weight for _, members in shares for weight in members])
     asked: list[dict[str, Any]] = []
     known: dict[int, tuple[Group, _Weight]] = {}
@@ -144,7 +146,7 @@ def _made(optimiser: Optimiser, shares: Sequence[tuple[Group, list[_Weight]]], s
     return made
 
 
-# -- what can't go together ------------------------------------------------------------------------
+# -- settings that can't be combined ----------------------------------------------------------------
 
 
 def _check_sparse(optimiser: Optimiser, weights: Sequence[_Weight]) -> None:
@@ -156,8 +158,8 @@ def _check_sparse(optimiser: Optimiser, weights: Sequence[_Weight]) -> None:
         )
     if optimiser.sparse == "only" and (dense := [weight.name for weight in weights if not weight.sparse]):
         raise CrlError(
-            f"{who} takes sparse gradients alone, and those of {dense[0]} are dense: name what is sparse in a group's "
-            f"place, and give the others another optimiser"
+            f"{who} takes only sparse gradients, and those of {dense[0]} are dense: give {who} to a group with the "
+            f"sparse parameters, and the others another optimiser"
         )
 
 
@@ -178,16 +180,16 @@ def _check_group(
 
 def _check_training(training: Training, made: Sequence[Optimizer], weights: Sequence[_Weight]) -> None:
     if training.precision == "16-mixed" and len(made) > 1:
-        raise CrlError("one loss scale of float16 serves one optimiser: with several, take 32-true or bf16-mixed")
+        raise CrlError("the loss scale of float16 works with one optimiser: for several, use 32-true or bf16-mixed")
     if training.clip is not None and (sparse := [weight.name for weight in weights if weight.sparse]):
-        raise CrlError(f"clip needs the norm of all gradients, and those of {sparse[0]} are sparse: leave clip out")
+        raise CrlError(f"clip needs the norm of all gradients, but those of {sparse[0]} are sparse: leave clip out")
 
 
 # -- states ----------------------------------------------------------------------------------------
 
 
 def optimiser_state(optimisers: Iterable[Optimizer]) -> dict[str, Any]:
-    """What they keep from step to step, by the name of the parameter."""
+    """The states of the optimisers, by the names of the parameters."""
     state = {
         name: dict(optimiser.state[parameter])
         for optimiser in optimisers
@@ -198,19 +200,19 @@ def optimiser_state(optimisers: Iterable[Optimizer]) -> dict[str, Any]:
 
 
 def load_optimiser_state(optimisers: Sequence[Optimizer], state: Mapping[str, Any]) -> None:
-    """Takes up what `optimiser_state` gave, in whatever order the parameters stand now.
+    """Restores what `optimiser_state` returned, for any order of the parameters.
 
-    Reads what version 0.1.0 kept, too: the `state_dict` of its one optimiser, by number.
+    It also reads the state of version 0.1.0: the `state_dict` of its one optimiser, by number.
 
     Raises:
-        CrlError: it is of other parameters.
+        CrlError: the state has other parameters.
     """
     by_name = _by_name(optimisers, state) if "param_groups" in state else dict(state["state"])
     here = {name: parameter for optimiser in optimisers for name, parameter in _named(optimiser)}
     for name, kept in by_name.items():
         if name not in here:
             raise CrlError(
-                f"the optimiser's state is of {name}, and no such parameter trains here.{did_you_mean(name, here)}"
+                f"the optimiser's state has {name}, but no such parameter trains here.{did_you_mean(name, here)}"
             )
         for what, value in kept.items():
             if isinstance(value, Tensor) and value.dim() and value.shape != here[name].shape:
@@ -220,19 +222,19 @@ def load_optimiser_state(optimisers: Sequence[Optimizer], state: Mapping[str, An
                 )
     for optimiser in optimisers:
         names = [name for name, _ in _named(optimiser)]
-        # torch's own loader brings the numbers to the right device and type.
+        # torch's own loader moves the state to the right device and type.
         numbered = {number: dict(by_name[name]) for number, name in enumerate(names) if name in by_name}
         optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
 
 
 def _by_name(optimisers: Sequence[Optimizer], state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of 0.1.0 by name: its numbers went through all matrices, then all vectors, in the module's order."""
+    """The state of 0.1.0 by name: it numbered all matrices, then all vectors, in the order of the module."""
     names = [name for optimiser in optimisers for name, _ in _named(optimiser)]
     count = sum(len(group["params"]) for group in state["param_groups"])
     places = {group["name"].partition(":")[0] for group in _groups(optimisers)}
     if len(optimisers) > 1 or len(places) > 1 or count != len(names):
         raise CrlError(
-            f"the optimiser's state is of version 0.1.0 and of {count} parameters without groups; here are {len(names)}"
+            f"the optimiser's state of version 0.1.0 has {count} parameters without groups; here are {len(names)}"
         )
     return {names[int(number)]: kept for number, kept in state["state"].items()}
 

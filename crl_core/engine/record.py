@@ -1,4 +1,4 @@
-"""What a run writes while it trains: a line of JSON, and TensorBoard's events, now and then."""
+"""The metrics that a run writes while it trains: lines of JSON, and events for TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import folder
 
 
 class Record:
-    """Keeps the logged lines, and writes them where there is a folder."""
+    """Keeps the logged lines, and writes them if there is a folder."""
 
     def __init__(self, path: Path | None, since: int) -> None:
         self.lines: list[dict[str, float]] = []

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class State:
-    """What a listener is told during training.
+    """The argument of the hooks that are called during training.
 
     Attributes:
-        metrics: of the last logged step, and of the last epoch's end, by name.
-        folder: of the run, if it has one.
+        metrics: the metrics of the last logged step, and of the end of the last epoch, by name.
+        folder: the folder of the run, if it has one.
     """
 
     pipeline: Pipeline

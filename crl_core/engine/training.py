@@ -1,4 +1,4 @@
-"""How a pipeline is trained: data, kept in the spec of a run."""
+"""How a pipeline is trained, as data for the spec of a run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _whole = instance_of(int)
 
 
 def _optimiser(what: Optimiser | type[Optimiser] | str) -> Optimiser:
-    found: Optimiser = make("optimiser", what)
-    return found
+    optimiser: Optimiser = make("optimiser", what)
+    return optimiser
 
 
 def _schedule(what: Schedule | type[Schedule] | str) -> Schedule:
-    found: Schedule = make("schedule", what)
-    return found
+    schedule: Schedule = make("schedule", what)
+    return schedule
 
 
 @attrs.frozen
 class Group:
-    """Weights that are trained with options of their own.
+    """The weights at one place, with their own rate, weight decay, schedule or optimiser.
 
     >>> import crl_core as crl
     >>> predictor = crl.Group("branches.prediction.head", schedule=crl.Constant())  # SimSiam's predictor
@@ -40,15 +40,15 @@ class Group:
     10.0
 
     Args:
-        place: of the part that has them, in the words of the spec, or the name of one parameter. Of several groups, a
-            parameter belongs to the one with the longest place.
-        rate: multiplies the optimiser's learning rate.
-        weight_decay: instead of the optimiser's; biases and normalisation never decay.
-        schedule: instead of the training's.
-        optimiser: instead of the training's.
+        place: the place in the spec of the part with the weights, or the name of one parameter. A parameter belongs to
+            the group with the longest place.
+        rate: the factor of the optimiser's learning rate.
+        weight_decay: replaces that of the optimiser; biases and normalisation never decay.
+        schedule: replaces that of the training.
+        optimiser: replaces that of the training.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of range.
     """
 
     place: str
@@ -60,31 +60,31 @@ class Group:
 
 @attrs.frozen(kw_only=True)
 class Training:
-    """Everything that a run's result depends on, besides the pipeline and its source.
+    """How a pipeline is trained: epochs, batch size, optimiser, schedule and so on.
 
     >>> import crl_core as crl
     >>> crl.Training(batch_size=512, optimiser=crl.SGD(0.06, momentum=0.9), schedule="cosine-decay").schedule
     CosineDecay(warmup=0.0, final=0.0)
 
     Args:
-        epochs: how often every item is seen.
-        steps: of an epoch, where the items are a stream; of others, it is their number that tells.
-        batch_size: items in a step, of all processes and micro-batches together.
-        accumulate: micro-batches into which a step's batch is cut; the gradient is that of their mean. A query sees
-            the keys of its own micro-batch, and what memories held before the step; they take all keys after it.
-        optimiser: AdamW by default; biases and normalisation are never decayed.
-        schedule: what the optimiser's learning rate is multiplied with.
-        groups: weights that are trained in a way of their own.
-        chunk: rows that are encoded at a time, where a batch's activations don't fit into memory: the loss and
-            its gradient are still those of the whole batch.
-        clip: gradients with a larger norm are scaled down to this one.
+        epochs: the number of passes over all items.
+        steps: the number of steps in an epoch. A stream needs it; for other items it is a maximum.
+        batch_size: the number of items in a step, over all processes and micro-batches.
+        accumulate: the number of micro-batches in a step; the gradient is that of their mean loss. A query sees the
+            keys of its own micro-batch, and those that memories held before the step. Memories take all keys after it.
+        optimiser: AdamW by default; biases and normalisation never decay.
+        schedule: the factor of the optimiser's learning rate over time.
+        groups: weights with their own settings.
+        chunk: the number of rows that are encoded at a time, if the activations of a batch don't fit into memory; the
+            loss and its gradient are still those of the whole batch.
+        clip: the largest norm of the gradient; larger gradients are scaled down to it.
         precision: "bf16-mixed" computes encoders and heads in bfloat16; scores and losses stay in float32.
-        seed: of the order of the items and everything else that is random.
-        workers: processes that load items; 0 loads them in the training process.
-        log_every: steps between two lines of metrics.
-        save_every: epochs between two checkpoints; the last epoch is always saved.
-        terms: names of the contrasts and penalties that count, in this stage of a training; all by default.
-        freeze: places whose weights this stage leaves as they are.
+        seed: the seed of the order of items and of all other random numbers.
+        workers: the number of processes that load items; 0 loads them in the training process.
+        log_every: the number of steps between two lines of metrics.
+        save_every: the number of epochs between two checkpoints; the last epoch is always saved.
+        terms: the names of the contrasts and penalties that run in this stage; all by default.
+        freeze: the places whose weights this stage freezes.
     """
 
     epochs: int = attrs.field(default=100, validator=[_whole, gt(0)])
@@ -109,9 +109,9 @@ def stages_of(training: Training | Sequence[Training]) -> list[Training]:
     """The stages of a training.
 
     Raises:
-        CrlError: there is none, or they have not one precision.
+        CrlError: there are none, or their precisions differ.
     """
     stages = [training] if isinstance(training, Training) else list(training)
     if not stages or len({stage.precision for stage in stages}) > 1:
-        raise CrlError("a training has a stage, and all its stages have one precision")
+        raise CrlError("a training has at least one stage, and all its stages have the same precision")
     return stages

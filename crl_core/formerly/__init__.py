@@ -1,7 +1,4 @@
-"""Where crl 0.1 had its modules: plugins of then import them by these names, which this folder on the path keeps.
-
-Today's plugins import `crl_core` alone.
-"""
+"""The module names of crl 0.1, for the plugins that import them. Today's plugins import only `crl_core`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 
 
 def moved(old: str, *homes: str) -> Callable[[str], Any]:
-    """A module's `__getattr__` that finds its names in the modules where they are now, with a warning."""
+    """A `__getattr__` for an old module, which returns names from the modules where they are now, with a warning."""
 
     def find(name: str) -> Any:
         for home in homes:

@@ -1,4 +1,4 @@
-"""In crl 0.1 a module, and now a function: this one is both, or importing the one would hide the other."""
+"""`crl_core.recipe` was a module in crl 0.1, and is a function today. This module is both."""
 
 import sys
 import types

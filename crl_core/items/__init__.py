@@ -1,1 +1,1 @@
-"""What sources are written with: items in memory, splits, and which items go together in a batch."""
+"""Helpers for sources: items in memory, splits, and which items are in one batch."""

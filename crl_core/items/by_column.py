@@ -1,4 +1,4 @@
-"""Batches with so many items of each of some groups."""
+"""Batches of several groups, with the same number of items from each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from .splits import check_split
 
 
 class ByColumn:
-    """Another source, whose training batches hold the same number of items of each of some groups.
+    """The items of another source, in training batches of several groups with the same number of items from each.
 
-    A batch has `groups` random values of the column, and for each the number of items that fills the batch (P × K in
-    Hermans et al. 2017). An epoch has as many batches as the source's own would. Items whose value is unknown are left
-    out.
+    A group has the same value in a column. A batch has P random groups, and K items from each, P × K in all (Hermans et
+    al. 2017). The number of batches in an epoch is that of the other source. Items with an unknown value are left out.
 
     >>> import torch
     >>> import crl_core as crl
@@ -32,12 +31,12 @@ class ByColumn:
     tensor([0, 0, 1, 1, 2, 2])
 
     Args:
-        source: of items with the column.
-        column: of whole numbers: the class, the speaker, the video.
-        groups: in one batch, P. It divides the batch size; the quotient is K.
+        source: the source of the items.
+        column: a column of whole numbers: the class, the speaker, the video.
+        groups: the number of groups in a batch, P. It divides the batch size; the quotient is K.
 
     Raises:
-        ValueError: there are fewer than 1 groups.
+        ValueError: `groups` is less than 1.
         CrlError: the items don't have the column, or have fewer groups.
     """
 
@@ -56,15 +55,15 @@ class ByColumn:
 
     def items(self, split: str) -> Items:
         check_split(split, self.splits)
-        found = self.source.items(split)
-        return GroupBatches(found, self.column, self.groups) if split == self.splits[0] else found
+        items = self.source.items(split)
+        return GroupBatches(items, self.column, self.groups) if split == self.splits[0] else items
 
 
 class GroupBatches:
-    """Items that order themselves: so many groups in a batch, of each the same number.
+    """Items that order themselves: several groups in a batch, with the same number of items from each.
 
     Raises:
-        CrlError: the items have no such column, or there are fewer groups.
+        CrlError: the items don't have the column, or have fewer groups.
     """
 
     def __init__(self, items: Items, column: str, groups: int) -> None:
@@ -72,9 +71,7 @@ class GroupBatches:
         value = _column(items, column)
         self._of = [(value == one).nonzero().squeeze(1) for one in torch.unique(value[value >= 0])]
         if len(self._of) < groups:
-            raise CrlError(
-                f"a batch of {groups} groups by {column!r} can't be drawn from the {len(self._of)} that there are"
-            )
+            raise CrlError(f"a batch has {groups} groups by {column!r}, but the items have only {len(self._of)}")
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -83,30 +80,30 @@ class GroupBatches:
         return self.inner.__getitems__(indices)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Order:
-        """Of every group the items in a random order, over and over; and random groups for every batch.
+        """Random groups for each batch; the items of a group come in random order, again and again.
 
         Raises:
-            CrlError: the batch size is no multiple of the groups.
+            CrlError: the batch size is not a multiple of the number of groups.
         """
         each, rest = divmod(batch_size, self.groups)
         if rest or not each:
-            raise CrlError(f"a batch of {batch_size} can't be {self.groups} groups of the same number of items")
+            raise CrlError(f"a batch of {batch_size} can't have {self.groups} groups with the same number of items")
         count = max(1, sum(map(len, self._of)) // batch_size)
         decks = [members[:0] for members in self._of]
-        found: list[Tensor] = []
+        orders: list[Tensor] = []
         for _ in range(count):
             for place in torch.randperm(len(self._of), generator=generator)[: self.groups].tolist():
                 members = self._of[place]
                 while len(decks[place]) < each:
                     shuffled = members[torch.randperm(len(members), generator=generator)]
                     decks[place] = torch.cat([decks[place], shuffled])
-                found.append(decks[place][:each])
+                orders.append(decks[place][:each])
                 decks[place] = decks[place][each:]
-        return ordered(torch.cat(found), batch_size)
+        return ordered(torch.cat(orders), batch_size)
 
 
 def _column(items: Items, name: str) -> Tensor:
-    """`[len(items)]`, -1 where an item can't be read."""
+    """The column of all items, `[len(items)]`; -1 for items that can't be read."""
     known = getattr(items, "columns", {})
     if name in known:
         column: Tensor = known[name]

@@ -1,4 +1,4 @@
-"""Items that are all in memory."""
+"""Items in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import CrlError
 
 
 class InMemory:
-    """Data with N rows, of any kind, and columns `[N]` or `[N, L]`; an item is a row.
+    """Items in memory: data with N rows, and columns `[N]` or `[N, L]`.
 
     >>> import torch
     >>> import crl_core as crl
@@ -24,10 +24,10 @@ class InMemory:
 
     Args:
         data: a tensor `[N, …]`, a mapping of these, or a list of N items.
-        columns: by name. The column `instance` is added: the number of the item.
+        columns: columns by name. The column `instance`, the number of the item, is added.
 
     Raises:
-        CrlError: there are no rows, or a column has another number of them.
+        CrlError: there are no rows, or a column has another number of rows.
     """
 
     def __init__(self, data: Any, columns: Mapping[str, Tensor] | None = None) -> None:

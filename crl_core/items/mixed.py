@@ -1,4 +1,4 @@
-"""Several sources in one run, a batch from one of them at a time."""
+"""Several sources in one run; each batch comes from one of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..errors import CrlError, did_you_mean
 from .order import ordered
 from .splits import check_split
 
-_Law = Literal["turn", "size"]
+_MixingLaw = Literal["turn", "size"]
 
 
 class Mixed:
-    """Several sources by name, each batch from one of them; `View.source` says which.
+    """Several sources by name; each batch comes from one of them, and `View.source` is its name.
 
-    A pipeline has a sampler for each (`sampler={"pairs": …, "masked": …}`), and a contrast with `source="pairs"` runs
-    only on the batches of that source.
+    A pipeline has a sampler for each source (`sampler={"pairs": …, "masked": …}`). A contrast with `source="pairs"`
+    runs only on batches of that source.
 
     >>> import torch
     >>> import crl_core as crl
@@ -34,18 +34,18 @@ class Mixed:
     ['pairs', 'masked', 'pairs', 'masked']
 
     Args:
-        sources: by name. The splits for testing are those of the first.
-        by: "turn" takes a batch of each in turn, until one is used up; "size" takes all batches of all, in a random
-            order; weights by name draw each batch's source, for as many batches as there are in all, and start a source
-            again when it is used up.
+        sources: the sources by name. The splits for testing are those of the first one.
+        by: "turn" takes a batch of each source in turn, until one has no more; "size" takes all batches of all
+            sources, in random order; weights by name draw the source of each batch at random, for as many batches as
+            all sources have, and begin a source again when it has no more.
 
     Raises:
-        CrlError: there are fewer than two sources, or a weight names none of them.
+        CrlError: there are fewer than two sources, or a weight is not of one of them.
     """
 
-    def __init__(self, sources: dict[str, Source], by: _Law | dict[str, float] = "turn") -> None:
+    def __init__(self, sources: dict[str, Source], by: _MixingLaw | dict[str, float] = "turn") -> None:
         if len(sources) < 2:
-            raise CrlError(f"a mixture is of two sources or more, not {', '.join(sources) or 'none'}")
+            raise CrlError(f"a mixture needs at least two sources, not {', '.join(sources) or 'none'}")
         if isinstance(by, str) and by not in ("turn", "size"):
             raise CrlError(f'by is "turn", "size" or a weight for each source, not {by!r}')
         if isinstance(by, Mapping):
@@ -53,7 +53,7 @@ class Mixed:
                 if name not in sources or not weight > 0:
                     raise CrlError(f"{name!r} with weight {weight!r} is no source.{did_you_mean(name, sources)}")
             if set(by) != set(sources):
-                raise CrlError(f"each source has a weight: {', '.join(sorted(set(sources) - set(by)))} has none")
+                raise CrlError(f"each source needs a weight: {', '.join(sorted(set(sources) - set(by)))} has none")
         self.sources, self.by = sources, by
 
     @property
@@ -63,17 +63,17 @@ class Mixed:
 
     @property
     def evaluators(self) -> Sequence[str] | None:
-        """Those of the first source, if it names some."""
+        """The evaluators of the first source, if it names some."""
         return getattr(next(iter(self.sources.values())), "evaluators", None)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Of all sources; of two that count the same, the larger number."""
-        found: dict[str, int] = {}
+        """The counts of all sources; if two count the same, the larger number."""
+        counts: dict[str, int] = {}
         for source in self.sources.values():
             for name, count in getattr(source, "counts", {}).items():
-                found[name] = max(count, found.get(name, 0))
-        return found
+                counts[name] = max(count, counts.get(name, 0))
+        return counts
 
     def items(self, split: str) -> Items:
         check_split(split, self.splits)
@@ -86,13 +86,13 @@ class Mixed:
                 raise CrlError(f"the source {name!r} is a stream, which can't be mixed with others")
         return MixedItems(parts, self.by)
 
-    def only(self, name: str) -> Only:
-        """One of the sources, whose batches say so: to evaluate what reads it."""
-        return Only(name, self.sources[name])
+    def only(self, name: str) -> OneSource:
+        """One of the sources, with its name in its batches: to evaluate branches that read it."""
+        return OneSource(name, self.sources[name])
 
 
 @attrs.frozen(eq=False)
-class Only:
+class OneSource:
     """One source of a mixture."""
 
     name: str
@@ -116,27 +116,27 @@ class MixedItems:
     """The items of several sources, numbered one after the other."""
 
     parts: dict[str, Items]
-    by: _Law | dict[str, float]
+    by: _MixingLaw | dict[str, float]
 
     def __len__(self) -> int:
         return sum(map(len, self.parts.values()))
 
     def __getitems__(self, indices: list[int]) -> View:
-        """Items of one source: those of a batch."""
+        """The items of a batch, which are all of one source."""
         first = 0
         for name, items in self.parts.items():
             if first <= min(indices) and max(indices) < first + len(items):
-                found = items.__getitems__([index - first for index in indices])
-                return View(found.data, found.meta, name)
+                batch = items.__getitems__([index - first for index in indices])
+                return View(batch.data, batch.meta, name)
             first += len(items)
-        raise CrlError(f"items {min(indices)} to {max(indices)} are of several sources, or of none")
+        raise CrlError(f"items {min(indices)} to {max(indices)} are not of one source")
 
     def apart(self) -> list[Items]:
-        """The items of each source by themselves."""
+        """The items of each source."""
         return [MixedItems({name: items}, "size") for name, items in self.parts.items()]
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Sequence[Sequence[int] | Tensor]:
-        """The batches of all sources in the order of the law."""
+        """The batches of all sources, in the order that `by` sets."""
         own, first = [], 0
         for items in self.parts.values():
             own.append(_Shifted(_batches(items, batch_size, generator), first))
@@ -144,7 +144,7 @@ class MixedItems:
         return _Picked(own, self._turns([len(each) for each in own], generator))
 
     def _turns(self, lengths: list[int], generator: torch.Generator) -> Tensor:
-        """Of every batch of the epoch the number of its source."""
+        """The number of the source of each batch in the epoch."""
         if self.by == "turn":
             return torch.arange(len(lengths)).repeat(min(lengths))
         if self.by == "size":
@@ -163,7 +163,7 @@ def _batches(items: Items, size: int, generator: torch.Generator) -> Sequence[Se
 
 @attrs.frozen(eq=False)
 class _Shifted:
-    """Batches whose indices begin at another number."""
+    """The batches of one source, with its offset added to the indices."""
 
     batches: Any
     first: int
@@ -176,7 +176,7 @@ class _Shifted:
 
 
 class _Picked(Sequence[Any]):
-    """Batch number i is the next one of source `turns[i]`, over and over where they are used up."""
+    """Batch i is the next one of source `turns[i]`, which begins again when it has no more."""
 
     def __init__(self, own: list[_Shifted], turns: Tensor) -> None:
         self.own, self.turns = own, turns

@@ -1,4 +1,4 @@
-"""The batches of an epoch as one tensor, cut when they are asked for."""
+"""The batches of an epoch as one tensor, which is cut into lists one batch at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..errors import CrlError
 
 
 class Order(Sequence[list[int]]):
-    """A sequence of batches, each the indices of its items. 10⁸ items take 0.8 GB, and no list.
+    """A sequence of batches, each a list of indices of items. 10⁸ items take 0.8 GB, and no list.
 
     Args:
-        index: of the items `[K]`, batch after batch.
-        starts: where in it every part begins, and at last where the last one ends: a range, or whole numbers `[P + 1]`.
-        parts: of how many parts a batch consists, one for each process.
+        index: the indices of all items `[K]`, batch after batch.
+        starts: where each part begins in `index`, and where the last one ends: a range, or whole numbers `[P + 1]`.
+        parts: the number of parts in a batch, one for each process.
     """
 
     def __init__(self, index: Tensor, starts: range | Tensor, parts: int = 1) -> None:
@@ -34,7 +34,7 @@ class Order(Sequence[list[int]]):
         if isinstance(which, slice):
             first, end, step = which.indices(len(self))
             if step != 1:
-                raise ValueError("batches are taken from an order one after the other")
+                raise ValueError("a slice of an order has step 1")
             return self._like(self._starts[first * self._parts : max(first, end) * self._parts + 1])
         if not -len(self) <= which < len(self):
             raise IndexError(f"there are {len(self)} batches, not {which}")
@@ -46,13 +46,13 @@ class Order(Sequence[list[int]]):
         return self._indices(first, end)[self._rank :: self._world]
 
     def share(self, rank: int, world: int) -> Order:
-        """What one of several processes has of every batch.
+        """The share of one process in each batch.
 
         Raises:
-            CrlError: the batches were cut for another number of processes.
+            CrlError: the batches were made for another number of processes.
         """
         if self._parts not in (1, world):
-            raise CrlError(f"these batches were cut for {self._parts} processes, and there are {world}")
+            raise CrlError(f"these batches were made for {self._parts} processes, but there are {world}")
         mine = self._like(self._starts)
         mine._rank, mine._world = rank, world
         return mine
@@ -63,19 +63,19 @@ class Order(Sequence[list[int]]):
         return other
 
     def _indices(self, first: int, end: int) -> list[int]:
-        found: list[int] = self._index[first:end].tolist()
-        return found
+        indices: list[int] = self._index[first:end].tolist()
+        return indices
 
 
 def ordered(order: Tensor, batch_size: int, drop_last: bool = True) -> Order:
-    """Items in this order `[K]`, so many in a batch; of too few for a full one, the last batch is left out or small.
+    """Batches of items in this order `[K]`; a last batch that isn't full is dropped, or kept with `drop_last=False`.
 
     >>> import torch
     >>> list(ordered(torch.tensor([3, 1, 2, 0, 4]), 2))
     [[3, 1], [2, 0]]
 
     Raises:
-        ValueError: a batch is to have no items.
+        ValueError: the batch size is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"a batch has at least 1 item, not {batch_size}")
@@ -84,7 +84,7 @@ def ordered(order: Tensor, batch_size: int, drop_last: bool = True) -> Order:
 
 
 def share_of(batches: Sequence[Sequence[int] | Tensor], rank: int, world: int) -> Sequence[Sequence[int] | Tensor]:
-    """What one of several processes has of every batch of an epoch."""
+    """The share of one process in each batch of an epoch."""
     if isinstance(batches, Order):
         return batches.share(rank, world)
     return batches if world == 1 else [batch[rank::world] for batch in batches]

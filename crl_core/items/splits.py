@@ -8,13 +8,13 @@ from ..errors import CrlError, did_you_mean
 
 
 def check_split(split: str, splits: Iterable[str]) -> str:
-    """The split, if it is one of these.
+    """Returns the split, if it is one of these.
 
     >>> check_split("test", ("train", "test"))
     'test'
 
     Raises:
-        CrlError: it is none.
+        CrlError: it isn't.
     """
     names = tuple(splits)
     if split not in names:

@@ -1,1 +1,1 @@
-"""What one batch says of a method: why a query is pulled and pushed, and whether the run is healthy."""
+"""Looks at one batch: what a query is pulled to and pushed from, and whether the run is healthy."""

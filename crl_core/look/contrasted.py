@@ -7,7 +7,7 @@ from ..contracts.parts import Loss, Memory, Score
 
 
 class Contrasted(Protocol):
-    """What is read of a contrast to look at it."""
+    """The attributes of a contrast that this folder reads."""
 
     name: str
     loss: Loss

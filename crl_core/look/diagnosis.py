@@ -1,4 +1,4 @@
-"""Is this run healthy? What one batch can tell."""
+"""Checks on one batch whether a run is healthy."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..data.view import Embeddings
 from ..registry.kernels import choose_kernel
 from .contrasted import Contrasted
 
-ROWS = 512  # as many as are looked at: enough for a verdict, and quick
-FEW = 3.0  # directions; healthy embeddings of a few classes fill about as many as there are classes
+ROWS = 512  # the number of rows that are measured: enough, and fast
+FEW = 3.0  # the lowest healthy effective rank; healthy embeddings have at least about the number of classes
 
 
 @attrs.frozen
 class Diagnosis:
-    """Figures by name, and what is wrong, in words."""
+    """Numbers by name, and warnings as text."""
 
     figures: dict[str, float]
     warnings: list[str]
@@ -35,7 +35,7 @@ class Diagnosis:
 
 @torch.no_grad()
 def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
-    """How the queries of a contrast lie, quickly enough for every epoch; and a warning if they fall together."""
+    """Measures of the queries of a contrast, fast enough for every epoch; and a warning if they have collapsed."""
     query = pairs.query.z.flatten(0, -2)[:ROWS].float()
     if len(query) < 2:
         return {}, []
@@ -59,20 +59,20 @@ def health(pairs: Pairs) -> tuple[dict[str, float], list[str]]:
     if figures["spread"] < 0.1:
         said.append(
             f"the embeddings have collapsed to a point: their spread is {figures['spread']:.3f} (healthy: near 1). "
-            f"Look for a missing negative or predictor, a target that gets a gradient, a learning rate too high"
+            f"Look for missing negatives or predictor, a target that gets a gradient, or too high a learning rate"
         )
     elif most >= 8 and figures["effective rank"] < FEW:
         said.append(
             f"the embeddings fill {figures['effective rank']:.1f} of {most} possible directions: "
-            f"dimensional collapse. A wider batch, a lower temperature or batch normalisation in the head may help"
+            f"dimensional collapse. A larger batch, a lower temperature or batch normalisation in the head may help"
         )
     return figures, said
 
 
 @torch.no_grad()
 def information(contrast: Contrasted, pairs: Pairs) -> dict[str, float]:
-    """Mutual information of queries and keys, as the loss estimates it from their scores; nothing where it doesn't."""
-    estimate = getattr(contrast.loss, "information", getattr(contrast.loss, "nats", None))  # as 0.1 called it
+    """The mutual information of queries and keys that the loss estimates; empty if it has no estimate."""
+    estimate = getattr(contrast.loss, "information", getattr(contrast.loss, "nats", None))  # `nats` in 0.1
     if estimate is None:
         return {}
     problem = Problem(pairs, contrast.score, estimate)
@@ -82,7 +82,7 @@ def information(contrast: Contrasted, pairs: Pairs) -> dict[str, float]:
 
 @torch.no_grad()
 def diagnosis_of(contrasts: Iterable[tuple[Contrasted, Pairs | None]]) -> Diagnosis:
-    """Every contrast on its pairs."""
+    """The diagnosis of all contrasts, from their pairs."""
     found = Diagnosis({}, [])
     for contrast, pairs in contrasts:
         figures, said = _contrast(contrast, pairs)
@@ -98,7 +98,7 @@ def _contrast(contrast: Contrasted, pairs: Pairs | None) -> tuple[dict[str, floa
     if not pairs.per_query:
         figures["duplicate keys"] = _duplicates(pairs.key)
         if figures["duplicate keys"] > 0.1:
-            said.append(f"{figures['duplicate keys']:.0%} of the keys occur twice: positives may stand among negatives")
+            said.append(f"{figures['duplicate keys']:.0%} of the keys occur twice: some negatives may be positives")
     if contrast.loss.takes == "scores":
         found, more = _ranks(pairs, contrast.score)
         figures, said = figures | found | information(contrast, pairs), said + more
@@ -109,7 +109,7 @@ def _contrast(contrast: Contrasted, pairs: Pairs | None) -> tuple[dict[str, floa
 
 
 def _ranks(pairs: Pairs, score: Score) -> tuple[dict[str, float], list[str]]:
-    """Where the positives stand among the candidates, for the first rows."""
+    """How the positives rank among all candidates, for the first rows."""
     rows = slice(0, min(ROWS, len(pairs.query)))
     positive, negative = pairs.masks(rows)
     values = pairs.values(score, rows).float()
@@ -135,6 +135,6 @@ def _duplicates(keys: Tensor) -> float:
 
 @torch.no_grad()
 def drift(module: torch.nn.Module, follower: torch.nn.Module) -> float:
-    """How far a copy is from what it follows, relative to its weights."""
+    """The distance of a copy from the module that it follows, relative to the norm of the weights."""
     theirs, ours = (torch.nn.utils.parameters_to_vector(m.parameters()) for m in (module, follower))
     return float((theirs - ours).norm() / theirs.norm().clamp(min=1e-12))

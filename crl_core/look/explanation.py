@@ -1,4 +1,4 @@
-"""What a query is pulled to and pushed from, and why."""
+"""The positives and negatives of a query, with their scores, and the relations that choose them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 @attrs.frozen
 class Side:
-    """The candidates of one kind: how many there are, and the columns and scores of the nearest."""
+    """The positives, or the negatives: how many there are, and the scores and columns of those that score highest."""
 
     relation: str
     count: int
@@ -59,7 +59,7 @@ def _text(columns: Mapping[str, float]) -> str:
 
 @torch.no_grad()
 def explanation_of(contrasts: Iterable[tuple[Contrasted, Pairs | None]], query: int) -> Explanation:
-    """Query number `query` of every contrast, on its pairs.
+    """The explanation of query number `query` in all contrasts, from their pairs.
 
     Raises:
         CrlError: there is no such query, or there are no keys.

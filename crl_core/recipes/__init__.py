@@ -1,1 +1,1 @@
-"""Published methods with data and training that suit them: presets, settings, and the tables of the review."""
+"""Recipes, which are published methods with their data and training: presets, settings, the tables of the review."""

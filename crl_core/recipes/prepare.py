@@ -1,4 +1,4 @@
-"""Settings, KEY=VALUE: the options of a recipe, and places in the spec of a run."""
+"""A recipe with settings, KEY=VALUE: its own options, options of the training, and places in the spec of a run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TRAINING = [field.name for field in attrs.fields(Training)]
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """`["epochs=5", "source.path=a.npz"]` as nested tables; a value is TOML, or else a plain word.
+    """`["epochs=5", "source.path=a.npz"]` as nested dictionaries; a value is TOML or a plain word.
 
     Raises:
-        SpecError: one has no `=`.
+        SpecError: a text has no `=`.
     """
     settings: dict[str, Any] = {}
     for text in texts:
@@ -49,7 +49,7 @@ def _value(text: str) -> Any:
 
 
 def recipe(what: str | Callable[..., Recipe], /, preset: str | None = None, **settings: Any) -> Recipe:
-    """A recipe with some settings: what `crl train WHAT --set …` trains, in Python.
+    """A recipe with some settings, as in `crl train WHAT --set …`.
 
     >>> import crl_core as crl
     >>> made = crl.recipe("simclr", temperature=0.2, epochs=5)
@@ -57,41 +57,41 @@ def recipe(what: str | Callable[..., Recipe], /, preset: str | None = None, **se
     (5, Cosine(temperature=0.2))
 
     Args:
-        what: its name, or the function.
-        preset: the name of one of its presets; the first by default, and "paper" for the paper's own values.
-        settings: options of the recipe, fields of `Training`, or tables for places of the spec.
+        what: the name of a recipe, or its function.
+        preset: the name of one of its presets; by default the first. "paper" has the settings of the paper.
+        settings: options of the recipe, fields of `Training`, or dictionaries for places in the spec.
 
     Raises:
-        CrlError: there is no such recipe or preset, or a setting means nothing here or has a wrong value.
+        CrlError: there is no such recipe, preset or setting, or a setting has a wrong value.
     """
-    found = get("recipe", what) if isinstance(what, str) else what
-    return prepare(found, {**settings, **({} if preset is None else {"preset": preset})})
+    function = get("recipe", what) if isinstance(what, str) else what
+    return prepare(function, {**settings, **({} if preset is None else {"preset": preset})})
 
 
 def prepare(recipe: Callable[..., Recipe], settings: Mapping[str, Any]) -> Recipe:
     """The recipe with a preset and these settings: its own options first, then places in the spec of the run.
 
-    `epochs` is short for `training.epochs`, and so on for all of `Training`; `preset` names the preset.
+    `epochs` is short for `training.epochs`, and so on for all fields of `Training`; `preset` names the preset.
 
     Raises:
-        CrlError: a setting means nothing here, has a wrong type, or is out of its range; or there is no such preset.
+        CrlError: there is no such setting or preset, or a setting has a wrong type or is out of range.
     """
     hints = hints_of_recipe(recipe)
     preset = preset_of(recipe, settings.get("preset"))[1]
-    told = {name: value for name, value in settings.items() if name != "preset" or name in hints}
-    given = {**preset, **{name: value for name, value in told.items() if name in hints}}
-    made = _call(recipe, {name: _option(name, given[name], hints[name]) for name in given if name in hints})
-    made = _trained_by(made, {name: value for name, value in preset.items() if name not in hints})
-    rest = {name: value for name, value in told.items() if name not in hints}
-    made = _trained_by(made, {name: value for name, value in rest.items() if _is_whole(name, value)})
+    settings_given = {name: value for name, value in settings.items() if name != "preset" or name in hints}
+    options = {**preset, **{name: value for name, value in settings_given.items() if name in hints}}
+    result = _call(recipe, {name: _option(name, options[name], hints[name]) for name in options if name in hints})
+    result = _trained_by(result, {name: value for name, value in preset.items() if name not in hints})
+    rest = {name: value for name, value in settings_given.items() if name not in hints}
+    result = _trained_by(result, {name: value for name, value in rest.items() if _is_whole(name, value)})
     if rest := {name: value for name, value in rest.items() if not _is_whole(name, value)}:
-        data = folder.spec_of(made.pipeline, made.source, made.training)
+        data = folder.spec_of(result.pipeline, result.source, result.training)
         return Recipe(*folder.parts_of(with_settings(data, rest, also=hints)))
-    return made
+    return result
 
 
 def _call(recipe: Callable[..., Recipe], options: dict[str, Any]) -> Recipe:
-    """The recipe with these options; those that are fields of a group are set in it."""
+    """The recipe with these options; a field of a data class, such as `Images`, is set in the data class."""
     for name, group in groups_of(recipe).items():
         fields = {each.name for each in attrs.fields(type(group))} & set(options)
         if fields:
@@ -112,21 +112,21 @@ def _option(name: str, value: Any, hint: Any) -> Any:
 
 
 def _is_whole(name: str, value: Any) -> bool:
-    """Whether it is all of a field of `Training`, and not a table with some of its options."""
+    """Whether it is the value of a field of `Training`, and not a dictionary with some options of the field."""
     return name in _TRAINING and not isinstance(value, Mapping)
 
 
-def _trained_by(made: Recipe, fields: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values of `Training`, in every stage if it has several."""
+def _trained_by(recipe: Recipe, fields: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values of `Training`, in all stages if it has several."""
     if not fields:
-        return made
+        return recipe
     hints = signature(Training)
     values = {name: _option(f"training.{name}", value, hints[name]) for name, value in fields.items()}
     try:
-        stages = [attrs.evolve(stage, **values) for stage in stages_of(made.training)]
+        stages = [attrs.evolve(stage, **values) for stage in stages_of(recipe.training)]
     except (TypeError, ValueError) as error:
         raise SpecError(f"training: {error}") from error
-    return Recipe(made.pipeline, made.source, stages if isinstance(made.training, list) else stages[0])
+    return Recipe(recipe.pipeline, recipe.source, stages if isinstance(recipe.training, list) else stages[0])
 
 
 def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any], also: It
 
 
 def _each(training: Any, name: str, value: Any) -> Any:
-    """The training with another value of an option, in every stage if it has several."""
+    """The training with another value of an option, in all stages if it has several."""
     if isinstance(training, list):
         return [_each(stage, name, value) for stage in training]
     return {**training, name: _merged(training.get(name), value, f"training.{name}")}

@@ -12,18 +12,18 @@ from ..errors import CrlError, did_you_mean
 from .recipe import Recipe
 
 PAPER = "paper"
-"""The preset of every recipe: its options as they stand in its file."""
+"""The preset that every recipe has: the defaults in its file."""
 
 Function = TypeVar("Function", bound=Callable[..., Recipe])
 
 
 def presets(**named: Mapping[str, Any]) -> Callable[[Function], Function]:
-    """Gives a recipe named sets of settings; `crl train` takes the first unless it is told.
+    """Gives a recipe named sets of settings; the first is the default of `crl train`.
 
         @crl.presets(digits={"queue": 4_096, "epochs": 80})
         def moco(images: Images = Images(), queue: int = 65_536) -> crl.Recipe: ...
 
-    A setting is an option of the recipe, or of `Training`. The preset `paper` is always there: it sets nothing.
+    A setting is an option of the recipe or of `Training`. Every recipe has the preset `paper`, which sets nothing.
     """
 
     def mark(recipe: Function) -> Function:
@@ -44,15 +44,15 @@ def preset_of(recipe: Callable[..., Recipe], name: str | None) -> tuple[str, Map
     Raises:
         CrlError: the recipe has no such preset.
     """
-    found = presets_of(recipe)
-    name = next(iter(found)) if name is None else name
-    if name not in found:
-        raise CrlError(f"no preset {name!r}; there are {', '.join(found)}.{did_you_mean(name, found)}")
-    return name, found[name]
+    presets = presets_of(recipe)
+    name = next(iter(presets)) if name is None else name
+    if name not in presets:
+        raise CrlError(f"no preset {name!r}; there are {', '.join(presets)}.{did_you_mean(name, presets)}")
+    return name, presets[name]
 
 
 def groups_of(recipe: Callable[..., Recipe]) -> dict[str, Any]:
-    """The options whose fields are settings of their own, such as `images: Images`, with the value by default."""
+    """The options that are data classes, such as `images: Images`, with their defaults; their fields are settings."""
     parameters = inspect.signature(recipe).parameters
     return {name: each.default for name, each in parameters.items() if _is_group(each.default)}
 
@@ -71,7 +71,7 @@ def hints_of_recipe(recipe: Callable[..., Recipe]) -> dict[str, Any]:
 
 
 def _is_group(value: Any) -> bool:
-    """Whether it is data of several fields, that makes recipes."""
+    """Whether it is an instance of a data class such as `Images`, which helps to make recipes."""
     return attrs.has(type(value)) and callable(getattr(value, "recipe", None))
 
 

@@ -1,7 +1,7 @@
-"""A recipe: a published method as a pipeline, with a source and a training that suit each other.
+"""A recipe: a published method as a pipeline, with a source and a training.
 
-A recipe part (kind `recipe`) is a function of annotated options, all with defaults, that returns a
-`Recipe`. Its defaults are its paper's. Its docstring has a line `Paper: …`, and says what it was checked against.
+A part of kind `recipe` is a function of annotated options, all with defaults, that returns a
+`Recipe`. The defaults are those of the paper. The docstring has a line `Paper: …`, and says how it was checked.
 """
 
 from __future__ import annotations

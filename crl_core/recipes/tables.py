@@ -1,4 +1,4 @@
-"""The tables of the review, read off the installed recipes' parts."""
+"""The tables of the review, made from the parts of the installed recipes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = ("query", "positive", "negative", "encoder", "heads", "loss")
 
 
 def methods_table() -> list[dict[str, str]]:
-    """Every installed recipe as a row of the paper's tables 2 to 6, read off its parts."""
+    """All installed recipes as rows of the review's tables 2 to 6, made from their parts."""
     rows = []
     for part in known("recipe"):
         function = get("recipe", part.address)
@@ -33,7 +33,7 @@ def methods_table() -> list[dict[str, str]]:
 
 
 def describe_method(pipeline: Pipeline) -> dict[str, str]:
-    """The six columns of the paper's tables."""
+    """The six columns of the review's tables."""
     branches = pipeline.branches
     scored = [contrast for contrast in pipeline.contrasts if contrast.loss.takes == "scores"]
     return {
@@ -57,13 +57,13 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _views(pipeline: Pipeline, names: str | tuple[str, ...] | None) -> list[str]:
-    found: list[str] = []
+    names_so_far: list[str] = []
     for name in (names,) if isinstance(names, str) else names or ():
         branch = pipeline.branches[name]
         while branch.tap:
             branch = pipeline.branches[branch.tap.partition(".")[0]]
-        found += [view for view in branch.views if view not in found]
-    return found
+        names_so_far += [view for view in branch.views if view not in names_so_far]
+    return names_so_far
 
 
 def _where(contrast: Contrast) -> str:
@@ -80,12 +80,12 @@ def _encoder(name: str, branch: Branch) -> str:
 
 
 def brief(part: Any) -> str:
-    """A part as one would write it: its class, and the options that are not the default."""
+    """A part as text: its class, and the options that differ from their defaults."""
     parameters = inspect.signature(type(part)).parameters
-    told = {name: getattr(part, name, p.default) for name, p in parameters.items()}
+    options = {name: getattr(part, name, p.default) for name, p in parameters.items()}
     changed = [
         f"{name}={brief(value) if isinstance(value, nn.Module) else repr(value)}"
-        for name, value in told.items()
+        for name, value in options.items()
         if value != parameters[name].default
     ]
     return type(part).__name__ + (f"({', '.join(changed)})" if changed else "")

@@ -1,1 +1,1 @@
-"""A run as a page: curve, figures, pictures."""
+"""The report of a run, one HTML page: curves, results, pictures."""

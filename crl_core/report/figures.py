@@ -1,4 +1,4 @@
-"""The pictures of a report. Each function returns a matplotlib figure, and touches no global state."""
+"""The pictures of a report. Each function returns a matplotlib figure, and changes no global state."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _COLOUR = {"raw": _LIGHT, "untrained": _GREY, "trained": _BLUE}
 
 
 def curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
-    """The loss over the steps, and beside it how the embeddings lie: both collapse and progress show.
+    """The loss over the steps, next to measures of the embeddings, which show collapse and progress.
 
-    Where the loss estimates mutual information, that as well.
+    If the loss estimates mutual information, a third curve shows it.
     """
     nats = sorted({name for line in metrics for name in line if name.endswith("-nats")})
     figure = Figure(figsize=(13.5 if nats else 9, 3), layout="constrained")
@@ -36,7 +36,7 @@ def curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
     if right.lines:
         right.legend(frameon=False)
     else:
-        right.set_visible(False)  # few rows or none at a time: nobody measured how they lie
+        right.set_visible(False)  # too few rows in a batch to measure
     for axes in more:
         for name in nats:
             axes.plot(*zip(*((line["step"], line[name]) for line in metrics if name in line), strict=True), label=name)
@@ -48,7 +48,7 @@ def curve(metrics: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def bars(splits: Mapping[str, Mapping[str, float]], name: str) -> Figure:
-    """One figure for raw input, untrained and trained encoder, by split."""
+    """Bars for raw input, untrained and trained encoder, by split."""
     figure = Figure(figsize=(1.5 + 2.2 * len(splits), 2.8), layout="constrained")
     axes = figure.subplots()
     for i, values in enumerate(splits.values()):
@@ -65,15 +65,15 @@ def bars(splits: Mapping[str, Mapping[str, float]], name: str) -> Figure:
 
 
 def grid(rows: Sequence[Tensor], titles: Sequence[str], marks: Sequence[Sequence[bool | None]] | None = None) -> Figure:
-    """Rows of pictures, bytes `[n, H, W, 3]`; each row's title stands before it.
+    """Rows of pictures, bytes `[n, H, W, 3]`, each row with its title on the left.
 
     Args:
-        marks: for every picture, whether it is right (a blue frame), wrong (red) or neither.
+        marks: whether each picture is right (a blue frame), wrong (red) or neither.
     """
     count, gap = max(len(row) for row in rows), 0.12
     size = max(row.shape[1] for row in rows), max(row.shape[2] for row in rows)
     figure = Figure(figsize=(0.9 * count + 1.6, 0.95 * len(rows)), layout="constrained")
-    axes = figure.subplots()  # one for all pictures: axes of their own would take a second to lay out
+    axes = figure.subplots()  # one for all pictures, because axes for each would take a second to lay out
     for i, row in enumerate(rows):
         for j, picture in enumerate(_resized(row, size)):
             axes.imshow(picture.numpy(), extent=(j, j + 1 - gap, i + 1 - gap, i), interpolation="nearest")
@@ -89,14 +89,14 @@ def grid(rows: Sequence[Tensor], titles: Sequence[str], marks: Sequence[Sequence
 
 
 def _resized(row: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures `[n, H, W, 3]` of another size, pixel by pixel."""
+    """Pictures `[n, H, W, 3]`, resized without interpolation."""
     if row.shape[1:3] == size:
         return row
     return F.interpolate(row.permute(0, 3, 1, 2).float(), size).permute(0, 2, 3, 1).to(row.dtype)
 
 
 def maps(tables: Mapping[str, Tensor], label: Tensor | None) -> Figure:
-    """Representations `[N, d]` laid out in the plane by t-SNE, coloured by label; grey where that is unknown."""
+    """Representations `[N, d]`, placed in the plane by t-SNE and coloured by label; grey if the label is unknown."""
     figure = Figure(figsize=(3.2 * len(tables), 3.2), layout="constrained")
     for axes, (title, z) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         place = plane(z).numpy()
@@ -110,6 +110,6 @@ def maps(tables: Mapping[str, Tensor], label: Tensor | None) -> Figure:
 
 
 def nearest(query: Tensor, bank: Tensor, count: int) -> Tensor:
-    """`[n, count]`: the indices of the most similar rows, by cosine; fewer where there are fewer."""
+    """`[n, count]`: the indices of the most similar rows by cosine; fewer if `bank` has fewer."""
     similarity = F.normalize(query.float(), dim=1) @ F.normalize(bank.float(), dim=1).T
     return torch.topk(similarity, min(count, len(bank)), dim=1).indices

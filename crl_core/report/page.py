@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file with its pictures inside."""
+"""The report of a run: one HTML file that contains its pictures."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def write_report(path: Path, pipeline: Pipeline, untrained: Pipeline, source: So
 def _pictures(
     path: Path, pipeline: Pipeline, untrained: Pipeline, source: Source, evaluation: Evaluation
 ) -> Iterator[tuple[str, str, Figure]]:
-    """Name, what it shows, figure."""
+    """The pictures of the report: name, caption, figure."""
     yield (
         "curve",
-        "The loss while training, and how the embeddings lie on the sphere.",
+        "The loss during training, and measures of how the embeddings are distributed on the sphere.",
         figures.curve(folder.read_metrics(path)),
     )
     shares: list[str] = [name for name in ("knn", "linear") if name in evaluation.figures]
-    text = "Share of test items classified right from raw input, by the untrained encoder, by the trained one."
+    text = "Share of test items that are classified correctly: raw input, untrained encoder, trained encoder."
     if not shares:
-        shares, text = list(evaluation.figures)[:1], "By raw input where it says something, untrained, and trained."
+        shares, text = list(evaluation.figures)[:1], "Raw input, if it can be measured, untrained, and trained encoder."
     for name in shares:
         yield name, text, figures.bars(evaluation.figures[name], name)
     split, mapped = _mapped(source)
@@ -78,24 +78,24 @@ def _pictures(
     label = mapped.meta["label"].cpu() if "label" in mapped.meta else None
     yield (
         "map",
-        f"{len(mapped)} items of the split {split!r}, laid out in the plane by t-SNE.",
+        f"{len(mapped)} items of the split {split!r}, placed in the plane by t-SNE.",
         figures.maps(seen, label),
     )
     if isinstance(pipeline.sampling.sampler_of(mapped), Depicts):
         test = mapped
         if split != source.splits[-1]:
             test = _sample(source, source.splits[-1], _MAPPED).to(device_of(pipeline))
-        yield "views", "Items, and the views that training makes of them.", _views(pipeline, test)
+        yield "views", "Items, and the views that the sampler draws of them.", _views(pipeline, test)
         text = (
             f"The first picture of each row is a test item ({source.splits[-1]!r}); the others are the training items "
-            f"nearest to it, of {_LOOKED_AT:,} at most, above by raw input, below by the trained encoder. Red: another "
+            f"nearest to it, of at most {_LOOKED_AT:,}: above by raw input, below by the trained encoder. Red: another "
             f"label."
         )
         yield "neighbours", text, _neighbours(pipeline, source, test)
 
 
 def _mapped(source: Source) -> tuple[str, View]:
-    """The last split, or if that has too few items to see anything, the one that has the most."""
+    """The last split; if it has too few items for a map, the split with the most."""
     split = source.splits[-1]
     if len(as_items(source.items(split))) < _FEW:
         split = max(source.splits, key=lambda name: len(as_items(source.items(name))))
@@ -107,7 +107,7 @@ def _sample(source: Source, split: str, count: int) -> View:
 
 
 def _parts(source: Source, split: str, count: int, size: int) -> Iterator[View]:
-    """Items at random, the same every time, so many at a time."""
+    """`count` items at random, the same every time, `size` at a time."""
     items = as_items(source.items(split))
     chosen = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:count]
     for part in chosen.split(size):
@@ -155,9 +155,9 @@ def _neighbours(pipeline: Pipeline, source: Source, test: View) -> Figure:
 
 
 def _nearest(pipeline: Pipeline, source: Source, query: View) -> tuple[View, dict[str, Tensor]]:
-    """The training items nearest to these, and which of them are each one's, `[n, k]`, raw and by the trained encoder.
+    """The training items nearest to the queries, and for each query which they are, `[n, k]`, raw and trained.
 
-    They are looked for among a sample, which is read in parts; of each part, its nearest stay.
+    They come from a sample of the training items, which is read in parts. Only the nearest of each part are kept.
     """
     ways = ("raw", "trained")
     asked = {of: _representations(of, pipeline, pipeline, query) for of in ways}
@@ -176,14 +176,14 @@ def _nearest(pipeline: Pipeline, source: Source, query: View) -> tuple[View, dic
 
 
 def _depicted(pipeline: Pipeline, batch: View) -> Callable[[View], Tensor]:
-    """What makes pictures of views."""
+    """The function that makes pictures of views."""
     sampler = pipeline.sampling.sampler_of(batch)
     assert isinstance(sampler, Depicts)
     return sampler.depict
 
 
 def _item(pipeline: Pipeline, batch: View) -> View:
-    """The items without anything random, as the first branch reads them."""
+    """The clean view of the items that the first branch reads."""
     return pipeline.clean(batch)[pipeline.views_of(next(iter(pipeline.branches)))[0]]
 
 
@@ -224,7 +224,7 @@ pre { padding: 1rem; overflow: auto }
 </style></head><body>
 <h1>$title</h1>
 <h2>Figures</h2>
-<p>Each beside the same figure for the raw input and for the encoder before training.</p>
+<p>Each next to the same figure for the raw input and for the untrained encoder.</p>
 $figures
 $notes
 $pictures

@@ -1,4 +1,4 @@
-"""t-SNE in the plane, for the few hundred rows of a report's map: exact, all pairs at once."""
+"""t-SNE in the plane, for the few hundred rows of the map in a report: exact, on all pairs at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _EXAGGERATED, _STEPS = 80, 250
 
 
 def plane(z: Tensor) -> Tensor:
-    """Places `[N, 2]` of the rows of `z`, by cosine; the same every time.
+    """The places `[N, 2]` of the rows of `z`, by cosine; the same every time.
 
     Van der Maaten and Hinton 2008: neighbours by a Gaussian of perplexity 30 in `z`, by Student's t in the plane, and
     gradient descent on the divergence of the two, with momentum and a gain for each number. It begins with the first
@@ -33,7 +33,7 @@ def plane(z: Tensor) -> Tensor:
 
 
 def _neighbours(distance: Tensor, perplexity: float) -> Tensor:
-    """How likely each pair is, `[N, N]`, 1 in all: the width of each row's Gaussian is found by halving."""
+    """The probability of each pair, `[N, N]`, with sum 1; bisection finds the width of each row's Gaussian."""
     goal = torch.tensor(perplexity).log()
     distance = distance.masked_fill(torch.eye(len(distance), dtype=torch.bool), torch.inf)
     low, high = torch.full((len(distance), 1), -20.0), torch.full((len(distance), 1), 20.0)
@@ -46,7 +46,7 @@ def _neighbours(distance: Tensor, perplexity: float) -> Tensor:
 
 
 def _components(rows: Tensor) -> Tensor:
-    """The first two principal components, small, with signs that don't depend on the machine."""
+    """The first two principal components, scaled down, with signs that don't depend on the machine."""
     rows = rows - rows.mean(0)
     sizes, vectors = torch.linalg.eigh(rows @ rows.T)
     found: Tensor = vectors[:, [-1, -2]] * sizes[[-1, -2]].clamp(min=0).sqrt()
@@ -56,7 +56,7 @@ def _components(rows: Tensor) -> Tensor:
 
 
 def _slope(near: Tensor, place: Tensor) -> Tensor:
-    """The gradient of the divergence for the places."""
+    """The gradient of the divergence with respect to the places."""
     square = place.square().sum(1)
     closeness = torch.addmm(square.unsqueeze(1) + (square + 1), place, place.T, alpha=-2)
     closeness = closeness.clamp_(min=1).reciprocal_().fill_diagonal_(0)

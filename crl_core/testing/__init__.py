@@ -1,6 +1,6 @@
-"""The conformance kit: what the author of a plugin runs to know that the parts keep their contracts.
+"""The conformance kit: checks for the author of a plugin that its parts follow their contracts.
 
-The whole test file of a plugin:
+A plugin needs only this test file:
 
     from crl_core.testing import conformance
 
@@ -24,19 +24,19 @@ def conformance(
     examples: Examples | None = None,
     expected_failures: ExpectedFailures | None = None,
 ) -> Callable[..., None]:
-    """A test for pytest: every part of an installed distribution by every check of its kind, and one that counts.
+    """A test for pytest: all checks of its kind for each part of a distribution, and one that counts the checks.
 
     Args:
-        options: by the part's address, the options that have no default, or a function that returns them.
-        examples: by the part's address, a function that returns what the part takes: a `View` of a few
-            items for a sampler (as a source gives them) and for an encoder (as a sampler's `clean` gives
-            them); a source's `Items`, where rows are not cut from tensors, as those of graphs aren't; or a
-            source, for parts that are handed one (`on_source`). For a reader, a list of raw items. A part needs
-            none where a source of the same distribution gives data.
-        expected_failures: the reason, by `(address, check)`, or by the check alone where it fails for every
-            part. A failure that doesn't come is a failure.
+        options: by the part's address, the options without a default, or a function that returns them.
+        examples: by the part's address, a function that returns an input of the part: for a sampler, a `View` of a
+            few items from a source; for an encoder, a `View` from a sampler's `clean`; a source's `Items`, if
+            rows can't be selected from tensors, as for graphs; a source, for parts with `on_source`; for a
+            reader, a list of raw items. A part needs no example if a source of the same distribution has
+            data for it.
+        expected_failures: the reason, by `(address, check)`, or by the check alone if it fails for all
+            parts. An expected failure that doesn't happen is a failure.
 
-    Where two kinds of one distribution share a name, `"head acme/linear"` tells which is meant.
+    If two kinds of a distribution have parts of the same name, write the kind too: `"head acme/linear"`.
     """
     import pytest
 

@@ -1,4 +1,4 @@
-"""Tensors that nobody said where to make, told from those of the data without any accelerator."""
+"""Finds tensors that a part makes without a device, also on a machine without an accelerator."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MAKERS = frozenset(
         torch.randperm, torch.tensor, torch.zeros,
     }
 )  # fmt: skip
-# What brings a tensor of the CPU to where another is, and looking up rows by an index from the CPU.
+# Functions that move a tensor to the device of another one, or that take an index on the CPU.
 _BRINGS = frozenset({Tensor.to, Tensor.copy_, Tensor.type_as, Tensor.__getitem__, Tensor.__setitem__})
 
 
 class Elsewhere(Tensor):
-    """A tensor made without a device: on the CPU, wherever the data are."""
+    """A tensor that was made without a device: it is on the CPU, even if the data are not."""
 
     @classmethod
     def __torch_function__(
@@ -35,11 +35,11 @@ class Elsewhere(Tensor):
         at_home = [tensor for tensor in tensors if not isinstance(tensor, Elsewhere)]
         if function in _BRINGS and (at_home or _names_a_device([*arguments[1:], *(options or {}).values()])):
             return mapped(at_data, found)
-        # As torch has it: a single number may come from the CPU.
+        # torch allows a single number on the CPU.
         if at_home and any(isinstance(tensor, Elsewhere) and tensor.dim() for tensor in tensors):
             raise Fails(
-                f"{getattr(function, '__name__', 'a function')} gets a tensor that was made on the CPU, wherever the "
-                f"data are: make it with device=data.device"
+                f"{getattr(function, '__name__', 'a function')} gets a tensor that was made without a device: make it "
+                f"with device=data.device"
             )
         return mapped(at_data, found) if at_home else found
 
@@ -49,12 +49,12 @@ def _names_a_device(arguments: list[Any]) -> bool:
 
 
 def at_data(tensor: Tensor) -> Tensor:
-    """The same as an ordinary tensor."""
+    """The same tensor as an ordinary one."""
     return tensor.as_subclass(Tensor)
 
 
 class UnsaidIsElsewhere(TorchFunctionMode):
-    """What is made without a device is `Elsewhere`."""
+    """Within this mode, a tensor that is made without a device is `Elsewhere`."""
 
     def __torch_function__(
         self, function: Callable[..., Any], kinds: Any, arguments: Any = (), options: Mapping[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What the author of a plugin may give the kit."""
+"""The types of the arguments of `conformance`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Importing every part of a distribution in a process of its own, and watching what that changes.
+"""Imports the parts of a distribution in another process, and records which global states that changes.
 
-Run as a program, it is that process. Until the packages have been imported it may import no torch.
+Run as a program, this file is that process. It may not import torch before the packages have been imported.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ SECONDS = 120.0
 
 
 class Imported(NamedTuple):
-    """How importing one part went."""
+    """The result of importing one part."""
 
     error: str | None
     changed: list[str]
-    """Which global states are others than before."""
+    """The global states that have changed."""
     heavy: bool
     """Whether the package alone, without the part, imports torch."""
 
 
 def import_all(targets: Mapping[str, str]) -> dict[str, Imported]:
-    """How importing each of these targets goes, by label."""
+    """The result of importing each of these targets, by label."""
     found: dict[str, Imported] = {}
     while rest := {label: target for label, target in targets.items() if label not in found}:
         lines, ended = _in_a_process(rest)
         found |= {label: Imported(*said) for label, *said in lines}
         for label in rest:
-            # The first that is missing is the one that took the process along; the others get a new one.
+            # The first one without a result has ended the process; the others get a new process.
             if label not in found:
                 found[label] = Imported(f"the process that imports it {ended}", [], False)
                 break
@@ -50,7 +50,7 @@ def import_all(targets: Mapping[str, str]) -> dict[str, Imported]:
 
 
 def _in_a_process(targets: Mapping[str, str]) -> tuple[list[Any], str]:
-    """What the process wrote before its end, and how it ended."""
+    """The results that the process wrote, and how it ended."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found"
         file.touch()
@@ -63,7 +63,7 @@ def _in_a_process(targets: Mapping[str, str]) -> tuple[list[Any], str]:
 
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:
-    """A module of ours as a process that finds what this one finds."""
+    """Starts a module of crl as a process with the same import path."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", "-m", module, *arguments]
     return subprocess.Popen(
@@ -98,14 +98,14 @@ def _look_at(package: str, own: set[str]) -> tuple[bool, list[str]]:
     except (ImportError, ValueError):
         found = None
     if found is None or found.submodule_search_locations is None:
-        return False, []  # a single module, or one that is missing: told when the part is imported
+        return False, []  # a single module, or a missing one: reported when the part is imported
     light = "torch" not in sys.modules
     _, changed = _import(package, own)
     return light and "torch" in sys.modules, changed
 
 
 def _import(target: str, own: set[str]) -> tuple[str | None, list[str]]:
-    """What importing raises, and which states it changes that importing others alone would not."""
+    """The error of an import, and the states that it changes, without those that imports of other packages change."""
     before = state()
     forgiven: set[str] = set()
     usual = builtins.__import__
@@ -126,7 +126,7 @@ def _changed(before: Mapping[str, str]) -> list[str]:
 
 
 def _watched(usual: Callable[..., Any], own: set[str], forgiven: set[str]) -> Callable[..., Any]:
-    """`__import__` that notes what importing others' modules changes: that is not the plugin's doing."""
+    """An `__import__` that records the states that other packages change: the plugin is not responsible for them."""
 
     def watched(name: str, space: Any = None, *rest: Any, **more: Any) -> Any:
         importer = ((space or {}).get("__name__") or "").partition(".")[0]
@@ -142,7 +142,7 @@ def _watched(usual: Callable[..., Any], own: set[str], forgiven: set[str]) -> Ca
 
 
 def state() -> dict[str, str]:
-    """What all parts of a program share, as text to compare; of torch and NumPy once they are imported."""
+    """The global states of the program, as text to compare; those of torch and NumPy if they have been imported."""
     return {
         **_of_python(),
         **(_of_numpy() if "numpy" in sys.modules else {}),

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The outcome of a check, and helpers that compare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["passed", "failed", "skipped", "expected"]
 
 
 class Outcome(NamedTuple):
-    """What one check found of one part; `error` is what the part itself raised, if it did."""
+    """The outcome of one check of one part; `error` is the exception that the part itself raised, or None."""
 
     part: Known
     check: str
@@ -24,11 +24,11 @@ class Outcome(NamedTuple):
 
 
 class Fails(AssertionError):
-    """A promise is broken; the text says what was found, and what was expected."""
+    """A part breaks a promise; the message has the actual and the expected value."""
 
 
 class Skips(Exception):
-    """A check can't be done here, for this reason. It doesn't count as one that ran."""
+    """A check can't be done, for this reason. It isn't counted as a check that ran."""
 
 
 def expect(holds: bool, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What is tested: an installed distribution, its parts, and what its author says about them."""
+"""The plugin under test: an installed distribution, its parts, and the examples and options of its author."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .trees import cut
 from .workers import Worked, work
 
 V = TypeVar("V")
-ROWS = 8  # of an example
+ROWS = 8  # the number of rows of an example
 
 
 @attrs.frozen(eq=False)
@@ -39,7 +39,7 @@ class Plugin:
 
     @cached_property
     def parts(self) -> list[Known]:
-        """What it advertises; of `only` a kind or a part, if there is such a wish."""
+        """The parts of the distribution; only those of one kind, or only one part, if `only` says so."""
         wanted = canonicalize_name(self.distribution)
         parts = [part for part in known() if canonicalize_name(part.distribution) == wanted]
         if self.only is None:
@@ -58,27 +58,27 @@ class Plugin:
 
     @cached_property
     def imported(self) -> Mapping[str, Imported]:
-        """How importing went, in a process of its own: one for all parts."""
+        """The results of importing the parts, in one other process."""
         return import_all({label: case.part.target for label, case in self.cases.items()})
 
     @cached_property
     def worked(self) -> Mapping[str, Worked]:
-        """How it went in worker processes: one, or two where there are losses, for all parts."""
+        """The results of all parts in worker processes: one, or two if there are losses."""
         return work({label: case for label, case in self.cases.items() if self.imported[label].error is None})
 
     @cached_property
     def items(self) -> Any:
-        """The training items of the first recipe or source that gives any; None where there are none."""
+        """The training items of the first recipe or source that has some; or None."""
         return None if self.source is None else self.source.items(self.source.splits[0])
 
     @cached_property
     def source(self) -> Source | None:
-        """The first, of a recipe or of the distribution itself, that gives items."""
+        """The first source, of a recipe or of the distribution, that has items."""
         for source in [*(made.source for made in self.recipes), *self._made("source")]:
             try:
                 found: Any = source.items(source.splits[0])
                 found.__getitems__([0, 1])
-            except Exception:  # what is wrong with a source is told by the checks of that source
+            except Exception:  # the checks of that source report this
                 continue
             given: Source = source
             return given
@@ -86,17 +86,17 @@ class Plugin:
 
     @cached_property
     def samplers(self) -> list[Sampler]:
-        """Of the recipes, then of the distribution itself: those that can be made."""
+        """The samplers that can be made: those of the recipes, then those of the distribution."""
         return [*(one for made in self.recipes for one in made.pipeline.samplers.values()), *self._made("sampler")]
 
     @cached_property
     def recipes(self) -> list[Recipe]:
-        """Those that can be made, their parts handed their source."""
+        """The recipes that can be made, after `on_source` of their parts."""
         found = []
         for made in self._made("recipe"):
             try:
                 made.pipeline.meet(made.source)
-            except Exception:  # told by the checks of that recipe
+            except Exception:  # the checks of that recipe report this
                 continue
             found.append(made)
         return found
@@ -108,21 +108,21 @@ class Plugin:
             if canonicalize_name(part.distribution) == wanted:
                 try:
                     found.append(Case(self, part).make())
-                except Exception:  # told by the checks of that part
+                except Exception:  # the checks of that part report this
                     continue
         return found
 
 
 @attrs.frozen(eq=False)
 class Case:
-    """One part under test: what a check is handed."""
+    """One part under test: the argument of a check."""
 
     plugin: Plugin
     part: Known
 
     @property
     def label(self) -> str:
-        """Unique within a distribution, where a head and an evaluator may share a name."""
+        """A unique name within a distribution, where a head and an evaluator may have the same name."""
         return f"{self.part.kind} {self.part.address}"
 
     @cached_property
@@ -132,17 +132,17 @@ class Case:
 
     @cached_property
     def given(self) -> Mapping[str, Any]:
-        """The options that its author gives for it; without any, and no example, those of the first recipe with it."""
+        """The options from the author; without options and an example, those of the first recipe with this part."""
         found = self._said(self.plugin.options)
         if found is not None:
             return found() if callable(found) else found
         return {} if self._said(self.plugin.examples) else self._options_in_recipes()
 
     def make(self, seed: int = 0) -> Any:
-        """A fresh instance.
+        """A new instance.
 
         Raises:
-            Fails: it can't be made without options, and its author gives none.
+            Fails: it can't be made without options, and the author gives none.
         """
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
@@ -157,25 +157,25 @@ class Case:
                 ) from error
 
     def met(self, part: Any) -> Any:
-        """The part, handed its source if it asks for it (`on_source`).
+        """The part, after its `on_source`, if it has one.
 
         Raises:
-            Fails: there is none.
+            Fails: there is no source.
         """
         if not hasattr(type(part), "on_source"):
             return part
         if self.source is None:
             raise Fails(
-                f"it is to be handed a source (on_source), and {self.plugin.distribution} has none. Tell the kit one, "
+                f"it needs a source (on_source), and {self.plugin.distribution} has none. Give the kit one: "
                 f"conformance({self.plugin.distribution!r}, examples={{{self.part.address!r}: make_source}}), where "
-                f"make_source() returns a source of what it takes"
+                f"make_source() returns a source for this part"
             )
         part.on_source(self.source.items(self.source.splits[0]), self.source)
         return part
 
     @cached_property
     def source(self) -> Source | None:
-        """The one that its author gives as an example, else that of the first recipe with it, else any."""
+        """The source that the author gives as an example; else that of the first recipe with this part; else any."""
         example = self._example()
         if _is_source(example):
             found: Source = example
@@ -186,7 +186,7 @@ class Case:
         return self.plugin.source
 
     def raw(self, rows: Sequence[int] = range(ROWS)) -> View:
-        """A batch as a sampler takes it, with these rows."""
+        """A batch for a sampler, with these rows."""
         example = self._example()
         if example is not None and not _is_source(example):
             return self._cut(example, rows)
@@ -197,7 +197,7 @@ class Case:
         return batch
 
     def clean(self, rows: Sequence[int] = range(ROWS)) -> View:
-        """A batch as an encoder takes it, with these rows."""
+        """A view for an encoder, with these rows."""
         example = self._example()
         if example is not None and not _is_source(example):
             return self._cut(example, rows)
@@ -208,13 +208,13 @@ class Case:
                 if isinstance(found, View):
                     return found
                 return found[view] if view is not None and view in found else next(iter(found.values()))
-            except Exception:  # told by the checks of that sampler
+            except Exception:  # the checks of that sampler report this
                 continue
         return batch
 
     @cached_property
     def _view(self) -> str | None:
-        """The view that it reads in the first recipe that uses it as an encoder."""
+        """The view that this encoder reads in the first recipe that uses it."""
         for made in self.plugin.recipes:
             for branch in made.pipeline.branches.values():
                 encoders = (
@@ -226,7 +226,7 @@ class Case:
         return None
 
     def example(self, otherwise: Callable[[], Any]) -> Any:
-        """What its author gives as an example, or else what the kit makes up."""
+        """The example of the author, or else the kit's own."""
         found = self._example()
         return otherwise() if found is None else found
 
@@ -242,18 +242,18 @@ class Case:
         return table.get(self.label, table.get(self.part.address))
 
     def _cut(self, example: Any, rows: Sequence[int]) -> View:
-        if isinstance(example, Items):  # data that only their source can cut
+        if isinstance(example, Items):  # only the items can select rows of such data
             return example.__getitems__([row % len(example) for row in rows])
         if not isinstance(example, View) or len(example) < 4:
             what = f"{len(example)} rows" if isinstance(example, View) else f"a {type(example).__name__}"
-            raise Fails(f"the example for {self.part.address} is a View of 4 rows or more, not {what}")
+            raise Fails(f"the example for {self.part.address} is a View of at least 4 rows, not {what}")
         found: View = cut(example, [row % len(example) for row in rows], len(example))
         return found
 
     def _nothing(self) -> Fails:
         return Fails(
-            f"there are no data to try it on: {self.plugin.distribution} has no source of its own that gives any. "
-            f"Tell the kit what it takes, conformance({self.plugin.distribution!r}, "
+            f"there are no data for the check: {self.plugin.distribution} has no source with items. "
+            f"Give the kit an example: conformance({self.plugin.distribution!r}, "
             f"examples={{{self.part.address!r}: make_batch}}), where make_batch() returns a View of some items"
         )
 

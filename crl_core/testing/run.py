@@ -1,4 +1,4 @@
-"""Every part of a distribution by every check of its kind, and the count of what ran."""
+"""Runs all checks of its kind on each part of a distribution, and counts them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Task(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The check that the others ran."""
+    """The check that enough other checks ran."""
 
     id: str = COUNTS
 
 
 @attrs.frozen(eq=False)
 class Session:
-    """One run of the kit. Every task is done once, when somebody asks for its outcome."""
+    """One run of the kit. Each task is done once, when its outcome is first needed."""
 
     plugin: Plugin
 
@@ -49,7 +49,7 @@ class Session:
         return {}
 
     def tasks(self) -> list[Task | Counted]:
-        """All there is to do; metadata tell, nothing is imported."""
+        """All tasks, from metadata; nothing is imported."""
         cases = self.plugin.cases.values()
         return [*(Task(case, check) for case in cases for check in CHECKS[case.part.kind]), Counted()]
 
@@ -59,7 +59,7 @@ class Session:
         return self._done[task.id]
 
     def outcomes(self) -> list[Outcome]:
-        """Of all tasks; the count comes last."""
+        """The outcomes of all tasks; the count comes last."""
         return [self.outcome(task) for task in self.tasks()]
 
     def _checked(self, task: Task) -> Outcome:
@@ -69,7 +69,7 @@ class Session:
             return found
         if found.state == "failed":
             return found._replace(state="expected", text=reason)
-        text = f"it passes, and is expected to fail ({reason}): take it out of expected_failures"
+        text = f"it passes, but is expected to fail ({reason}): remove it from expected_failures"
         return found._replace(state="failed", text=text)
 
     def _expected(self, task: Task) -> str | None:
@@ -109,12 +109,12 @@ class Session:
     def _nothing(self) -> Iterator[str]:
         if not self.plugin.parts:
             yield (
-                f"{self.plugin.distribution} advertises no part: is it installed, and has it an entry point in a group "
+                f"{self.plugin.distribution} has no parts: is it installed, and has it an entry point in a group "
                 f"crl.<kind> ({', '.join(KINDS)})? Run: crl doctor {self.plugin.distribution}"
             )
 
     def _unknown(self) -> Iterator[str]:
-        """Names of parts and checks that the author gives and nobody has."""
+        """Names of parts and checks from the author that don't exist."""
         names = {name for case in self.plugin.cases.values() for name in (case.label, case.part.address)}
         checks = {check.__name__ for case in self.plugin.cases.values() for check in CHECKS[case.part.kind]}
         if self.plugin.only is not None:
@@ -126,19 +126,19 @@ class Session:
         for key in self.plugin.expected_failures:
             part, check = (None, key) if isinstance(key, str) else key
             if part is not None and part not in names:
-                yield f"expected_failures name {part!r}, which is no part of it.{did_you_mean(part, names)}"
+                yield f"expected_failures name {part!r}, which is not one of its parts.{did_you_mean(part, names)}"
             if check not in checks:
-                yield f"expected_failures name the check {check!r}, which there is not.{did_you_mean(check, checks)}"
+                yield f"expected_failures name the check {check!r}, which doesn't exist.{did_you_mean(check, checks)}"
 
     def _few(self, case: Case) -> Iterator[str]:
-        """Whether as many checks ran as have to for this kind."""
+        """An error if fewer checks ran than this kind needs."""
         outcomes = [self.outcome(Task(case, check)) for check in CHECKS[case.part.kind]]
         ran = sum(outcome.state != "skipped" for outcome in outcomes)
         if ran < MINIMUM[case.part.kind]:
             skipped = "".join(f"\n  {o.check}: {o.text}" for o in outcomes if o.state == "skipped")
             yield (
-                f"{case.label}: only {ran} checks ran, and for this kind it takes {MINIMUM[case.part.kind]}. "
-                f"These did not:{skipped}"
+                f"{case.label}: only {ran} checks ran, but this kind needs {MINIMUM[case.part.kind]}. "
+                f"These did not run:{skipped}"
             )
 
 
@@ -146,7 +146,7 @@ _OF_IMPORTS = ("loads", "importing_changes_nothing", "package_is_light")
 
 
 def promise(check: Check) -> str:
-    """What a check promises: the first line of its text."""
+    """The promise that a check tests: the first line of its docstring."""
     return (check.__doc__ or "").strip().partition("\n")[0]
 
 
@@ -155,7 +155,7 @@ class _NoNetwork(OSError):
 
 
 def _by_network(error: BaseException | None) -> bool:
-    """Whether the wish for the network is among an error's causes."""
+    """Whether the use of the network is among the causes of an error."""
     while error is not None:
         if isinstance(error, _NoNetwork) or "checks have no network" in str(error):
             return True
@@ -165,7 +165,7 @@ def _by_network(error: BaseException | None) -> bool:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """What a check does stays its own: random numbers, default dtype, warnings. And it has no network."""
+    """A check can't change random numbers, the default dtype or warnings for others, and it has no network."""
 
     def refuse(*_: Any) -> Any:
         raise _NoNetwork("checks have no network")
@@ -183,7 +183,7 @@ def _alone() -> Iterator[None]:
 
 
 def as_data(session: Session) -> Mapping[str, Any]:
-    """What a run found, as JSON knows it."""
+    """The outcomes of a run as data for JSON."""
     *outcomes, counted = session.outcomes()
     found = [
         {"kind": o.part.kind, "address": o.part.address, "check": o.check, "state": o.state, "text": o.text}

@@ -1,4 +1,4 @@
-"""A part called on what it takes, in one way for all kinds that compute with tensors."""
+"""Calls a part on its inputs, in the same way for all kinds that compute with tensors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .plugin import Case
 from .trees import as_double, tensors_in
 
 QUERIES, KEYS, WIDTH = 8, 12, 8
-PAIRS = 40  # for losses whose statistics take more rows than dimensions
+PAIRS = 40  # for losses whose statistics need more rows than dimensions
 
 
 def inputs_of(case: Case) -> tuple[Any, ...]:
-    """What the part takes, the same every time: what its author gives as an example, or random tables."""
+    """The inputs of the part, the same every time: the example of its author, or random tables."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return _inputs_of(case)
@@ -54,14 +54,14 @@ def _inputs_of(case: Case) -> tuple[Any, ...]:
 
 
 def arguments(case: Case, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The inputs as the part is called with them: a loss of scores takes a matrix with its positives."""
+    """The arguments for a call of the part: for a loss on scores, a matrix with its positives."""
     if case.part.kind == "loss" and case.cls.takes == "scores":
         return (scores(inputs[0], itself=sees_all_queries(case.cls)),)
     return inputs
 
 
 def outputs(case: Case, call: Callable[..., Any], inputs: tuple[Any, ...]) -> list[Tensor]:
-    """All numbers that it returns: of a `Summed`, the values."""
+    """All tensors that it returns; for a `Summed`, the values."""
     found = call(*arguments(case, inputs))
     return [found.value] if isinstance(found, Summed) else list(tensors_in(found))
 
@@ -71,7 +71,7 @@ def floating(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def closeness(keys: int = KEYS) -> Tensor:
-    """Scores `[N, M]` that are also negative distances; most positives are somewhat closer."""
+    """Scores `[N, M]` that are also negative distances; most positives are slightly closer."""
     return torch.where(positives(keys=keys), -3.0, -4.0) - 4 * torch.rand(QUERIES, keys)
 
 
@@ -83,14 +83,14 @@ def positives(queries: int = QUERIES, keys: int = KEYS, like: Tensor | None = No
 
 
 def scores(values: Tensor, positive: Tensor | None = None, itself: bool = False) -> Scores:
-    """A matrix of scores as a loss sees it, with the noise of keys that were drawn alike."""
+    """A matrix of scores for a loss, with the log-probabilities of keys that were drawn uniformly."""
     positive = positives(values.shape[0], values.shape[1], values) if positive is None else positive
     noise = values.new_full(values.shape, -math.log(max(1, values.shape[1])))
     return Scores(Candidates(values, positive), Candidates(values, ~positive), noise, itself)
 
 
 def built(case: Case, seed: int = 0) -> nn.Module:
-    """A fresh instance whose lazy layers are made, in evaluation mode."""
+    """A new instance with its lazy layers made, in evaluation mode."""
     part: nn.Module = case.make(seed)
     if not isinstance(part, nn.Module):
         raise Fails(f"it is an nn.Module, not a {type(part).__name__}")
@@ -101,7 +101,7 @@ def built(case: Case, seed: int = 0) -> nn.Module:
 
 
 def with_weights(part: nn.Module, weights: Mapping[str, Tensor]) -> Callable[..., Any]:
-    """The part called with other weights than its own."""
+    """A function that calls the part with other weights."""
     return partial(_call, part, dict(weights))
 
 
@@ -110,5 +110,5 @@ def _call(part: nn.Module, weights: dict[str, Tensor], *inputs: Any) -> Any:
 
 
 def in_double(case: Case) -> tuple[nn.Module, tuple[Any, ...]]:
-    """The part and what it takes in float64."""
+    """The part and its inputs in float64."""
     return copy.deepcopy(built(case)).double(), tuple(as_double(x) for x in inputs_of(case))

@@ -1,4 +1,4 @@
-"""Data of any make: tensors in mappings, lists, views and tables."""
+"""Data of any structure: tensors in mappings, lists, views and tables."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 def cut(value: Any, rows: Sequence[int], count: int) -> Any:
-    """These rows of data that have `count`, in this order.
+    """These rows, in this order, of data with `count` rows.
 
     Raises:
-        Skips: there is no general way to cut such data into rows.
+        Skips: there is no general way to select rows of such data.
     """
     if isinstance(value, View):
         return View(cut(value.data, rows, count), cut(value.meta, rows, count))
@@ -70,7 +70,7 @@ def cut(value: Any, rows: Sequence[int], count: int) -> Any:
         return type(value)(value[row] for row in rows)
     if isinstance(value, (list, tuple)):
         return type(value)(cut(inner, rows, count) for inner in value)
-    raise Skips(f"there is no general way to cut a {type(value).__name__} into rows: have a source give the items")
+    raise Skips(f"there is no general way to select rows of a {type(value).__name__}: give an example with `Items`")
 
 
 def as_double(value: Any) -> Any:

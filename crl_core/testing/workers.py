@@ -1,6 +1,6 @@
-"""What needs processes of its own: parts sent to a worker, and a loss on two processes with different data.
+"""Checks that need other processes: sends parts to a worker, and runs a loss on two processes with different data.
 
-Run as a program, it is one of the two.
+Run as a program, this file is one of the processes.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class Sendable(Protocol):
 
 
 class Worked(NamedTuple):
-    """How one part fared in the workers."""
+    """The results of one part in the workers."""
 
     sent: str | None = None
-    """Why it could not be sent to a worker; None where it arrived."""
+    """Why it could not be sent to a worker; None if it arrived."""
     gradients: tuple[Tensors, Tensors] | str | None = None
     """A loss's gradients on each of the two processes, or why there are none."""
 
 
 def work(cases: Mapping[str, Sendable]) -> dict[str, Worked]:
-    """Sends every part to a worker, and runs the losses on two processes."""
+    """Sends all parts to a worker, and runs the losses on two processes."""
     packed: dict[str, bytes] = {}
     found: dict[str, Worked] = {}
     for label, case in cases.items():
@@ -80,23 +80,23 @@ def work(cases: Mapping[str, Sendable]) -> dict[str, Worked]:
 
 
 def _sent(case: Sendable) -> Any:
-    """What a worker gets: the part, and for a source the items that a loader's workers fetch."""
+    """The data for a worker: the part, and for a source its items, as in a `DataLoader`."""
     part = case.cls if case.part.kind == "recipe" else case.make()
     if case.part.kind != "source":
         return part
     try:
         return part, part.items(part.splits[0])
-    except Exception:  # told by the checks of sources
+    except Exception:  # the checks of sources report this
         return part
 
 
 def contrasts(case: Sendable) -> bool:
-    """Whether it is a loss of a contrast, which sees the rows of all processes."""
+    """Whether it is a loss for a contrast, which sees the rows of all processes."""
     return case.part.kind == "loss" and getattr(case.cls, "takes", None) in ("scores", "pairs", "batch")
 
 
 def _run(folder: Path, processes: int) -> str:
-    """Runs the workers to their end, and tells how the first ended."""
+    """Runs the workers to their end, and returns how the first one ended."""
     running = [start(__name__, str(folder), str(rank), str(processes)) for rank in range(processes)]
     said = ""
     for process in running:
@@ -112,7 +112,7 @@ def _run(folder: Path, processes: int) -> str:
 
 def _text(path: Path, ended: str) -> str | None:
     if not path.exists():
-        return f"the worker ended before it came: {ended}"
+        return f"the worker ended before it arrived: {ended}"
     return path.read_text() or None
 
 
@@ -127,7 +127,7 @@ def _gradients(folder: Path, i: int) -> tuple[Tensors, Tensors] | str:
 
 
 def loss_and_gradients(module: nn.Module, share: tuple[int, int]) -> Tensors:
-    """Of a contrast between these of forty rows and their keys: the loss and the gradients of rows and weights."""
+    """The loss of a contrast with this share of forty rows, and the gradients with respect to rows and weights."""
     generator = torch.Generator().manual_seed(7)
     whole = [torch.randn(SHARES[-1][-1], 8, generator=generator, dtype=torch.float64) for _ in range(2)]
     rows = slice(*share)
@@ -135,7 +135,7 @@ def loss_and_gradients(module: nn.Module, share: tuple[int, int]) -> Tensors:
     number = torch.arange(SHARES[-1][-1])
     columns = {"instance": number[rows], "label": number[rows] % 16, "row": number[rows]}
     loss: Any = module.double()
-    # Several positives for each query; as few for a loss of pairs, of which there is one for each row.
+    # Several positives per query; for a loss on pairs, one per row.
     positive = same("label") if loss.takes == "scores" else same("instance")
     key = "key"
     if sees_all_queries(loss):
@@ -174,7 +174,7 @@ def main(folder: Path, rank: int, processes: int) -> None:
 
 
 def _arrived(path: Path) -> Any:
-    """What was sent; or, as text, why it can't be unpacked."""
+    """The object that was sent; or, as text, why it can't be unpickled."""
     try:
         return pickle.loads(path.read_bytes())
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The checks of the kit by kind. Each is a function of a `Case`; its first line says what a part promises."""
+"""The checks of the kit by kind. Each is a function of a `Case`; its docstring says what a part promises."""
 
 from __future__ import annotations
 
@@ -195,10 +195,10 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         readers.one_item,
     ),
 }
-"""What a part of each kind promises."""
+"""The checks of each kind."""
 
 MINIMUM: dict[str, int] = {
     "sampler": 19, "encoder": 21, "head": 21, "score": 19, "loss": 21, "keys": 12, "update": 16, "source": 14,
     "evaluator": 14, "recipe": 14, "kernel": 12, "optimiser": 16, "schedule": 14, "reader": 16,
 }  # fmt: skip
-"""How many checks have to run, skipped ones not among them: green means that a part was tried."""
+"""The lowest number of checks that have to run, without skipped ones, so that a part can't pass untested."""

@@ -1,4 +1,4 @@
-"""What an evaluator says of two tables, or of a pipeline and its source."""
+"""Checks of evaluators."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ Tables = tuple[Embeddings, Embeddings, tuple[Tensor, Tensor] | None]
 
 
 def gives_figures(case: Case) -> None:
-    """It returns finite numbers by name, and `needs` names the columns that it can't do without."""
+    """It returns finite numbers by name, and `needs` names the columns that it requires."""
     evaluator = case.make()
     expect(
         isinstance(evaluator.needs, tuple) and all(isinstance(name, str) for name in evaluator.needs),
         f"needs is a tuple of columns, not {evaluator.needs!r}",
     )
     found = evaluator(*_inputs(case))
-    expect(isinstance(found, Mapping) and bool(found), f"it returns figures by name, not {found!r}")
+    expect(isinstance(found, Mapping) and bool(found), f"it returns numbers by name, not {found!r}")
     for name, value in found.items():
-        expect(isinstance(name, str) and isinstance(value, float), f"{name!r}: {value!r} is no figure")
+        expect(isinstance(name, str) and isinstance(value, float), f"{name!r}: {value!r} is not a float")
         expect(math.isfinite(value), f"{name} is {value}")
 
 
 def same_figures_every_time(case: Case) -> None:
-    """The same tables have the same figures; or the same pipeline, under the seed that evaluation sets."""
+    """The same tables give the same numbers; so does the same pipeline, with the seed that evaluation sets."""
     found = []
     for seed in (1, 2):
         torch.manual_seed(0 if takes_pipeline(case.cls) else seed)
@@ -54,7 +54,7 @@ def order_does_not_matter(case: Case) -> None:
 
 
 def leaves_its_tables_alone(case: Case) -> None:
-    """The tables are not changed; nor is the pipeline."""
+    """It doesn't change the tables or the pipeline."""
     inputs = _inputs(case)
 
     def state() -> list[Tensor]:
@@ -68,7 +68,7 @@ def leaves_its_tables_alone(case: Case) -> None:
 
 
 def works_without_views(case: Case) -> None:
-    """Without two views of the test items it still has something to say, or says nothing."""
+    """Without two views of the test items, it returns finite numbers, or none."""
     train, test, _ = _tables(case)
     for name, value in case.make()(train, test, None).items():
         expect(math.isfinite(value), f"{name} is {value}")
@@ -97,13 +97,13 @@ def looks_at_the_tables_it_names(case: Case) -> None:
 
 
 def leaves_the_generators_alone(case: Case) -> None:
-    """Measuring doesn't change the training: random numbers after it are those before it."""
+    """It doesn't change the global random generators, so training goes on as without it."""
     if takes_pipeline(case.cls):
-        raise Skips("evaluation itself sets back what an evaluator of pipelines draws")
+        raise Skips("evaluation restores the generators after an evaluator of pipelines")
     tables = _tables(case)
     before = _generators()
     case.make()(*tables)
-    expect(_generators() == before, "it uses up random numbers that training draws from: take a generator of its own")
+    expect(_generators() == before, "it draws from the global random generators: give it its own generator")
 
 
 def _generators() -> str:
@@ -122,7 +122,7 @@ def _inputs(case: Case) -> tuple[Any, ...]:
                 batch = items.__getitems__(list(range(min(len(items), 16))))
                 pipeline = recipe.pipeline.build(batch, recipe.source).eval()
                 return pipeline, recipe.source, recipe.source.splits[-1]
-        raise Skips("no recipe has a source that asks for it: give an example, a pipeline with its source and a split")
+        raise Skips("no recipe has a source that names it: give an example, a pipeline with its source and a split")
 
     inputs: tuple[Any, ...] = case.example(made)
     return inputs
@@ -131,7 +131,7 @@ def _inputs(case: Case) -> tuple[Any, ...]:
 def _tables(case: Case) -> Tables:
     """Three clusters, known by every column that it needs."""
     if takes_pipeline(case.cls):
-        raise Skips("it is asked of a pipeline, not of tables")
+        raise Skips("it takes a pipeline, not tables")
 
     def made() -> Tables:
         generator = torch.Generator().manual_seed(0)

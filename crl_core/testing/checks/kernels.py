@@ -1,4 +1,4 @@
-"""A kernel against the plain body."""
+"""Compares a kernel with the dense kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .problems import LOSSES, Given, agree, problems, solve
 
 
 def answers_with_reasons(case: Case) -> None:
-    """Asked whether it can, it answers with a list of reasons in words, and with a number how well."""
+    """`unsupported` returns a list of reasons as text, and `preference` returns a number."""
     kernel = case.make()
     for _, given in _all():
         problem = given.problem()
@@ -28,12 +28,12 @@ def answers_with_reasons(case: Case) -> None:
 
 
 def agrees_with_the_oracle(case: Case) -> None:
-    """In float64, its values and gradients are those of the plain body, in every layout that it takes."""
+    """In float64, its values and gradients are those of the dense kernel, in every layout that it takes."""
     _try(case.make(), torch.float64, 1e-9)
 
 
 def agrees_in_float32(case: Case) -> None:
-    """In float32, its values and gradients are those of the plain body in float64, but for rounding."""
+    """In float32, its values and gradients are those of the dense kernel in float64, except for rounding."""
     _try(case.make(), torch.float32, 2e-4)
 
 
@@ -43,7 +43,7 @@ def scales_with_what_follows(case: Case) -> None:
 
 
 def leaves_the_generators_alone(case: Case) -> None:
-    """It draws nothing: the random numbers after it are those before it."""
+    """It draws no random numbers."""
     kernel: Kernel = case.make()
     before = torch.get_rng_state()
     for _, given in _all():
@@ -67,4 +67,4 @@ def _try(kernel: Kernel, dtype: torch.dtype, off: float, scale: float = 1.0) -> 
     if not any(tried):
         problems = [given.problem(dtype, device=device) for device in devices for _, given in _all()]
         reasons = {reason for problem in problems for reason in kernel.unsupported(problem)}
-        raise Skips(f"it can't run here: {'; '.join(sorted(reasons))}")
+        raise Skips(f"it can't run on this machine: {'; '.join(sorted(reasons))}")

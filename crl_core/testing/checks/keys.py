@@ -1,4 +1,4 @@
-"""Which candidates a query has: what a memory holds, and what a choice chooses."""
+"""Checks of memories and of choices of candidates."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def works_in_a_contrast(case: Case) -> None:
 
 
 def empty_at_first(case: Case) -> None:
-    """Before the first update it holds nothing, and says so with None."""
+    """Before the first update, `keys` returns None."""
     found = _fresh(case).keys()
     expect(found is None, f"a fresh one holds {found!r}, expected None")
 
 
 def holds_what_it_took(case: Case) -> None:
-    """After an update it holds rows `[R, D]`; each that was taken as it came is beside its own columns."""
+    """After an update it holds rows `[R, D]`; each row that it took unchanged has its own columns."""
     memory = _fresh(case)
     given = _keys(6)
     held = _held(memory, given)
@@ -61,12 +61,12 @@ def holds_what_it_took(case: Case) -> None:
 
 
 def keeps_the_metadata(case: Case) -> None:
-    """Rows that it holds as they came keep all their columns."""
+    """Rows that it holds unchanged keep all their columns."""
     memory = _fresh(case)
     given = _keys(6)
     held = _held(memory, given)
     if not _taken(held, given):
-        raise Skips("it holds other rows than it takes")
+        raise Skips("it changes the rows that it takes")
     lost = set(given.meta) - set(held.meta)
     expect(not lost, f"it has lost the columns {', '.join(sorted(lost))}")
 
@@ -79,7 +79,7 @@ def holds_no_gradient(case: Case) -> None:
 
 
 def owns_what_it_holds(case: Case) -> None:
-    """What happens afterwards to the batch that it took changes nothing."""
+    """If the batch that it took is overwritten later, its keys don't change."""
     memory, given = _fresh(case), _keys(6)
     before = _held(memory, given).z.clone()
     given.z.zero_()
@@ -96,7 +96,7 @@ def takes_any_batch(case: Case) -> None:
 
 
 def state_through_safetensors(case: Case) -> None:
-    """Its state is tensors by name; a fresh one that takes them over goes on as the first does."""
+    """Its state is tensors by name; a new one that loads them continues as the first does."""
     memory, fresh = _fresh(case), _fresh(case)
     _held(memory, _keys(6))
     state: dict[str, Tensor] = {name: x.clone().contiguous() for name, x in memory.state_dict().items()}  # type: ignore[attr-defined]
@@ -116,14 +116,14 @@ def state_through_safetensors(case: Case) -> None:
 
 
 def chooses_among_the_candidates(case: Case) -> None:
-    """What it chooses for a query stands among its candidates, with the columns that it has there."""
+    """The keys that it chooses for a query are candidates of the query, with their columns."""
     given, chosen = _chosen(case)
     for query in range(len(given.query)):
         among, found = given.candidates(query), chosen.candidates(query)
         place = _places(found.z, among.z)
         expect(bool((place >= 0).all()), f"of the keys that it chooses for query {query}, some are no candidates")
         for name, column in among.meta.items():
-            expect(name in found.meta, f"what it chooses has lost the column {name!r}")
+            expect(name in found.meta, f"the chosen keys have lost the column {name!r}")
             expect(torch.equal(found.meta[name], column[place]), f"its column {name!r} belongs to other rows")
 
 
@@ -148,7 +148,7 @@ def _chosen(case: Case) -> tuple[Pairs, Pairs]:
 
 
 def _places(rows: Tensor, among: Tensor) -> Tensor:
-    """`[n]`: at which place of the others each row stands; -1 for one that stands nowhere."""
+    """`[n]`: the place of each row among the others; -1 if it isn't among them."""
     equal = (rows.unsqueeze(1) == among).all(-1)
     return torch.where(equal.any(1), equal.int().argmax(1), -1)
 
@@ -186,14 +186,14 @@ def _held(memory: Memory, given: Embeddings) -> Embeddings:
 def _keys_of(memory: Memory) -> Embeddings:
     held = memory.keys()
     if held is None and isinstance(memory, OnEpoch):
-        raise Skips("it is filled before an epoch, not by batches")
+        raise Skips("it takes keys before an epoch, not from batches")
     if held is None:
         raise Fails("after an update it still holds nothing (keys() is None)")
     return held
 
 
 def _taken(held: Embeddings, given: Embeddings) -> list[list[Any]]:
-    """Where a held row has the direction of one of those given, both places: its length may be another."""
+    """Both places, where a held row has the same direction as a row that it took; the lengths may differ."""
     if held.z.shape[1] != WIDTH:
         return []
     cosine = normalize(held.z, dim=1) @ normalize(given.z.detach(), dim=1).T

@@ -1,4 +1,4 @@
-"""How a part comes in."""
+"""Checks of the import of a part."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ..plugin import Case
 
 
 def loads(case: Case) -> None:
-    """It can be imported, in a process of its own."""
+    """It can be imported, in its own process."""
     error = case.plugin.imported[case.label].error
     expect(error is None, f"importing {case.part.target}: {error}")
 
 
 def importing_changes_nothing(case: Case) -> None:
-    """Importing it changes nothing that a program shares: random numbers, dtype, threads, paths, warnings."""
+    """Importing it changes no global state: random numbers, dtype, threads, paths, warnings."""
     changed = case.plugin.imported[case.label].changed
     expect(
         not changed,
-        f"importing {case.part.target} changes {', '.join(changed)}: do at its use what is done at its import",
+        f"importing {case.part.target} changes {', '.join(changed)}: do this when the part is used",
     )
 
 
 def package_is_light(case: Case) -> None:
-    """The package alone imports no torch, so that a command can look at it without waiting."""
+    """The package alone imports no torch, so that commands that look at it are fast."""
     package = case.part.target.partition(":")[0].partition(".")[0]
     expect(not case.plugin.imported[case.label].heavy, f"`import {package}` imports torch: keep its __init__.py empty")
 

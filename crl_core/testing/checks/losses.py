@@ -1,4 +1,4 @@
-"""What a loss asks for, whatever the scores are."""
+"""Checks of losses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOWEST = 0.005  # temperature
 
 
 def values_have_the_right_shape(case: Case) -> None:
-    """It returns one finite value for each query or pair; of a whole batch, or of embeddings, a single one."""
+    """It returns one finite value per query or pair; for a batch or embeddings, a single one."""
     loss, inputs = in_double(case)
     found = loss(*arguments(case, inputs))
     wanted = (len(inputs[0]),) if case.cls.takes in ("scores", "pairs") else ()
@@ -46,7 +46,7 @@ def order_does_not_matter(case: Case) -> None:
     loss, inputs = in_double(case)
     (whole,) = outputs(case, loss, inputs)
     if not torch.equal(outputs(case, loss, inputs)[0], whole):
-        raise Skips("it is random, and draws others for another order")
+        raise Skips("it is random, and draws other numbers for another order")
     count = len(inputs[0])
     rows = torch.randperm(count)
     wanted = whole[rows] if whole.dim() else whole
@@ -67,9 +67,9 @@ def order_does_not_matter(case: Case) -> None:
 def rows_depend_on_nothing_else(case: Case) -> None:
     """The value of a query depends on its own scores alone."""
     if case.cls.takes != "scores":
-        raise Skips(f"a loss that takes {case.cls.takes} may look at all rows")
+        raise Skips(f"a loss that takes {case.cls.takes} may use all rows")
     if sees_all_queries(case.cls):
-        raise Skips("it says that it sees all queries")
+        raise Skips("it has `sees_all_queries`")
     loss, (values,) = in_double(case)
     whole, positive = _values(loss(scores(values))), positives()
     for rows in ([0, 1, 2], [6, 3], [5]):
@@ -78,7 +78,7 @@ def rows_depend_on_nothing_else(case: Case) -> None:
 
 
 def prefers_close_positives(case: Case) -> None:
-    """It is lower where positives are close and negatives are not; its gradient leads there."""
+    """It is lower if positives are close and negatives are not, and its gradient leads there."""
     loss, inputs = in_double(case)
     match case.cls.takes:
         case "scores":
@@ -93,8 +93,8 @@ def prefers_close_positives(case: Case) -> None:
             query = torch.randn(PAIRS, WIDTH).double()
             low, high = (loss(query, key).mean() for key in (query + 0.01 * torch.randn_like(query), -query))
         case _:
-            raise Skips("a penalty knows no positives")
-    expect(bool(low < high), f"it is {low:.4g} where positives are close, and {high:.4g} where they are far apart")
+            raise Skips("a penalty has no positives")
+    expect(bool(low < high), f"it is {low:.4g} if positives are close, and {high:.4g} if they are far apart")
 
 
 def finite_at_low_temperature(case: Case) -> None:
@@ -125,7 +125,7 @@ def _finite_with_gradient(case: Case, loss: nn.Module, inputs: tuple[Any, ...]) 
 
 
 def works_in_bfloat16(case: Case) -> None:
-    """Of embeddings in bfloat16, the loss and its gradient are finite, and near those of float32."""
+    """For embeddings in bfloat16, the loss and its gradient are finite, and close to those in float32."""
     if case.cls.takes == "embeddings":
         _penalty_in_bfloat16(case)
         return
@@ -135,7 +135,7 @@ def works_in_bfloat16(case: Case) -> None:
 
 
 def _score(case: Case) -> nn.Module:
-    """A score of the sort that it wants."""
+    """A score that measures what the loss wants."""
     return L2(0.2) if getattr(case.cls, "wants", None) == "distance" else Cosine(0.05)
 
 
@@ -146,7 +146,7 @@ def _penalty_in_bfloat16(case: Case) -> None:
 
 
 def of_a_contrast(loss: nn.Module, score: nn.Module, dtype: torch.dtype) -> list[Tensor]:
-    """The value of a contrast of embeddings of this type, and the gradients by queries and keys."""
+    """The value of a contrast for embeddings of this type, and its gradients with respect to queries and keys."""
     generator = torch.Generator().manual_seed(5)
     leaves = [torch.randn(PAIRS, WIDTH, generator=generator).to(dtype).requires_grad_() for _ in range(2)]
     columns = {"instance": torch.arange(PAIRS), "row": torch.arange(PAIRS)}
@@ -163,7 +163,7 @@ def of_a_contrast(loss: nn.Module, score: nn.Module, dtype: torch.dtype) -> list
 
 
 def _needs_noise(loss: nn.Module) -> bool:
-    """Whether it asks for the noise with which keys were drawn."""
+    """Whether it needs the probabilities with which keys were drawn."""
     if getattr(loss, "takes", None) != "scores":
         return False
     try:
@@ -176,9 +176,9 @@ def _needs_noise(loss: nn.Module) -> bool:
 
 
 def no_rows(case: Case) -> None:
-    """No queries, or no pairs, give no values, and a gradient that can be asked for."""
+    """Without queries or pairs, it returns no values, and the gradient can be computed."""
     if case.cls.takes not in ("scores", "pairs"):
-        raise Skips("a statistic of no rows is not asked for")
+        raise Skips("a statistic is never computed without rows")
     loss, inputs = built(case), inputs_of(case)
     leaves = tuple(x.clone().requires_grad_() for x in _first(case, inputs, 0))
     (values,) = outputs(case, loss, leaves)
@@ -200,7 +200,7 @@ def _first(case: Case, inputs: tuple[Tensor, ...], rows: int) -> tuple[Tensor, .
 
 
 def every_kernel_agrees(case: Case) -> None:
-    """Every kernel of the core that can compute it gives the plain body's values and gradients, in float64."""
+    """Every kernel of the core that can compute it gives the values and gradients of the dense kernel, in float64."""
     if case.cls.takes != "scores":
         raise Skips(f"a loss that takes {case.cls.takes} needs no kernel")
     loss = built(case).double()
@@ -217,11 +217,11 @@ def every_kernel_agrees(case: Case) -> None:
 
 
 def two_processes_are_one(case: Case) -> None:
-    """Two processes with different data learn what one learns from all of it."""
+    """Two processes with different data have the loss and the gradient of one process with all data."""
     if not contrasts(case):
-        raise Skips("a penalty sees the rows of its own process alone")
+        raise Skips("a penalty sees only the rows of its own process")
     if case.cls.takes == "scores" and _needs_noise(built(case)):
-        raise Skips("it needs keys that are drawn, in each process anew")
+        raise Skips("it needs drawn keys, and each process draws its own")
     found = case.plugin.worked[case.label].gradients
     if isinstance(found, str) or found is None:
         raise Fails(f"on two processes: {found}")

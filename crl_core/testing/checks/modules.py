@@ -1,4 +1,4 @@
-"""Encoders and heads: layers with weights, from rows to rows."""
+"""Checks of encoders and heads, which are modules from rows to rows."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def returns_rows(case: Case) -> None:
 
 
 def trains(case: Case) -> None:
-    """The gradient reaches every weight that is to be trained."""
+    """Every weight that trains gets a gradient."""
     part, inputs = copy.deepcopy(built(case)).train(), inputs_of(case)
     weights = {name: weight for name, weight in part.named_parameters() if weight.requires_grad}
     if not weights:
         raise Skips("it has no weights to train")
     reached: set[str] = set()
-    for _ in range(3):  # what begins at zero may hide others at first
+    for _ in range(3):  # a weight that begins at zero may hide others at first
         found = floating(outputs(case, part, inputs))
         objective = sum(((x - torch.randn_like(x)) ** 2).mean() for x in found)
         gradients = torch.autograd.grad(objective, list(weights.values()), allow_unused=True)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def trains(case: Case) -> None:
 
 
 def rows_alone_in_evaluation(case: Case) -> None:
-    """In evaluation mode what it makes of a row depends on no other row, and not on the order."""
+    """In evaluation mode, its output for a row depends on no other row, and not on the order."""
     part = built(case)
     whole = _by_row(part(_rows(case, range(ROWS))))
     for rows in ([5, 2, 7, 0], [3, 6]):
@@ -66,7 +66,7 @@ def one_row(case: Case) -> None:
 
 
 def no_rows(case: Case) -> None:
-    """No rows in evaluation mode give no rows: an embedding for nothing is not made up."""
+    """In evaluation mode, it returns no rows for no rows."""
     part, data = built(case), _rows(case, range(ROWS))
     found = part(cut(data, [], ROWS))
     for tensor in [found.z] if isinstance(found, Embeddings) else floating(list(tensors_in(found))):
@@ -74,7 +74,7 @@ def no_rows(case: Case) -> None:
 
 
 def works_in_bfloat16(case: Case) -> None:
-    """Under autocast to bfloat16 it returns what it returns in float32, but for rounding."""
+    """Under autocast to bfloat16, it returns the same as in float32, except for rounding."""
     part, inputs = built(case), inputs_of(case)
     plain = floating(outputs(case, part, inputs))
     with torch.autocast("cpu", torch.bfloat16):
@@ -96,5 +96,5 @@ def _rows(case: Case, rows: Sequence[int]) -> Any:
 def _by_row(found: Any) -> list[Tensor]:
     """The tensors that have one entry for each row."""
     if isinstance(found, Embeddings):
-        raise Skips("it makes rows of its own, so that there is none to compare")
+        raise Skips("it returns other rows than it gets, so they can't be compared")
     return floating(list(tensors_in(found)))

@@ -1,4 +1,4 @@
-"""What holds for everything that computes with tensors."""
+"""Checks of all parts that compute with tensors."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def leaves_the_generators_alone(case: Case) -> None:
         torch.manual_seed(seed)
         outputs(case, part, inputs)
         drawn.append(torch.rand(8))
-    expect(
-        not torch.equal(*drawn), "after it, torch's random numbers are the same whatever the seed was: it seeds them"
-    )
+    expect(not torch.equal(*drawn), "after it, torch's random numbers don't depend on the seed: it sets its own seed")
     expect(_others() == others, "it draws from Python's or NumPy's random numbers, which a run doesn't seed")
 
 
@@ -51,7 +49,7 @@ def _others() -> str:
 
 
 def leaves_its_inputs_alone(case: Case) -> None:
-    """What it is handed is not changed."""
+    """It doesn't change its inputs."""
     inputs, part = inputs_of(case), case.make()
     before = [tensor.clone() for tensor in tensors_in(inputs)]
     outputs(case, part, inputs)
@@ -59,7 +57,7 @@ def leaves_its_inputs_alone(case: Case) -> None:
 
 
 def makes_tensors_where_its_data_are(case: Case) -> None:
-    """Everything it makes is made on the device of its data."""
+    """All tensors that it makes are on the device of its data."""
     part = built(case) if case.part.kind != "sampler" else case.make()
     inputs = inputs_of(case)
     if torch.cuda.is_available():
@@ -75,7 +73,7 @@ def makes_tensors_where_its_data_are(case: Case) -> None:
 
 
 def gradient_is_right(case: Case) -> None:
-    """Its gradient, by its inputs and its weights, is that of finite differences in float64."""
+    """Its gradient, with respect to inputs and weights, is that of finite differences in float64."""
     part, inputs = in_double(case)
     moving = {name: weight.detach() for name, weight in part.named_parameters() if weight.requires_grad}
     directions = [_direction(x) for x in floating(list(tensors_in(inputs)))]
@@ -83,7 +81,7 @@ def gradient_is_right(case: Case) -> None:
     mixed = [torch.randn_like(x) for x in floating(outputs(case, part, inputs))]
 
     def along(t: Tensor) -> Tensor:
-        """A mixture of all that it returns, where inputs and weights have gone `t` of their ways."""
+        """A random sum of its outputs, with inputs and weights moved by `t` in random directions."""
         torch.manual_seed(3)
         ways = iter(directions)
         moved = tuple(mapped(lambda x: x + t * next(ways) if x.is_floating_point() else x, item) for item in inputs)
@@ -99,14 +97,14 @@ def gradient_is_right(case: Case) -> None:
 
 
 def _direction(like: Tensor) -> Tensor:
-    """A random way of length 1."""
+    """A random direction of length 1."""
     way = torch.randn_like(like)
     found: Tensor = way / way.norm().clamp(min=1e-12)
     return found
 
 
 def state_through_safetensors(case: Case) -> None:
-    """Its state is tensors by name, which a fresh one takes over from a file of safetensors."""
+    """Its state is tensors by name, which a new one can load from a safetensors file."""
     part, inputs = built(case), inputs_of(case)
     torch.manual_seed(3)
     outputs(case, part.train(), inputs)  # running statistics are state too
@@ -118,7 +116,7 @@ def state_through_safetensors(case: Case) -> None:
 
 
 def compiles_without_breaks(case: Case) -> None:
-    """`torch.compile` takes it whole."""
+    """`torch.compile` compiles it without graph breaks."""
     part, inputs = built(case), inputs_of(case)
     try:
         compiled = torch.compile(part, backend="eager", fullgraph=True)

@@ -1,4 +1,4 @@
-"""What moves the weights."""
+"""Checks of optimisers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def lowers_a_loss(case: Case) -> None:
 
 
 def moves_nothing_without_a_rate(case: Case) -> None:
-    """Where its groups have the rate 0, as a schedule may leave them, no weight is moved."""
+    """If its groups have the rate 0, as a schedule may set it, no weight moves."""
     module = _layers(case)
     optimisers = _made(case, module)
     for optimiser in optimisers:
@@ -59,11 +59,11 @@ def moves_nothing_without_a_rate(case: Case) -> None:
 
 
 def decays_no_vectors(case: Case) -> None:
-    """Of the groups whose `weight_decay` is 0, biases and normalisation, nothing moves that has no gradient."""
+    """In groups with `weight_decay` 0 (biases and normalisation), a weight without gradient doesn't move."""
     module = _layers(case)
     vectors = {name: weight for name, weight in module.named_parameters() if weight.dim() <= 1}
     if not vectors:
-        raise Skips("it moves tables alone")
+        raise Skips("it takes only sparse gradients")
     with torch.no_grad():
         for weight in vectors.values():
             weight.fill_(2.0)
@@ -77,10 +77,10 @@ def decays_no_vectors(case: Case) -> None:
 
 
 def takes_sparse_gradients_as_it_says(case: Case) -> None:
-    """Of sparse gradients, if it says that it takes them, it moves the rows that they are of, and no others."""
+    """If `sparse` says that it takes sparse gradients, it moves the rows with a gradient, and no others."""
     table = nn.Embedding(6, 3, sparse=True)
     if case.make().sparse == "no":
-        raise Skips("it says that it takes none")
+        raise Skips("it takes no sparse gradients")
     before = table.weight.detach().clone()
     (optimiser,) = _made(case, table)
     set_rates([optimiser], _AT)
@@ -91,7 +91,7 @@ def takes_sparse_gradients_as_it_says(case: Case) -> None:
 
 
 def goes_on_from_its_state(case: Case) -> None:
-    """A new one that takes up the state goes on as the old one: all that it keeps is in the state."""
+    """A new one that loads the state continues as the old one: its state is complete."""
     one, other = _layers(case), _layers(case)
     first, second = _made(case, one), _made(case, other)
     for _ in range(3):
@@ -105,7 +105,7 @@ def goes_on_from_its_state(case: Case) -> None:
 
 
 def _layers(case: Case) -> nn.Module:
-    """Weights with such gradients as it takes."""
+    """Weights with gradients that it takes."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         table = nn.Embedding(6, 4, sparse=case.make().sparse == "only")
