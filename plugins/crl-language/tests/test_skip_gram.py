@@ -13,17 +13,6 @@ from torch import Tensor
 
 import crl_core as crl
 
-GROUPS = [
-    ["first", "second", "last", "next"],
-    ["list", "tuple", "dictionary", "set", "sequence"],
-    ["must", "should", "can", "may", "will"],
-    ["read", "write", "close", "open"],
-    ["int", "float", "string", "bytes", "integer"],
-    ["before", "after"],
-    ["true", "false", "none"],
-]
-"""Words of one kind, all of them frequent in Python's documentation."""
-
 
 def weight(pipeline: crl.Pipeline, branch: str) -> Tensor:
     encoder: Any = pipeline.branches[branch].encoder
@@ -36,23 +25,6 @@ def number_of(pipeline: crl.Pipeline, word: str) -> int:
     found = reader.number(word)
     assert found is not None, word
     return int(found)
-
-
-def met(pipeline: crl.Pipeline, group: list[str]) -> float:
-    """How often a word of the group is nearer to another one of it than a word of about the same frequency is."""
-    numbers = torch.tensor([number_of(pipeline, word) for word in group])
-    z = F.normalize(weight(pipeline, "input").detach(), dim=1)
-    shares = []
-    for number in numbers:
-        own = z[numbers[numbers != number]] @ z[number]
-        others = z[[i for i in range(20, 620) if i not in numbers.tolist()]] @ z[number]
-        shares.append((own.unsqueeze(1) > others).double().mean())
-    return float(torch.stack(shares).mean())
-
-
-def kinds_are_near(pipeline: crl.Pipeline) -> float:
-    """The same for all groups; ½ is chance."""
-    return sum(met(pipeline, group) for group in GROUPS) / len(GROUPS)
 
 
 def small(**settings: Any) -> tuple[crl.Pipeline, crl.View]:
@@ -125,15 +97,3 @@ def test_texts_are_the_mean_of_their_words_and_a_word_is_its_vector() -> None:
     found = pipeline.encode(["list", "The list.", "zzzyx"])
     one, other = words[number_of(pipeline, "list")], words[number_of(pipeline, "the")]
     torch.testing.assert_close(found, torch.stack([one, (one + other) / 2, torch.zeros_like(one)]))
-
-
-@pytest.mark.slow
-def test_words_of_one_kind_come_together() -> None:
-    made = crl.recipe("skip-gram")
-    pipeline, source = made.pipeline, made.source
-    pipeline.build(source.items("train").__getitems__([0, 1]), source)
-    untrained = kinds_are_near(pipeline)
-    assert abs(untrained - 0.5) < 0.15, "chance"
-    crl.fit(pipeline, source, made.training, accelerator="cpu", show=False)
-    found = kinds_are_near(pipeline)
-    assert found > 0.75, found

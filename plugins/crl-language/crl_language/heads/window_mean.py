@@ -17,9 +17,18 @@ class WindowMean(nn.Module):
     >>> vectors = torch.tensor([[[1.0], [3.0], [0.0]]])
     >>> WindowMean()({"vectors": vectors, "there": torch.tensor([[True, True, False]])}).z
     tensor([[2.]])
+
+    Args:
+        whole_gradient: every word gets the whole gradient of the mean, as in word2vec.c, and not its share of it.
     """
 
+    def __init__(self, whole_gradient: bool = False) -> None:
+        super().__init__()
+        self.whole_gradient = whole_gradient
+
     def forward(self, features: Mapping[str, Tensor]) -> Embeddings:
-        vectors, there = features["vectors"], features["there"]
-        count = there.sum(1, keepdim=True)
-        return Embeddings(vectors.sum(1) / count.clamp(min=1), {"valid": count.squeeze(1) > 0})
+        total, count = features["vectors"].sum(1), features["there"].sum(1)
+        mean = total / count.clamp(min=1).unsqueeze(1)
+        if self.whole_gradient:
+            mean = total + (mean - total).detach()
+        return Embeddings(mean, {"valid": count > 0})
