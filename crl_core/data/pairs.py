@@ -342,7 +342,7 @@ class Scores:
         """
         if not self.itself:
             raise CrlError(
-                "a key's number as a query is known only if the keys are the queries: name one branch as query and key"
+                "numbers of queries are numbers of keys only if both are the same: name one branch as query and key"
             )
         return OfKeys(vector)
 

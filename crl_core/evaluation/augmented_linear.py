@@ -11,9 +11,9 @@ from .classifier import accuracy
 class AugmentedLinearProbe:
     """The share of test items that a linear classifier on the frozen encoder gets right, trained on random views.
 
-    The usual protocol of papers: the encoder sees new views in every epoch. `linear` is quicker; it uses
-    representations of the items without augmentation. AdamW; the accuracy after the last epoch, from 0 to 1, as
-    `augmented_linear`.
+    This is the protocol of most papers: the encoder sees new views in every epoch. `linear` is faster; it uses
+    representations of the items without augmentation. The optimiser is AdamW. The result `augmented_linear` is the
+    accuracy after the last epoch, from 0 to 1.
 
     >>> import torch
     >>> import crl_core as crl
@@ -27,13 +27,13 @@ class AugmentedLinearProbe:
     {'augmented_linear': 1.0}
 
     Args:
-        epochs: over the training items.
-        batch_size, learning_rate: of the classifier's training.
-        view: the sampler's random view, by name; its first by default.
-        branch: the branch whose representation is used; the first by default.
+        epochs: the number of passes over the training items.
+        batch_size, learning_rate: for the training of the classifier.
+        view: the name of the random view; by default the sampler's first.
+        branch: the branch whose representation is used; by default the first.
 
     Raises:
-        CrlError: a number is out of its range, or the sampler draws no such view.
+        CrlError: a number is out of range, or the sampler draws no such view.
     """
 
     takes: ClassVar[Literal["pipeline"]] = "pipeline"
@@ -49,7 +49,7 @@ class AugmentedLinearProbe:
     ) -> None:
         if epochs < 1 or batch_size < 2 or not learning_rate > 0:
             raise CrlError(
-                f"epochs are 1 or more, a batch 2 or more and the learning rate above 0: "
+                f"epochs are at least 1, a batch at least 2 and the learning rate is above 0: "
                 f"not {epochs}, {batch_size}, {learning_rate!r}"
             )
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate

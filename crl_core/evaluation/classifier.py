@@ -1,4 +1,4 @@
-"""A linear classifier on an encoder, trained by labels with the encoder or on top of it."""
+"""A linear classifier on an encoder, trained on labels, with or without the encoder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Classifier(nn.Module):
     """A copy of a pipeline with a linear layer on one branch's representation.
 
     Args:
-        view: the sampler's random view that it is trained on; None stands for the items as they are.
-        trains: whether the encoder trains along, or is left as it is, in evaluation mode.
+        view: the sampler's random view that it is trained on; None for the clean view.
+        trains: whether the encoder trains too; otherwise it stays in evaluation mode.
     """
 
     def __init__(self, pipeline: Pipeline, classes: int, branch: str | None, view: str | None, trains: bool) -> None:
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         self.layer: nn.Linear | None = None
 
     def forward(self, batch: View) -> Tensor:
-        """Logits `[N, classes]`: in training of the chosen view, else of the items as they are."""
+        """Logits `[N, classes]`: of the chosen view in training, and of the clean view otherwise."""
         drawn = self.view is not None and self.training
         view = self.pipeline.draw(batch)[str(self.view)] if drawn else self.pipeline.clean(batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains):
@@ -68,10 +68,10 @@ def accuracy(
     view: str | None,
     branch: str | None,
 ) -> float:
-    """The share of the split's items that a classifier gets right, after its last epoch.
+    """The accuracy of a classifier on the split, after its last epoch.
 
-    It is trained on a fraction of the training items of every label, at least one of each, by AdamW; the learning
-    rate falls along half a cosine.
+    It is trained on a fraction of the training items of each label, at least one, with AdamW and a learning rate
+    that falls along half a cosine.
     """
     items, device = as_items(source.items(source.splits[0])), device_of(pipeline)
     index, label = labels(items)
@@ -88,7 +88,7 @@ def accuracy(
                 order = index[torch.randperm(len(index))]
             chosen = order[step % steps * size :][:size]
             if len(chosen) == 1 and len(index) > 1:
-                continue  # batch normalisation can't take one
+                continue  # batch normalisation needs more than one row
             batch = batch_of(items, chosen.tolist()).to(device)
             for group in optimiser.param_groups:
                 group["lr"] = rate * CosineDecay()(Progress(step, epochs * steps, step // steps, epochs))
@@ -107,7 +107,7 @@ def accuracy(
 
 
 def _some(label: Tensor, fraction: float) -> Tensor:
-    """Indices of a fraction of the rows of every label, at least one of each; the same every time."""
+    """Indices of a fraction of the rows of each label, at least one; the same every time."""
     order = torch.randperm(len(label), generator=torch.Generator().manual_seed(0))
     rank = torch.zeros_like(label)
     for one in torch.unique(label).tolist():

@@ -1,4 +1,4 @@
-"""All items of a split, as representations."""
+"""The representations of all items of a split."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def embed(pipeline: Pipeline, items: Items, branch: str | None = None, batch_siz
 
 
 def check_path(path: Path) -> None:
-    """Whether a table can be written there.
+    """Checks that a table can be written to this path.
 
     Raises:
-        CrlError: the ending is another, or the folder doesn't exist.
+        CrlError: the path has another ending, or its folder doesn't exist.
     """
     if path.suffix not in (".npz", ".safetensors"):
         raise CrlError(f"{path}: embeddings are written as .npz or .safetensors")
@@ -43,10 +43,10 @@ def check_path(path: Path) -> None:
 
 
 def write(table: Embeddings, path: Path) -> None:
-    """Writes the table as NumPy's `.npz` or as `.safetensors`: `representation` and every column.
+    """Writes the table as NumPy's `.npz` or as `.safetensors`: `representation` and all columns.
 
     Raises:
-        CrlError: it can't be written there.
+        CrlError: the file can't be written.
     """
     check_path(path)
     arrays = {"representation": table.z, **table.meta}

@@ -1,4 +1,4 @@
-"""What an encoder has learned: each figure next to that of the untrained encoder and of the raw input."""
+"""Evaluation of an encoder, next to the untrained encoder and the raw input."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ TABLES = ("train", "test", "views")
 
 @attrs.frozen
 class Evaluation:
-    """Figures, and what could not be measured.
+    """The figures of an evaluation, which are its results, and notes.
 
     Attributes:
         figures: `figures[name][split][of]`, where `of` is raw, untrained or trained.
-        notes: what was left out, and what was measured on a sample.
-        samples: `samples[name][split][of]`, for figures that are of a sample alone: how many items of the training
-            split and of the test split it has.
+        notes: what was left out, and which figures come from a sample.
+        samples: `samples[name][split][of]`, for figures from a sample: the numbers of items from the training split
+            and from the test split.
     """
 
     figures: dict[str, dict[str, dict[str, float]]]
@@ -44,7 +44,7 @@ class Evaluation:
     samples: dict[str, dict[str, dict[str, dict[str, int]]]] = attrs.field(factory=dict)
 
     def cell(self, name: str, split: str, of: str) -> str:
-        """A figure as text, with a star where it is of a sample; a dash where there is none."""
+        """A figure as text, with a star if it comes from a sample; a dash if there is no figure."""
         if of not in self.figures[name][split]:
             return "—"
         star = "*" if of in self.samples.get(name, {}).get(split, {}) else ""
@@ -70,17 +70,17 @@ def evaluate(
     batch_size: int = 512,
     chunk: int | None = None,
 ) -> Evaluation:
-    """Measures the representations of every split of the source but the first, which is for training.
+    """Evaluates the representations on all splits of the source except the first, which is for training.
 
-    Every item is read once, for the raw data, the untrained and the trained encoder. Representations are kept in
-    float32, and raw data of a sample where they would be large; `notes` and `samples` say so.
+    Each item is read once, for the raw input, the untrained and the trained encoder. Representations are kept in
+    float32. If the raw data are large, only a sample is kept; `notes` and `samples` say so.
 
     Args:
-        evaluators: by default those that the source names, or else the general ones.
-        untrained: the same pipeline with fresh weights; by default it is made from the spec.
-        branch: whose encoder, for evaluators of tables; the first branch's by default.
-        batch_size: items that are read at a time; fewer, where they are large.
-        chunk: rows that are encoded at a time, where they are large: as many as fit into memory.
+        evaluators: by default those that the source names, or the general ones.
+        untrained: the same pipeline with initial weights; by default it is made from the spec.
+        branch: the branch whose encoder is used by evaluators of tables; by default the first.
+        batch_size: the number of items that are read at a time; fewer if they are large.
+        chunk: the number of rows that are encoded at a time, if they are large.
     """
     data = of_branch(make("source", source), pipeline, branch)
     names = suitable(data) if evaluators is None else evaluators
@@ -113,10 +113,10 @@ def _enter(found: Evaluation, split: str, of: str, measured: _Measured) -> None:
 
 
 def of_branch(source: Source, pipeline: Pipeline, branch: str | None = None) -> Source:
-    """The source; of a mixture, the one that the branch reads, the first branch by default.
+    """The source; for a mixture, the source that the branch reads, by default the first branch.
 
     Raises:
-        CrlError: there is none.
+        CrlError: the branch reads none of them.
     """
     if not hasattr(source, "sources"):
         return source
@@ -128,7 +128,7 @@ def of_branch(source: Source, pipeline: Pipeline, branch: str | None = None) -> 
 
 
 def suitable(source: Source) -> Sequence[str]:
-    """The evaluators that suit a source's data: those that it names, or else the general ones."""
+    """The evaluators for a source: those that it names, or the general ones."""
     return getattr(source, "evaluators", EVALUATORS)
 
 
@@ -137,13 +137,13 @@ def takes_pipeline(evaluator: Evaluator | type[Evaluator]) -> bool:
 
 
 def tables_of(evaluator: Evaluator | type[Evaluator]) -> tuple[str, ...]:
-    """Which of `train`, `test` and `views` an evaluator looks at; all, if it doesn't say."""
+    """Which of `train`, `test` and `views` an evaluator uses; by default all."""
     found: tuple[str, ...] = getattr(evaluator, "tables", TABLES)
     return found
 
 
 def sample_of(evaluator: Evaluator | type[Evaluator]) -> int | None:
-    """Of how many items of a split an evaluator takes a sample, where there are more."""
+    """The largest number of items of a split that an evaluator takes; if there are more, it takes a sample."""
     found: int | None = getattr(evaluator, "sample", None)
     return found
 
@@ -151,7 +151,7 @@ def sample_of(evaluator: Evaluator | type[Evaluator]) -> int | None:
 def _by_tables(
     evaluators: Sequence[Evaluator], look: Look, source: Source, notes: list[str]
 ) -> Iterator[tuple[str, str, _Measured]]:
-    """Split, way of seeing and figures of what tables of representations show."""
+    """The figures of evaluators of tables: split, raw or untrained or trained, figures."""
     first, *others = source.splits
     train: Mapping[str, Seen] = {}
     if any("train" in tables_of(evaluator) for evaluator in evaluators):
@@ -170,7 +170,7 @@ def _by_tables(
 def _by_pipelines(
     evaluators: Sequence[Evaluator], pipeline: Pipeline, source: Source
 ) -> Iterator[tuple[str, _Measured]]:
-    """Split and figures of what the pipeline itself shows; it is left as it was."""
+    """The figures of evaluators of the pipeline, by split; the pipeline is not changed."""
     training, device = pipeline.training, device_of(pipeline)
     pipeline.eval()
     try:
@@ -186,7 +186,7 @@ def _by_pipelines(
 
 @attrs.frozen
 class _Measured:
-    """Figures, and how many rows of each table they are of, where that is a sample."""
+    """Figures, and the number of rows of each table that is a sample."""
 
     figures: Mapping[str, float]
     sampled: dict[str, int]
@@ -200,7 +200,7 @@ def _measured(
     device: torch.device,
     notes: list[str],
 ) -> _Measured:
-    """What one evaluator of tables says; nothing, with a note, where it misses something."""
+    """The figures of one evaluator of tables; none, and a note, if it needs something that is missing."""
     name, asked, nothing = type(evaluator).__name__, tables_of(evaluator), _Measured({}, {})
     seen = {table: each.sample(sample_of(evaluator)) for table, each in kept.items() if each is not None}
     used = {table: seen.get(table) for table in ("train", "test") if table in asked}
@@ -226,7 +226,7 @@ def _measured(
             f"{len(each.table):,} of {each.whole:,} items ({'training' if table == 'train' else split})"
             for table, each in sampled.items()
         )
-        notes.append(f"{name}, {of}: * is of a sample, {counts}")
+        notes.append(f"{name}, {of}: * is from a sample, {counts}")
     return _Measured(figures, {table: len(each.table) for table, each in sampled.items()})
 
 
@@ -237,14 +237,14 @@ def _on(device: torch.device, table: Embeddings | None) -> Embeddings | None:
 
 
 def _with_room(device: torch.device, tables: list[Tensor]) -> torch.device:
-    """The device, if there is room for the tables and as much again; else the CPU, where they are."""
+    """The device, if it has memory for twice the tables; otherwise the CPU, where the tables are."""
     if device.type != "cuda" or 2 * sum(z.nbytes for z in tables) <= torch.cuda.mem_get_info(device)[0]:
         return device
     return torch.device("cpu")
 
 
 def _with_known(table: Embeddings, columns: Sequence[str], split: str, notes: list[str]) -> Embeddings:
-    """The rows whose columns are known (a negative label is not)."""
+    """The rows whose values in these columns are known (a negative label is unknown)."""
     known = torch.ones(len(table), dtype=torch.bool)
     for name in columns:
         known &= table.meta[name] >= 0
@@ -257,13 +257,13 @@ def _with_known(table: Embeddings, columns: Sequence[str], split: str, notes: li
 
 
 def fresh(pipeline: Pipeline, source: Source, notes: list[str]) -> Pipeline | None:
-    """The same pipeline with untrained weights; None, and a note, if there is no way to make one."""
+    """The same pipeline with initial weights; None, and a note, if it can't be made."""
     try:
         made = assemble(describe(pipeline)).to(device_of(pipeline))
         made.meet(source)
         return made
     except CrlError:
-        # A part without an address: its copy, with every layer set back.
+        # A part has no address: take a copy, and reset all its layers.
         copied = copy.deepcopy(pipeline)
     for name, module in copied.named_modules():
         reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))

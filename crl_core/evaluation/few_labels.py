@@ -11,8 +11,8 @@ from .classifier import accuracy
 class FewLabels:
     """The share of test items that a copy of the encoder gets right, fine-tuned with a classifier on few labels.
 
-    Chen et al. 2020 (SimCLR, table 7) with 1 and 10 per cent. AdamW; the accuracy after the last epoch, from 0 to 1, as
-    `few_labels@` the fraction.
+    Chen et al. 2020 (SimCLR, table 7) use 1 and 10 per cent of the labels. The optimiser is AdamW. The result
+    `few_labels@` with the fraction is the accuracy after the last epoch, from 0 to 1.
 
     >>> import torch
     >>> import crl_core as crl
@@ -26,14 +26,14 @@ class FewLabels:
     {'few_labels@0.5': 1.0}
 
     Args:
-        fraction: the share of the training items of every label, at least one of each.
-        epochs: over these items.
-        batch_size, learning_rate: of the fine-tuning.
-        view: the sampler's random view to train on, by name; None takes the items without augmentation.
-        branch: the branch whose representation is used; the first by default.
+        fraction: the share of the training items of each label, at least one item.
+        epochs: the number of passes over these items.
+        batch_size, learning_rate: for the fine-tuning.
+        view: the name of the random view to train on; None for the items without augmentation.
+        branch: the branch whose representation is used; by default the first.
 
     Raises:
-        CrlError: a number is out of its range, or the sampler draws no such view.
+        CrlError: a number is out of range, or the sampler draws no such view.
     """
 
     takes: ClassVar[Literal["pipeline"]] = "pipeline"
@@ -49,10 +49,10 @@ class FewLabels:
         branch: str | None = None,
     ) -> None:
         if not 0 < fraction <= 1:
-            raise CrlError(f"a fraction of the labels is above 0 and up to 1, not {fraction!r}")
+            raise CrlError(f"a fraction of the labels is above 0 and at most 1, not {fraction!r}")
         if epochs < 1 or batch_size < 2 or not learning_rate > 0:
             raise CrlError(
-                f"epochs are 1 or more, a batch 2 or more and the learning rate above 0: "
+                f"epochs are at least 1, a batch at least 2 and the learning rate is above 0: "
                 f"not {epochs}, {batch_size}, {learning_rate!r}"
             )
         self.fraction, self.epochs, self.batch_size, self.learning_rate = fraction, epochs, batch_size, learning_rate

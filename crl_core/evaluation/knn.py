@@ -11,15 +11,15 @@ from ..errors import CrlError
 
 
 def strip(keys: int) -> int:
-    """How many queries are compared with so many keys at a time: 64 MB of similarities, and 1,024 at most."""
+    """How many queries are compared with so many keys at a time: at most 64 MB of similarities, and 1,024 queries."""
     return max(1, min(1024, (1 << 24) // max(1, keys)))
 
 
 class KNN:
-    """The share of test items whose label is the one that their nearest training items vote for.
+    """The accuracy of k nearest neighbours: the nearest training items of a test item vote for its label.
 
-    The k nearest by cosine vote with weight exp(cosine / temperature) (Wu et al. 2018, section 3.4). The figure `knn`
-    is from 0 to 1.
+    The k nearest by cosine vote with the weight exp(cosine / temperature) (Wu et al. 2018, section 3.4). The result
+    `knn` is from 0 to 1.
 
     >>> import torch
     >>> import crl_core as crl
@@ -29,8 +29,8 @@ class KNN:
     0.667
 
     Args:
-        k: how many vote.
-        temperature: above 0; the lower, the more the nearest ones count.
+        k: the number of neighbours that vote.
+        temperature: above 0; with a lower temperature, the nearest ones have more weight.
 
     Raises:
         CrlError: k is below 1, or the temperature is not above 0.
@@ -41,19 +41,19 @@ class KNN:
 
     def __init__(self, k: int = 20, temperature: float = 0.07) -> None:
         if k < 1 or not temperature > 0:
-            raise CrlError(f"k is 1 or more and the temperature above 0, not {k} and {temperature}")
+            raise CrlError(f"k is at least 1 and the temperature above 0, not {k} and {temperature}")
         self.k, self.temperature = k, temperature
 
     def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
         label = train.meta["label"]
         bank = train.z.float()
-        length = bank.norm(dim=1).clamp(min=1e-12)  # instead of a second bank with rows of length 1
+        length = bank.norm(dim=1).clamp(min=1e-12)  # instead of a normalised copy of the bank
         right = 0
         for rows in torch.split(torch.arange(len(test), device=bank.device), strip(len(bank))):
             query = F.normalize(test.z[rows].float(), dim=1)
             similarity, nearest = (query @ bank.T).div_(length).topk(min(self.k, len(bank)), dim=1)
             votes = torch.zeros(len(rows), int(label.max()) + 1, device=query.device)
-            # Less the highest, which changes no winner: exp would overflow at low temperatures.
+            # The highest is subtracted, which doesn't change the vote, because exp would overflow at low temperatures.
             votes.scatter_add_(1, label[nearest], ((similarity - similarity[:, :1]) / self.temperature).exp())
             right += int((votes.argmax(1) == test.meta["label"][rows]).sum())
         return {"knn": right / len(test)}

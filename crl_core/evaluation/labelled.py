@@ -1,4 +1,4 @@
-"""Items with a label, for evaluators that train or vote by it."""
+"""Items with a label, for evaluators that use labels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def labelled(items: Items, size: int = 512) -> Iterator[View]:
     """The items with a known label, in order, in batches.
 
     Raises:
-        CrlError: the items have no column `label`, or it is known of none.
+        CrlError: the items have no column `label`, or no item has a known label.
     """
     found = 0
     for batch in in_batches(items, size):
         if "label" not in batch.meta:
-            raise CrlError(f"this asks for labels, and the items have only {', '.join(batch.meta) or 'no columns'}")
+            raise CrlError(f"labels are needed, but the items have only {', '.join(batch.meta) or 'no columns'}")
         known = batch.meta["label"] >= 0
         found += int(known.sum())
         if known.all():
@@ -30,13 +30,13 @@ def labelled(items: Items, size: int = 512) -> Iterator[View]:
         elif known.any():
             yield _rows(items, batch, known)
     if not found:
-        raise CrlError(f"not one of {len(items)} items has a label")
+        raise CrlError(f"none of the {len(items)} items has a label")
 
 
 def _rows(items: Items, batch: View, known: torch.Tensor) -> View:
     try:
         return batch.take(known)
-    except CrlError:  # what is a row of it, not all data know: asked for again
+    except CrlError:  # rows of such data can't be selected, so the items are read again
         return batch_of(items, batch.meta["instance"][known].tolist())
 
 

@@ -10,10 +10,10 @@ from .logistic import LogisticRegression
 
 
 class LinearProbe:
-    """The share of test items that a linear classifier on the frozen representations gets right.
+    """The accuracy of a linear classifier on the frozen representations.
 
-    Logistic regression on standardised features: the objective and the optimiser are scikit-learn's, the arithmetic
-    runs on the device of the table. The figure `linear` is from 0 to 1.
+    Logistic regression on standardised features, with the objective and the optimiser of scikit-learn. It runs on the
+    device of the table. The result `linear` is from 0 to 1.
 
     >>> import torch
     >>> import crl_core as crl
@@ -22,9 +22,9 @@ class LinearProbe:
     {'linear': 1.0}
 
     Args:
-        strength: inverse of the regularisation, scikit-learn's C.
-        iterations: the maximum for L-BFGS. On tens of thousands of raw images it would not converge in
-            an hour, and the test accuracy only falls on the way.
+        strength: the inverse of the regularisation, scikit-learn's C.
+        iterations: the maximum number of iterations of L-BFGS. On tens of thousands of raw images it would not
+            converge in an hour, and the accuracy on test items would only fall.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("label",)
@@ -35,7 +35,7 @@ class LinearProbe:
 
     def __call__(self, train: Embeddings, test: Embeddings, views: tuple[Tensor, Tensor] | None) -> dict[str, float]:
         classes, label = torch.unique(train.meta["label"], return_inverse=True)
-        if len(classes) == 1:  # nothing to tell apart
+        if len(classes) == 1:  # nothing to classify
             return {"linear": float((test.meta["label"] == classes).float().mean())}
         model = LogisticRegression(train.z, label, len(classes), self.strength, self.iterations)
         return {"linear": float((classes[model.predict(test.z)] == test.meta["label"]).double().mean())}

@@ -1,9 +1,9 @@
-"""Multinomial logistic regression on a table, in chunks of rows, on the table's device.
+"""Multinomial logistic regression on a table, in chunks of rows, on the device of the table.
 
-Minimised is the mean cross-entropy + ‖W‖² / (2 C N) on standardised columns, as scikit-learn defines it; two classes
-have one vector of weights. L-BFGS-B is SciPy's: the weights are few, and only the loss and its gradient, which read the
-table, are computed on the device. Rounding is scikit-learn's too: L-BFGS stops where float32 ends, and a figure would
-move by an item or two if the last digits were others.
+It minimises the mean cross-entropy + ‖W‖² / (2 C N) on standardised columns, as scikit-learn does; two classes
+have one vector of weights. L-BFGS-B is SciPy's: there are few weights, and only the loss and its gradient, which read
+the table, are computed on the device. Rounding is also as in scikit-learn, because L-BFGS stops at the precision of
+float32, and other last digits would change the accuracy by an item or two.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_CHUNK = 1 << 24  # numbers that are standardised at a time
-_KEPT = 1 << 26  # numbers: a table up to this size is standardised once
+_CHUNK = 1 << 24  # so many numbers are standardised at a time
+_KEPT = 1 << 26  # a table of up to so many numbers is standardised once
 
 
 class LogisticRegression:
-    """A classifier of the rows of `z`, trained when it is made.
+    """A classifier of the rows of `z`, which is trained in `__init__`.
 
     Args:
         z: `[N, D]`.
         label: `[N]`, from 0 to `classes` - 1.
         strength: C, the inverse of the regularisation.
-        iterations: of L-BFGS-B, at most.
+        iterations: the maximum number of iterations of L-BFGS-B.
     """
 
     def __init__(self, z: Tensor, label: Tensor, classes: int, strength: float, iterations: int) -> None:
@@ -50,7 +50,7 @@ class LogisticRegression:
             norm = float(np.dot(flat[: -self.shape[0]], flat[: -self.shape[0]]))
             return float(np.float32(loss) / np.float32(len(z))) + 0.5 * decay * norm, gradient.T.reshape(-1).numpy()
 
-        # scikit-learn's tolerances, so that both stop in the same place.
+        # scikit-learn's tolerances, so that both stop after the same iteration.
         options = {"maxiter": iterations, "maxls": 50, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}
         start = np.zeros(self.shape[0] * self.shape[1], np.float32)  # SciPy rounds each step to its type
         found = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
@@ -63,7 +63,7 @@ class LogisticRegression:
         return (logits.squeeze(1) > 0).long() if len(self.weight) == 1 else logits.argmax(1)
 
     def _weight(self, flat: np.ndarray[tuple[int], np.dtype[np.floating]]) -> Tensor:
-        """`[classes, D + 1]`, the bias last; SciPy holds them feature by feature."""
+        """The weights `[classes, D + 1]`, with the bias last; SciPy stores them by feature."""
         return torch.from_numpy(flat).view(self.shape[1], self.shape[0]).T
 
     @property
@@ -79,25 +79,25 @@ class LogisticRegression:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    if a.device.type == "cpu":  # by NumPy, whose sums have the order of scikit-learn's
+    if a.device.type == "cpu":  # NumPy adds in the same order as scikit-learn
         return torch.from_numpy(a.numpy() @ b.numpy())
     return a @ b
 
 
 def _sums(table: Tensor) -> Tensor:
-    """Of each column."""
+    """The sum of each column."""
     if table.device.type == "cpu":
         return torch.from_numpy(table.numpy().sum(0))
     return table.sum(0)
 
 
 def _wide(table: Tensor) -> Tensor:
-    """In float64, where the device has it."""
+    """The table in float64, if the device has this type."""
     return table if table.device.type == "mps" else table.double()
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
-    """The sum over the rows, and its gradient for the logits `[n, classes]`, or `[n, 1]` where there are two."""
+    """The sum over the rows, and its gradient for the logits `[n, classes]`; with two classes, `[n, 1]`."""
     if logits.shape[1] == 1:
         exact, goal = _wide(logits), _wide(target.float()).unsqueeze(1)
         loss = torch.nn.functional.softplus(exact) - goal * exact
@@ -111,7 +111,7 @@ def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
 
 
 def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every column, 1 for a column that doesn't vary."""
+    """The mean and the standard deviation of each column; 1 for a constant column."""
     parts = z.split(max(1, _CHUNK // z.shape[1]))
     mean = torch.stack([_wide(rows).sum(0) for rows in parts]).sum(0) / len(z)
     variance = torch.stack([(_wide(rows) - mean).square().sum(0) for rows in parts]).sum(0) / len(z)

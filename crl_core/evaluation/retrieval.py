@@ -13,10 +13,10 @@ from .knn import strip
 
 
 class Retrieval:
-    """Recall@k: the share of test items that have one of their own label among the k nearest other test items.
+    """Recall@k: the share of test items with an item of the same label among the k nearest other test items.
 
-    By cosine. Items whose label no other test item has are left out (Oh Song et al. 2016, section 5). Figures
-    `recall@k`, from 0 to 1.
+    The nearest are those with the highest cosine. Items whose label no other test item has are left out (Oh Song et
+    al. 2016, section 5). The results `recall@k` are from 0 to 1.
 
     >>> import torch
     >>> import crl_core as crl
@@ -26,10 +26,10 @@ class Retrieval:
     {'recall@1': 0.5, 'recall@3': 1.0}
 
     Args:
-        k: one or more numbers of neighbours; None stands for 1, 5 and 10.
+        k: one or more numbers of neighbours; None for 1, 5 and 10.
 
     Raises:
-        CrlError: a k is below 1, or there is none.
+        CrlError: a number is below 1, or there are none.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("label",)
@@ -37,7 +37,7 @@ class Retrieval:
 
     def __init__(self, k: list[int] | None = None) -> None:
         if k is not None and (not k or min(k) < 1):
-            raise CrlError(f"k are one or more numbers of neighbours, each 1 or more, not {k}")
+            raise CrlError(f"k is a list of numbers of neighbours, each at least 1, not {k}")
         self.k = k
 
     def __call__(
@@ -54,11 +54,11 @@ class Retrieval:
 
     @staticmethod
     def _hits(z: Tensor, label: Tensor, asked: Tensor, most: int) -> Iterator[Tensor]:
-        """Of these queries, whether each of the nearest others has their label, `[n, most]`."""
+        """Whether each of the nearest others of these queries has the same label, `[n, most]`."""
         z = z.float()
         length = z.norm(dim=1).clamp(min=1e-12)
         for rows in torch.split(asked, strip(len(z))):
             similarity = (F.normalize(z[rows], dim=1) @ z.T).div_(length)
-            similarity[torch.arange(len(rows), device=z.device), rows] = -torch.inf  # not itself
+            similarity[torch.arange(len(rows), device=z.device), rows] = -torch.inf  # an item is not its own neighbour
             nearest = similarity.topk(min(most, len(z) - 1), dim=1).indices
             yield label[nearest] == label[rows].unsqueeze(1)

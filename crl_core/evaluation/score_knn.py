@@ -17,10 +17,10 @@ from .tables import device_of, in_chunks
 
 
 class ScoreKNN:
-    """The share of test items whose label most of the k training items with the highest score have.
+    """The accuracy of k nearest neighbours by a contrast's own score, on items without augmentation.
 
-    By a contrast's own score between its branches, on items without augmentation: for methods that learn a score rather
-    than a representation, as OASIS (Chechik et al. 2010). The figure `score_knn` is from 0 to 1.
+    The k training items with the highest scores vote for the label of a test item. This is for methods that learn a
+    score rather than a representation, such as OASIS (Chechik et al. 2010). The result `score_knn` is from 0 to 1.
 
     >>> import torch
     >>> import crl_core as crl
@@ -34,8 +34,8 @@ class ScoreKNN:
     {'score_knn': 1.0}
 
     Args:
-        k: how many vote.
-        contrast: by name; the first by default.
+        k: the number of neighbours that vote.
+        contrast: the name of the contrast; by default the first.
 
     Raises:
         CrlError: k is below 1, or the pipeline has no such contrast.
@@ -46,14 +46,14 @@ class ScoreKNN:
 
     def __init__(self, k: int = 20, contrast: str | None = None) -> None:
         if k < 1:
-            raise CrlError(f"k is 1 or more, not {k}")
+            raise CrlError(f"k is at least 1, not {k}")
         self.k, self.contrast = k, contrast
 
     def __call__(self, pipeline: Pipeline, source: Source, split: str) -> dict[str, float]:
         contrast = self._of(pipeline)
         queries = Embeddings.concat(list(embedded(pipeline, source, split, contrast.branches[0])))
         best = queries.z.new_empty(len(queries), 0), queries.meta["label"].new_empty(len(queries), 0)
-        # The keys come and go, batch by batch: of frames and tokens there would be too many to keep.
+        # Keys are computed batch by batch and not kept: there may be too many frames or tokens.
         for keys in embedded(pipeline, source, source.splits[0], contrast.branches[-1]):
             strips = torch.arange(len(queries), device=queries.z.device).split(strip(len(keys)))
             found = [self._nearest(contrast.score(queries.z[rows], keys.z), keys, best, rows) for rows in strips]
@@ -79,7 +79,7 @@ class ScoreKNN:
 
 
 def embedded(pipeline: Pipeline, source: Source, split: str, branch: str) -> Iterator[Embeddings]:
-    """The items with a label through one branch, with its head, batch by batch; nothing random."""
+    """The embeddings of the items with a label by one branch, batch by batch; nothing random."""
     for batch in labelled(source.items(split)):
         views = pipeline.clean(batch.to(device_of(pipeline)))
         for part in in_chunks(views, pipeline.views_of(branch)[0]):

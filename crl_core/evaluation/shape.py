@@ -9,10 +9,10 @@ from ..data.view import Embeddings
 
 
 class AlignmentUniformity:
-    """How near two views of an item are, and how evenly the items spread on the sphere; lower is better for both.
+    """How close two views of an item are, and how evenly all items are distributed on the sphere; lower is better.
 
-    Wang and Isola 2020, section 4.1, on rows of length 1. `alignment` is 0 if the two views are equal; `uniformity`
-    goes from 0, all rows equal, to about -4. Without two views, only `uniformity`.
+    Wang and Isola 2020, section 4.1, on normalised rows. `alignment` is 0 if the two views are equal. `uniformity`
+    is between 0, if all rows are equal, and about -4. Without two views, there is only `uniformity`.
 
     >>> import torch
     >>> import crl_core as crl
@@ -21,7 +21,7 @@ class AlignmentUniformity:
     >>> {name: round(figure, 3) for name, figure in figures.items()}
     {'uniformity': -4.0, 'alignment': 0.0}
 
-    Of more than 10,000 items it takes a sample: it compares all pairs.
+    It compares all pairs, so it takes a sample if there are more than 10,000 items.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -38,9 +38,9 @@ class AlignmentUniformity:
 
 
 class EffectiveRank:
-    """The number of directions in which the representations vary (Roy and Vetterli 2007).
+    """The number of directions in which the representations vary, roughly (Roy and Vetterli 2007).
 
-    The exponential of the entropy of the singular values of the centred rows `[N, d]`: from 1 to min(N - 1, d).
+    It is the exponential of the entropy of the singular values of the centred rows `[N, d]`, from 1 to min(N - 1, d).
 
     >>> import torch
     >>> import crl_core as crl

@@ -1,7 +1,7 @@
-"""The rows that evaluators get: every item is read once, and seen raw, untrained and trained.
+"""The tables for evaluators. Each item is read once, for raw input, untrained encoder and trained encoder.
 
-Of a split, representations `[N, D]` are kept, in float32, once; and raw data, of a sample where they would be large.
-Frames and tokens are averaged batch by batch.
+The representations `[N, D]` of a split are kept once, in float32. Raw data are kept too; only a sample of them, if they
+are large. Frames and tokens are averaged batch by batch.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ..errors import CrlError
 from ..method.pipeline import Pipeline
 
 RAW = {"train": 160_000_000, "test": 1 << 26}
-"""Numbers that a raw table may have, 640 and 256 MB: all of CIFAR-10, or 3,255 and 1,365 images of 128 px."""
-_BATCH = 1 << 26  # bytes of items that are read at a time
-_FIRST = 32  # items by which it is found out how large they are
-_ENCODED = 1 << 22  # numbers that an encoder is given at a time
+"""The largest raw tables in numbers, 640 and 256 MB: all of CIFAR-10, or 3,255 and 1,365 images of 128 px."""
+_BATCH = 1 << 26  # the number of bytes that are read at a time
+_FIRST = 32  # the number of items from which the size of an item is estimated
+_ENCODED = 1 << 22  # the number of numbers that are encoded at a time
 
 
 class NoTable(CrlError):
-    """Data that are no table of numbers, which an encoder may take all the same."""
+    """The data are not a table of numbers; an encoder may still take them."""
 
 
 def batches(items: Items | Stream, size: int, device: torch.device) -> Iterator[View]:
-    """All items that can be used, in order; of a stream, the first of them.
+    """All items that can be used, in batches, in order; for a stream, the first of them.
 
     Args:
-        size: items in a batch; fewer where these would hold more than 64 MB.
+        size: the number of items in a batch; fewer if a batch would have more than 64 MB.
 
     Raises:
-        CrlError: there are none.
+        CrlError: there are no such items.
     """
     found = 0
     for batch in in_batches(items, size):
@@ -45,11 +45,11 @@ def batches(items: Items | Stream, size: int, device: torch.device) -> Iterator[
         yield batch.to(device)
     if not found:
         count = "the" if isinstance(items, Stream) else len(items)
-        raise CrlError(f"not one of {count} items can be used; the log says what is wrong with them")
+        raise CrlError(f"not one of {count} items can be used; the log has the reasons")
 
 
 def in_batches(items: Items | Stream, size: int) -> Iterator[View]:
-    """The same, where they are; perhaps none."""
+    """As `batches`, on the device of the items, and without an error if there are none."""
     if isinstance(items, Stream) or hasattr(items, "apart") or min(size, len(items)) <= _FIRST:
         yield from some_of(items, size)
         return
@@ -73,12 +73,12 @@ def _joined(first: View, second: View) -> Iterator[View]:
     there = [view for view in (first, second) if len(view)]
     try:
         yield from [View.join(there)] if there else []
-    except CrlError:  # nobody knows how to join such data
+    except CrlError:  # such data can't be joined
         yield from there
 
 
 def _bytes(data: object) -> int:
-    """How many bytes the data hold, as far as can be seen."""
+    """The number of bytes of the data, as far as it is known."""
     if isinstance(data, Tensor):
         values = data.values() if data.is_nested else data
         return values.numel() * values.element_size()
@@ -90,17 +90,17 @@ def _bytes(data: object) -> int:
 
 
 def raw(view: View) -> Tensor:
-    """The data themselves as a table, `[N, d]`.
+    """The raw data as a table, `[N, d]`.
 
     Raises:
-        NoTable: they are none.
+        NoTable: they are not a table of numbers.
     """
     if not isinstance(view.data, Tensor):
-        raise NoTable(f"raw input of type {type(view.data).__name__} is no table of numbers")
+        raise NoTable(f"raw input of type {type(view.data).__name__} is not a table of numbers")
     if view.data.is_nested:
         raise NoTable("raw input has rows of different lengths")
     if view.data.dim() < 2:
-        raise NoTable("raw input is one number for each item, the name of a row in a table")
+        raise NoTable("raw input is one number per item, which refers to a row of a table")
     return view.data.flatten(1).float()
 
 
@@ -110,15 +110,15 @@ def device_of(module: nn.Module) -> torch.device:
 
 @attrs.frozen(eq=False)
 class Seen:
-    """What is kept of a split, seen in one way.
+    """The table of a split for raw input, the untrained encoder or the trained encoder.
 
     Attributes:
         table: `[n, D]` in float32, on the CPU, with the columns `[n]`.
-        order: `[n]`, the place of every row in an order at random, the same every time: a sample of k items are those
+        order: `[n]`, the place of each row in a random order, the same every time. A sample of k items has those
             whose place is below k.
-        views: two random views of the items, `[v, D]` each, and `of_views` their places; None where there are none.
-        items: how many items were read.
-        whole: how many rows they have.
+        views: two random views of the items, `[v, D]` each, and `of_views` their places; None if there are none.
+        items: the number of items that were read.
+        whole: the number of their rows.
     """
 
     table: Embeddings
@@ -129,7 +129,7 @@ class Seen:
     whole: int
 
     def sample(self, count: int | None) -> Seen:
-        """That of so many items at most; None stands for all."""
+        """The table of at most so many items; all items for None."""
         if count is None or count >= self.items:
             return self
         rows, drawn = self.order < count, self.of_views < count
@@ -141,7 +141,7 @@ class Seen:
 
 
 class Growing:
-    """A table that grows, in memory that is reserved for the rows that are expected, so that it is there once."""
+    """A table that grows, in memory that is reserved for the expected number of rows, so that it is never copied."""
 
     def __init__(self, expected: int) -> None:
         self.expected, self.count, self.z = expected, 0, torch.empty(0)
@@ -162,7 +162,7 @@ class Growing:
 
 
 class _Kept:
-    """What is kept of one way to see the items, while they are read."""
+    """The growing tables for raw input or one encoder, while the items are read."""
 
     def __init__(self, expected: int) -> None:
         self.z, self.views = Growing(expected), (Growing(expected), Growing(expected))
@@ -190,14 +190,14 @@ class _Kept:
 
 @attrs.frozen(eq=False)
 class Look:
-    """How items are seen: raw, and through the branch of each of these pipelines.
+    """Makes the tables: of raw input, and of the branch of each of these pipelines.
 
     Attributes:
-        pipeline: draws the views.
-        encoders: by name, in the order of the figures.
-        batch_size: items that are read at a time.
-        chunk: rows that are encoded at a time, where they are large; as many as a training step has take no more
-            memory than training.
+        pipeline: the pipeline whose sampler draws the views.
+        encoders: the pipelines by name, in the order of the figures.
+        batch_size: the number of items that are read at a time.
+        chunk: the number of rows that are encoded at a time, if they are large. With as many as in a training step,
+            it needs no more memory than training.
     """
 
     pipeline: Pipeline
@@ -207,16 +207,16 @@ class Look:
     chunk: int | None
 
     def at(self, items: Items | Stream, numbers: int, views: int | None, notes: list[str]) -> dict[str, Seen]:
-        """What is kept of a split.
+        """The tables of a split.
 
         Args:
-            numbers: that the raw table may have at most.
-            views: of how many items two random views are drawn; None stands for all.
+            numbers: the largest number of numbers in the raw table.
+            views: the number of items of which two random views are drawn; None for all.
         """
         count = OF_STREAM if isinstance(items, Stream) else len(items)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
         kept: dict[str, _Kept] = {}
-        limit: int | None = None  # of raw rows, known from the first
+        limit: int | None = None  # the number of raw rows, known after the first batch
         read, rows, device = 0, 0, device_of(self.pipeline)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)  # the same views every time
@@ -255,7 +255,7 @@ class Look:
             return
         drawn = self.pipeline.draw(batch)
         if any(len(drawn[name]) != len(batch) for name in two):
-            return  # with other rows than the items they are not two views of each
+            return  # if the views have other rows than the items, they are not two views of each item
         for name, each in kept.items():
             some = places < (limit or 0) if name == "raw" else places >= 0
             if some.any():
@@ -263,13 +263,13 @@ class Look:
                 each.add_views((pair[0], pair[1]), places[some])
 
     def _seen(self, name: str, view: View, some: Tensor) -> Tensor:
-        """A random view as the branch reads it; raw, of some rows."""
+        """A random view by the branch, or raw, for some rows."""
         if name == "raw":
             return _raw(view, some)
         return self._encoded(self.encoders[name], dict.fromkeys(self._read, view))
 
     def _limit(self, view: View, numbers: int, notes: list[str]) -> int | None:
-        """How many raw rows are kept; None if they are no table."""
+        """The number of raw rows that are kept; None if the raw data are not a table."""
         try:
             dense = isinstance(view.data, Tensor) and not view.data.is_nested
             width = raw(View(view.data[:1] if dense else view.data)).shape[1]
@@ -284,7 +284,7 @@ class Look:
         return self.pipeline.views_of(self._first)
 
     def _two(self) -> tuple[str, ...]:
-        """Two views that the branch's encoder can read as they are: its own, or the sampler's for one encoder."""
+        """Two views that the branch's encoder can read: its own, or those of the sampler if there is one encoder."""
         if len(self._read) > 1 or self.pipeline.branches[self._first].represents(self.pipeline.branches) is None:
             return self._read[:2]
         others = [view for other in self._sharing for view in self.pipeline.views_of(other)]
@@ -296,7 +296,7 @@ class Look:
 
     @property
     def _sharing(self) -> list[str]:
-        """The branches with this branch's encoder, or one that follows it."""
+        """The branches with this branch's encoder, or with a copy of it."""
         branches = self.pipeline.branches
         own = branches[self._first].tracks or self._first
         return [name for name, each in branches.items() if own in (name, each.tracks)]
@@ -308,10 +308,10 @@ class Look:
 
 
 def in_chunks(views: Views, read: str, chunk: int | None = None) -> Iterator[Views]:
-    """The rows of views in so many parts that an encoder needs little memory for each.
+    """The views in parts of some rows, such that an encoder needs little memory for each part.
 
-    Images and the like are cut by their size, and small ones stay together. Of other data, whose size says little about
-    what an encoder makes of them, a part has `chunk` rows.
+    For images and similar data, the size of an item determines the number of rows. For other data, whose size says
+    little about the memory of an encoder, a part has `chunk` rows.
     """
     view = views[read]
     size = rows = len(view)
@@ -332,7 +332,7 @@ def in_chunks(views: Views, read: str, chunk: int | None = None) -> Iterator[Vie
 
 
 def _is_dense(data: object) -> bool:
-    """Whether its size says what an encoder makes of it: not that of tokens `[N, L]`, nor of the numbers of nodes."""
+    """Whether the size of the data shows how much memory an encoder needs: not for tokens `[N, L]` or node numbers."""
     if not isinstance(data, Tensor) or data.is_nested:
         return False
     return data.is_floating_point() or data.dim() > 2

@@ -15,7 +15,7 @@ from .across import across
 from .by_strips import by_strips
 from .by_tiles import by_tiles
 from .factors import factors, no_product
-from .formula import ONE_SUM, asked_by, beyond
+from .formula import ONE_SUM, asked_by, needs_all_scores
 from .in_one_tile import MOST, in_one_tile
 from .task import Swept, Task, once_only
 
@@ -23,10 +23,10 @@ from .task import Swept, Task, once_only
 class Blockwise:
     """Strips and tiles of scores, for losses made of reductions; the positives are a list, never a mask.
 
-    Memory grows with N + M instead of N·M. In one direction a strip of queries is scored with all keys, and its
-    gradient is computed in the same sweep. If rows and columns are both queries, a tile serves both: in a
-    symmetric contrast; and only above the diagonal if the queries are the keys. Up to a million scores
-    are one tile, which is kept for its gradient.
+    Memory grows with N + M instead of N·M. In one direction, some queries (a strip) are scored with all keys at a
+    time, and their gradient is computed in the same sweep. If the keys are also queries, as in a symmetric contrast,
+    a tile of scores serves its rows and its columns; if the keys are the queries, only tiles above the diagonal are
+    computed. Up to a million scores are one tile, which is kept for its gradient.
 
     >>> import torch
     >>> import crl_core as crl
@@ -40,7 +40,12 @@ class Blockwise:
     """
 
     def unsupported(self, problem: Problem) -> list[str]:
-        return list(no_product(problem)) or beyond(problem) or _unlisted(problem.pairs) or _apart(problem)
+        return (
+            list(no_product(problem))
+            or needs_all_scores(problem)
+            or _unlisted(problem.pairs)
+            or _too_many_together(problem)
+        )
 
     def preference(self, problem: Problem) -> float:
         return 2.0
@@ -73,40 +78,40 @@ def _task(problem: Problem, itself: bool, tables: Sequence[Tensor]) -> Task:
 
 
 def _one_sum(problem: Problem) -> bool:
-    """Whether the loss is of one log-sum-exp over one block of keys, all but a list."""
+    """Whether the loss has one log-sum-exp, over one block of keys without the pairs of a list."""
     all_but = [negative is not None and negative.complement for _, negative in problem.pairs.listed]
     return all_but == [True] and asked_by(problem.loss, problem.pairs.query.z) == ONE_SUM
 
 
 def _unlisted(pairs: Pairs) -> list[str]:
-    """The relations whose pairs are no short list."""
+    """Why the pairs of a relation are not a short list."""
     reasons = []
     if any("valid" in table.meta for table in (pairs.query, *pairs.keys)):
-        reasons.append("some rows are no candidates (`valid`)")
+        reasons.append("some rows are not candidates (`valid`)")
     for name, lists in zip(("positive", "negative"), zip(*pairs.listed, strict=True), strict=True):
         if any(found is None or (name == "positive" and found.complement) for found in lists):
             reasons.append(f"{getattr(pairs, name)} has too many pairs for a list")
     return reasons
 
 
-def _apart(problem: Problem) -> list[str]:
-    """Why queries that have to be seen together can only be seen strip by strip."""
+def _too_many_together(problem: Problem) -> list[str]:
+    """Why a loss that needs all queries at once can't run: it would get them strip by strip."""
     if not sees_all_queries(problem.loss) or math.prod(problem.pairs.shape) <= MOST:
         return []
     if problem.pairs.mirrored and _one_sum(problem) and _one_table(problem):
         return []
-    return ["the loss wants all queries together, and they are more than one tile serves"]
+    return ["the loss needs all queries at once, and they are more than fit in one tile"]
 
 
 def _one_table(problem: Problem) -> bool:
-    """Whether queries that are the keys are so in the product too."""
+    """Whether the factors of the queries are also the factors of the keys."""
     nothing = problem.pairs.query.z[:0]
     query, key = cast(FactorisedScore, problem.score).factors(nothing, nothing)
     return query is key
 
 
 class _Sweep(torch.autograd.Function):
-    """The sum of the loss over the queries, with its gradient made on the way."""
+    """The sum of the loss over the queries; its gradient is computed at the same time."""
 
     @staticmethod
     def forward(ctx: Any, problem: Problem, own: slice | None, itself: bool, *tables: Tensor) -> tuple[Tensor, ...]:
@@ -119,16 +124,16 @@ class _Sweep(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         once_only()
-        # They are scaled in place, which saves a copy; should there be another backward, they are made again.
-        made = ctx.gradients or _with_gradients(ctx.of, ctx.saved_tensors, ctx.needs_input_grad[3:])[1]
+        # The gradients are scaled in place, which saves a copy; a second backward computes them again.
+        gradients = ctx.gradients or _with_gradients(ctx.of, ctx.saved_tensors, ctx.needs_input_grad[3:])[1]
         ctx.gradients = None
-        return (None,) * 3 + tuple(None if d is None else d.mul_(total.to(d.dtype)) for d in made)
+        return (None,) * 3 + tuple(None if d is None else d.mul_(total.to(d.dtype)) for d in gradients)
 
 
 def _with_gradients(
     of: tuple[Problem, slice | None, bool], tables: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Swept, list[Tensor | None]]:
-    """What is swept, and the gradient of each table in its type."""
+    """The result of the sweep, and the gradient of each table in the type of the table."""
     problem, own, itself = of
     task = _task(problem, itself, tables)
     wanted = [*wanted[:itself], *wanted]

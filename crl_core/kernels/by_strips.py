@@ -1,4 +1,4 @@
-"""One direction: strips of queries against all keys, whose gradient is made in the same sweep."""
+"""One direction: strips of queries against all keys; the gradient is computed in the same sweep."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .formula import evaluate
 from .strip import Piece, Strip, StripPairs
 from .task import Swept, Task, highest
 
-_STRIP = 1 << 20  # scores that exist at a time
-_FEWEST = 64  # queries in a strip, however many keys there are: a matrix product needs some rows
+_STRIP = 1 << 20  # the number of scores that exist at a time
+_FEWEST = 64  # the lowest number of queries in a strip: a matrix product with fewer rows is slow
 
 
 def by_strips(task: Task, wanted: Sequence[bool]) -> Swept:
-    """Strips of queries against all keys; the gradient is made on the way.
+    """Strips of queries against all keys; the gradient is computed in the same sweep.
 
     Args:
-        wanted: whether the query's and each block's gradient is.
+        wanted: whether the gradient of the queries, and of each block of keys, is needed.
     """
     query, count = task.query, len(task.query)
     widths = [len(task.keys[block]) for block in task.tiled]
@@ -36,16 +36,16 @@ def by_strips(task: Task, wanted: Sequence[bool]) -> Swept:
         rows = slice(first, last)
         strip = Strip(task, query[rows], listed, most, room)
         positive, negative = strip.positive(strip.values[0]), strip.negative(strip.values[1])
-        found = evaluate(task.loss, positive, negative, [reduction.value for reduction in strip.reductions])
-        swept.values[rows], swept.terms[rows], swept.counted[rows] = found.values, found.terms, found.counted
+        value = evaluate(task.loss, positive, negative, [reduction.value for reduction in strip.reductions])
+        swept.values[rows], swept.terms[rows], swept.counted[rows] = value.values, value.terms, value.counted
         if any(wanted):
             d_query = None if swept.d_query is None else swept.d_query[rows]
-            strip.push((found.positive, found.negative), found.reduced, d_query, swept.d_keys)
+            strip.push((value.positive, value.negative), value.reduced, d_query, swept.d_keys)
     return swept
 
 
 def _listed(task: Task, cuts: Sequence[int]) -> list[StripPairs]:
-    """The lists of every strip."""
+    """The listed pairs of each strip."""
     strips = [StripPairs([], [], []) for _ in cuts[1:]]
     at = torch.tensor(cuts, device=task.query.device)
     for block, sides in enumerate(task.lists):

@@ -1,4 +1,4 @@
-"""Both directions: tiles that serve their rows and their columns, and above the diagonal alone where these are one."""
+"""Both directions: a tile serves its rows and its columns; if queries are keys, only tiles above the diagonal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .formula import Few, both_sides, evaluate
+from .formula import CandidateList, both_sides, evaluate
 from .task import SAFE, Swept, Task, exp_, highest, push_pairs
 
-TILE = 512  # rows and columns of a tile
-_LISTED = 1 << 11  # listed pairs at a time
+TILE = 512  # the number of rows and columns of a tile
+_LISTED = 1 << 11  # the number of listed pairs that are computed at a time
 
 Tile = tuple[slice, slice, Tensor]
 
@@ -20,24 +20,26 @@ Tile = tuple[slice, slice, Tensor]
 def by_tiles(task: Task, wanted: Sequence[bool], same: bool) -> Swept:
     """Tiles that serve their rows and their columns, for a loss of one log-sum-exp over one block of keys.
 
-    Two sweeps: the first makes the sums of all rows and columns, the second the gradient.
+    The first sweep computes the sums of all rows and columns, the second one the gradient.
 
     Args:
-        same: half of the tiles are enough, since the queries are the keys; otherwise the keys are queries too,
-            and their losses follow those of the queries.
+        same: whether the queries are the keys: then half of the tiles are enough. Otherwise the keys are also
+            queries, and their losses come after those of the queries.
     """
     tiles, positive = Tiles(task, same), task.lists[0][0]
     lse, values = tiles.sums(), tiles.products()
     if same:
-        few = Few(positive.row, values, len(lse), harmless=True, column=positive.column, weight=positive.weight)
+        candidates = CandidateList(
+            positive.row, values, len(lse), harmless=True, column=positive.column, weight=positive.weight
+        )
     else:
-        few = both_sides(positive, values, len(task.query), len(task.keys[0]))
-    found = evaluate(task.loss, few, None, [lse])
-    of_pairs = found.positive
+        candidates = both_sides(positive, values, len(task.query), len(task.keys[0]))
+    value = evaluate(task.loss, candidates, None, [lse])
+    of_pairs = value.positive
     if not same:
         of_pairs = of_pairs[: len(values)] + of_pairs[len(values) :]
-    gradients = tiles.gradients(wanted, found.reduced[0], lse, of_pairs)
-    return Swept(found.values, found.terms, found.counted, *gradients)
+    gradients = tiles.gradients(wanted, value.reduced[0], lse, of_pairs)
+    return Swept(value.values, value.terms, value.counted, *gradients)
 
 
 class Tiles:
@@ -52,20 +54,20 @@ class Tiles:
         self.first = 0 if same else len(self.query)  # where the columns' vectors begin
         self.room = self.query.new_empty(min(TILE, len(self.query)) * min(TILE, len(self.key)))
         self.safe = highest(self.query, task.keys) <= SAFE
-        self.kept: list[Tile] = []  # a tile that is the only one needn't be made twice; the second sweep overwrites it
+        self.kept: list[Tile] = []  # a single tile is kept for the second sweep, which overwrites it
         bounds = torch.tensor([*(rows.start for rows in self.rows), len(self.query)], device=self.out.row.device)
         self.ends = torch.searchsorted(self.out.row, bounds).tolist()
 
     def products(self) -> Tensor:
-        """The positives' scores `[P]`, some thousands at a time."""
+        """The scores of the positives `[P]`, some thousands at a time."""
         cuts = _cuts(len(self.positive.row), _LISTED)
-        found = [(self.query[self.positive.row[p]] * self.key[self.positive.column[p]]).sum(1) for p in cuts]
-        return torch.cat(found) if found else self.query.new_zeros(0)
+        scores = [(self.query[self.positive.row[p]] * self.key[self.positive.column[p]]).sum(1) for p in cuts]
+        return torch.cat(scores) if scores else self.query.new_zeros(0)
 
     def gradients(
         self, wanted: Sequence[bool], slope: Tensor, lse: Tensor, of_pairs: Tensor
     ) -> tuple[Tensor | None, list[Tensor | None]]:
-        """The query's and the keys', from the slopes of the loss by every sum and by every positive's score."""
+        """The gradients of queries and keys, from the slopes of the loss for each sum and each positive's score."""
         d_query, (d_key,) = self.task.gradients(wanted)
         if d_query is not None or d_key is not None:
             self._push(slope, lse, d_query, d_key)
@@ -75,7 +77,7 @@ class Tiles:
         return d_query, [d_key]
 
     def _tiles(self) -> Iterator[Tile]:
-        """Every tile once: its rows, its columns, and its scores, or where that is safe their exponentials."""
+        """Each tile once: its rows, its columns, and its scores, or their exponentials if these can't overflow."""
         if self.kept:
             yield from self.kept
             return
@@ -99,7 +101,7 @@ class Tiles:
                 yield rows, columns, tile
 
     def sums(self) -> Tensor:
-        """log Σ exp(s) of every row, and below it, where they are others, of every column."""
+        """log Σ exp(s) of each row, and below it, if the keys are not the queries, of each column."""
         total = self.query.new_zeros(self.first + len(self.key))
         shift = torch.full_like(total, 0.0 if self.safe else torch.finfo(total.dtype).min)
         for rows, columns, tile in self._tiles():
@@ -122,7 +124,7 @@ class Tiles:
 
     def _push(self, slope: Tensor, lse: Tensor, d_query: Tensor | None, d_key: Tensor | None) -> None:
         lse = lse.clamp(min=torch.finfo(lse.dtype).min / 2)  # a row without candidates has -inf
-        # The weight of a score in its row's sum is slope · exp(s - lse); where that is safe, as a product.
+        # The weight of a score in its row's sum is slope · exp(s - lse); computed as a product if it can't overflow.
         factor = slope * (-lse.clamp(min=-SAFE)).exp() if self.safe else slope
         for rows, columns, tile in self._tiles():
             moved = self._moved(columns)

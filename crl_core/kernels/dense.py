@@ -42,7 +42,7 @@ def loss_of_rows(problem: Problem, pairs: Pairs, rows: slice, query: Tensor, key
     """The loss of some queries, from the matrix of their scores with all keys.
 
     Args:
-        query, key: the embeddings of these rows, and of all keys.
+        query, key: the embeddings of these queries, and of all keys.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     return _loss_of(problem, pairs, rows, problem.score(query.to(wide), key.to(wide)))
@@ -52,7 +52,7 @@ def _loss_of(problem: Problem, pairs: Pairs, rows: slice, values: Tensor) -> Out
     """The loss of some queries, from their scores `[n, M]`."""
     positive, negative = pairs.masks(rows)
     counted = positive.any(-1)
-    # A query that doesn't count gets harmless candidates, so that no formula can make it NaN.
+    # A query without positives gets scores of 0 instead, so that no formula can make it NaN.
     ignored = ~counted.unsqueeze(-1)
     noise = None if pairs.log_noise is None else pairs.log_noise[rows]
     itself = pairs.itself and len(values) == len(pairs.query)
@@ -60,14 +60,14 @@ def _loss_of(problem: Problem, pairs: Pairs, rows: slice, values: Tensor) -> Out
         Candidates(values, positive | ignored, pairs.weights(positive, rows)),
         Candidates(values, negative | ignored),
     )
-    found = problem.loss(Scores(*sides, noise, itself))
-    value, terms = found if isinstance(found, Summed) else (found, torch.ones_like(found))
+    loss = problem.loss(Scores(*sides, noise, itself))
+    value, terms = loss if isinstance(loss, Summed) else (loss, torch.ones_like(loss))
     losses = torch.where(counted, value, 0.0)
     return Outcome(losses.sum(), losses.detach(), counted, torch.where(counted, terms.detach(), 0.0))
 
 
 def joined_outcomes(parts: list[Outcome]) -> Outcome:
-    """Outcomes of several rows as one."""
+    """The outcomes of several groups of queries as one."""
     total, *vectors = zip(*parts, strict=True)
     values, counted, terms = map(torch.cat, vectors)
     return Outcome(torch.stack(total).sum(), values, counted, terms)

@@ -1,7 +1,8 @@
-"""A loss as a formula of reductions: what it asks for, and its value and slopes once these are known.
+"""A loss as a formula of reductions: which reductions it calls, and its value and slopes when these are known.
 
-The positives of a query are few, and are kept as a list; most of its negatives are only ever seen
-as tiles of scores, of which a kernel keeps one number for every query and reduction.
+A query has few positives, which are a list. Most of its negatives exist only in tiles of scores, from
+which a kernel keeps one number per query and reduction. A slope is the derivative of the loss with
+respect to a score or a reduction.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ Known = TypeVar("Known")
 
 
 class Asked(NamedTuple):
-    """One reduction over a query's negatives that a formula asks for."""
+    """A reduction of the negatives that a formula calls."""
 
     name: str
     argument: Any = None
 
 
-ONE_SUM = [Asked("logsumexp", 1.0)]  # all that the tiles of both sides can serve
+ONE_SUM = [Asked("logsumexp", 1.0)]  # the only reduction for which a tile can serve its rows and its columns
 
 
 class Unavailable(Exception):
-    """The loss is no formula of what can be known without all scores at once; says why."""
+    """The loss can't be computed without all scores at once; the message says why."""
 
 
-class Few:
-    """The candidates of n queries as a list: `row` `[P]` says whose the scores `values` `[P]` are.
+class CandidateList:
+    """The candidates of n queries as a list: `values` `[P]` are scores, and `row` `[P]` is the query of each.
 
-    Without candidates, a query's reductions are those of nothing, or with `harmless` all zero. Where these are all
-    queries, and the keys too, `column` `[P]` says which of them each candidate is. `weight` `[P]` is that of
-    positives by a soft relation.
+    The reductions of a query without candidates are those of an empty list, or 0 with `harmless`. If the queries are
+    all queries and also the keys, `column` `[P]` is the key of each candidate. `weight` `[P]` are the weights of a soft
+    relation.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Few:
 
     @cached_property
     def one_each(self) -> bool:
-        """Whether every query has one candidate, in order: the usual case, without any sums."""
+        """Whether each query has one candidate, in order: the usual case, which needs no sums."""
         return len(self.row) == self.queries and bool((self.row[1:] > self.row[:-1]).all())
 
     @cached_property
@@ -73,8 +74,8 @@ class Few:
             return values
         highest = self._extreme(values.detach(), "amax", -math.inf)
         shift = highest.nan_to_num(neginf=0.0)
-        found = self._add((values - shift[self.row]).exp()).log() + shift
-        return self._empty(found)
+        reduced = self._add((values - shift[self.row]).exp()).log() + shift
+        return self._empty(reduced)
 
     def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor | OfKeys) -> Tensor:
         if function is None:
@@ -109,49 +110,49 @@ class Few:
         return reduced.masked_fill(self.counts == 0, 0.0) if self.harmless else reduced
 
 
-def both_sides(listed: PairList, values: Tensor, queries: int, keys: int) -> Few:
-    """The positives of the rows, and below them those of the columns, which are queries too."""
+def both_sides(listed: PairList, values: Tensor, queries: int, keys: int) -> CandidateList:
+    """The positives of the rows, and below them those of the columns, which are also queries."""
     row = torch.cat([listed.row, listed.column + queries])
     weight = None if listed.weight is None else torch.cat([listed.weight, listed.weight])
-    return Few(row, torch.cat([values, values]), queries + keys, harmless=True, weight=weight)
+    return CandidateList(row, torch.cat([values, values]), queries + keys, harmless=True, weight=weight)
 
 
-class Tiled:
-    """The negatives of n queries: some as a list, the rest as reductions that are known already.
+class KnownNegatives:
+    """The negatives of n queries: some as a list, the others as reductions that are already computed.
 
-    The reductions are handed out in the order in which the formula asked for them before.
+    The reductions are returned in the order in which the formula called them before.
     """
 
-    def __init__(self, few: Few | None, reduced: Sequence[Tensor]) -> None:
-        self._few, self._reduced = few, iter(reduced)
+    def __init__(self, listed: CandidateList | None, reduced: Sequence[Tensor]) -> None:
+        self._listed, self._reduced = listed, iter(reduced)
 
     def count(self) -> Tensor:
         rest = next(self._reduced)
-        return rest if self._few is None else rest + self._few.count()
+        return rest if self._listed is None else rest + self._listed.count()
 
     def logsumexp(self, scale: float = 1.0) -> Tensor:
         rest = next(self._reduced)
-        return rest if self._few is None else _logaddexp(rest, self._few.logsumexp(scale))
+        return rest if self._listed is None else _logaddexp(rest, self._listed.logsumexp(scale))
 
     def sum(self, function: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         rest = next(self._reduced)
-        return rest if self._few is None else rest + self._few.sum(function)
+        return rest if self._listed is None else rest + self._listed.sum(function)
 
     def max(self) -> Tensor:
         rest = next(self._reduced)
-        return rest if self._few is None else torch.maximum(rest, self._few.max())
+        return rest if self._listed is None else torch.maximum(rest, self._listed.max())
 
 
 def _logaddexp(one: Tensor, other: Tensor) -> Tensor:
-    # torch's own has NaN gradients where both are -inf.
+    # torch's own function has NaN gradients if both are -inf.
     shift = torch.maximum(one, other).detach().nan_to_num(neginf=0.0)
     total = (one - shift).exp() + (other - shift).exp()
     nothing = total == 0
     return (total.masked_fill(nothing, 1.0).log() + shift).masked_fill(nothing, -math.inf)
 
 
-class _Listener:
-    """Stands in for the negatives, and writes down what it is asked for."""
+class _Recorder:
+    """Replaces the negatives in a trial run, and records which reductions the loss calls."""
 
     def __init__(self, like: Tensor, asked: list[Asked]) -> None:
         self._like, self._asked = like, asked
@@ -164,7 +165,7 @@ class _Listener:
 
     def sum(self, function: Callable[..., Tensor] | None = None, *vectors: Tensor) -> Tensor:
         if vectors:
-            raise Unavailable("the loss asks for a sum over negatives that depends on the query")
+            raise Unavailable("the loss calls a sum over negatives that depends on the query")
         return self._note("sum", function)
 
     def max(self) -> Tensor:
@@ -175,18 +176,18 @@ class _Listener:
         return self._like
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise Unavailable(f"the loss asks for negative.{name}")
+        raise Unavailable(f"the loss uses negative.{name}")
 
 
-# Of losses that are nothing but settings: these, and what was learned by trying them out.
+# For losses whose attributes are only settings: the settings, and the result of the trial run.
 _learned: WeakKeyDictionary[Any, tuple[dict[str, Any], dict[str, Any]]] = WeakKeyDictionary()
 
 
 def tried_out(loss: LossOfScores, what: str, learn: Callable[[], Known], alone: Callable[[Known], bool]) -> Known:
-    """What `learn` learns by running the loss: once, as long as its settings stay the same.
+    """The result of `learn`, which runs the loss on trial; computed once for the same settings of the loss.
 
     Args:
-        alone: whether it can be kept without keeping the loss alive.
+        alone: whether the result can be kept without keeping the loss alive.
 
     Raises:
         Unavailable: the loss has state, which a trial could change.
@@ -212,39 +213,39 @@ def tried_out(loss: LossOfScores, what: str, learn: Callable[[], Known], alone: 
 
 
 def _settings(loss: object) -> dict[str, Any] | None:
-    """What makes a loss the formula that it is; None where that is more than plain values."""
+    """The attributes that determine a loss; None if they are more than plain values."""
     if not isinstance(loss, nn.Module) or loss._modules or loss._parameters or loss._buffers:
         return None
-    found = {name: vars(loss)[name] for name in vars(loss).keys() - _OF_MODULES}
-    return found if all(isinstance(value, (bool, int, float, str)) for value in found.values()) else None
+    settings = {name: vars(loss)[name] for name in vars(loss).keys() - _OF_MODULES}
+    return settings if all(isinstance(value, (bool, int, float, str)) for value in settings.values()) else None
 
 
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 
 
 def asked_by(loss: LossOfScores, like: Tensor) -> list[Asked]:
-    """The reductions over negatives of which the loss is a formula, learned by running it on two zeros.
+    """The reductions of negatives that the loss calls, from a trial run on two zeros.
 
     Raises:
-        Unavailable: it is no such formula.
+        Unavailable: it uses more than reductions.
     """
 
     def learn() -> list[Asked]:
         asked: list[Asked] = []
         zeros, two = like.new_zeros(2), torch.arange(2, device=like.device)
-        _scores(loss, Few(two, zeros, 2, column=two), _Listener(zeros, asked))
+        _scores(loss, CandidateList(two, zeros, 2, column=two), _Recorder(zeros, asked))
         return asked
 
     return tried_out(loss, "asked", learn, _without_functions)
 
 
 def _without_functions(asked: list[Asked]) -> bool:
-    # A function of the loss's own would keep it alive.
+    # A function that belongs to the loss would keep it alive.
     return all(a.argument is F.softplus or not callable(a.argument) for a in asked)
 
 
-def beyond(problem: Problem) -> list[str]:
-    """Why a kernel that sees the negatives in pieces can't compute the loss."""
+def needs_all_scores(problem: Problem) -> list[str]:
+    """Why the loss needs all scores at once, so that a kernel with pieces of the negatives can't compute it."""
     try:
         asked_by(problem.loss, problem.pairs.query.z)
     except Unavailable as reason:
@@ -252,32 +253,32 @@ def beyond(problem: Problem) -> list[str]:
     return []
 
 
-def _scores(loss: LossOfScores, positive: Few, negative: Any) -> Summed:
+def _scores(loss: LossOfScores, positive: CandidateList, negative: Any) -> Summed:
     itself = positive.column is not None
-    found = loss(Scores(cast(Candidates, positive), cast(Candidates, negative), itself=itself))
-    return found if isinstance(found, Summed) else Summed(found, torch.ones_like(found))
+    values = loss(Scores(cast(Candidates, positive), cast(Candidates, negative), itself=itself))
+    return values if isinstance(values, Summed) else Summed(values, torch.ones_like(values))
 
 
 def value_of(
-    loss: LossOfScores, positive: Few, negative: Few | None, reduced: Sequence[Tensor]
+    loss: LossOfScores, positive: CandidateList, negative: CandidateList | None, reduced: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The values `[n]` of the queries, their terms, and who counts: a query without a positive doesn't, and gives 0.
+    """The values `[n]` of the queries, their terms, and which have a positive; a query without one has the value 0.
 
     Args:
-        negative: listed negatives, or None where `reduced`, the reductions over the others, are all there is.
+        negative: listed negatives, or None if all negatives are in `reduced`, the reductions of the others.
     """
     if positive.one_each:
         everybody = torch.ones_like(positive.row, dtype=torch.bool)
-        return (*_scores(loss, positive, Tiled(negative, reduced) if reduced else negative), everybody)
+        return (*_scores(loss, positive, KnownNegatives(negative, reduced) if reduced else negative), everybody)
     counted = positive.counts > 0
-    # A query that doesn't count gets harmless values, so that no formula can make it NaN.
+    # A query without positives gets 0 for its reductions, so that no formula can make it NaN.
     harmless = [vector.masked_fill(~counted, 0.0) for vector in reduced]
-    values, terms = _scores(loss, positive, Tiled(negative, harmless) if reduced else negative)
+    values, terms = _scores(loss, positive, KnownNegatives(negative, harmless) if reduced else negative)
     return torch.where(counted, values, 0.0), torch.where(counted, terms, 0.0), counted
 
 
-class Evaluated(NamedTuple):
-    """A formula's values `[n]` with their terms, who counts, and the slopes by each score and each reduction."""
+class ValueAndSlopes(NamedTuple):
+    """The values `[n]` of a loss, their terms, which queries count, and the slopes for each score and reduction."""
 
     values: Tensor
     terms: Tensor
@@ -287,8 +288,10 @@ class Evaluated(NamedTuple):
     reduced: Sequence[Tensor]
 
 
-def evaluate(loss: LossOfScores, positive: Few, negative: Few | None, reduced: Sequence[Tensor]) -> Evaluated:
-    """See `value_of`; with the slopes of the values' sum."""
+def evaluate(
+    loss: LossOfScores, positive: CandidateList, negative: CandidateList | None, reduced: Sequence[Tensor]
+) -> ValueAndSlopes:
+    """As `value_of`, with the slopes of the sum of the values."""
     leaves = [positive.values, *([] if negative is None else [negative.values]), *reduced]
     for leaf in leaves:
         leaf.requires_grad_()
@@ -301,4 +304,4 @@ def evaluate(loss: LossOfScores, positive: Few, negative: Few | None, reduced: S
         slopes = tuple(map(torch.zeros_like, leaves))
     rest = slopes[len(slopes) - len(reduced) :]
     of_negative = positive.values.new_zeros(0) if negative is None else slopes[1]
-    return Evaluated(values.detach(), terms.detach(), counted, slopes[0], of_negative, rest)
+    return ValueAndSlopes(values.detach(), terms.detach(), counted, slopes[0], of_negative, rest)

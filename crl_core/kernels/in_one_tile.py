@@ -1,4 +1,4 @@
-"""All scores at once, kept for their gradient: for batches so small that the number of steps is what they cost."""
+"""All scores in one tile, kept for the gradient: for small batches, whose cost is the number of operations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..contracts.kernels import Outcome
 from .dense import joined_outcomes
-from .formula import Few, both_sides, value_of
-from .reductions import BothWays, Mirrored, Reduction, reductions_of, spread
+from .formula import CandidateList, both_sides, value_of
+from .reductions import BothWays, Mirrored, Reduction, reductions_of, score_slopes
 from .task import SAFE, Task, once_only
 
 MOST = 1 << 20  # scores
@@ -26,11 +26,11 @@ def in_one_tile(task: Task, symmetric: bool) -> Outcome:
     positive, count = task.lists[0][0], len(task.query)
     values, *reduced = _Tile.apply(task, symmetric, task.query, *task.keys[task.itself :])
     if symmetric:
-        few = both_sides(positive, values, count, len(task.keys[0]))
+        candidates = both_sides(positive, values, count, len(task.keys[0]))
     else:
         column = positive.column if task.alone else None
-        few = Few(positive.row, values, count, harmless=True, column=column, weight=positive.weight)
-    value, terms, counted = value_of(task.loss, few, None, reduced)
+        candidates = CandidateList(positive.row, values, count, harmless=True, column=column, weight=positive.weight)
+    value, terms, counted = value_of(task.loss, candidates, None, reduced)
     return Outcome(value.sum(), value.detach(), counted, terms.detach())
 
 
@@ -49,9 +49,9 @@ class _Tile(torch.autograd.Function):
     def backward(ctx: Any, of_positive: Tensor, *of_reduced: Tensor) -> tuple[Tensor | None, ...]:
         once_only()
         task, tables, wanted = ctx.of[0], ctx.saved_tensors, ctx.needs_input_grad[2:]
-        # Their scores are overwritten; should there be another backward, they are made again.
+        # The scores are overwritten; a second backward computes them again.
         reductions, ctx.reductions = ctx.reductions or _made(*ctx.of)[1], None
-        (weights,), (row, column) = spread(reductions, of_reduced), task.lists[0][0][:2]
+        (weights,), (row, column) = score_slopes(reductions, of_reduced), task.lists[0][0][:2]
         weights.index_put_((row, column), of_positive, accumulate=True)
         if isinstance(reductions[0], Mirrored):
             weights.index_put_((column, row), of_positive, accumulate=True)
@@ -63,7 +63,7 @@ class _Tile(torch.autograd.Function):
 
 
 def _made(task: Task, symmetric: bool) -> tuple[Tensor, list[Reduction]]:
-    """The positives' scores, and the reductions, over the tile."""
+    """The scores of the positives, and the reductions, from the tile."""
     tile = _product(task.query, task.keys[0].T)
     low, high = tile.aminmax() if tile.numel() else (tile.new_zeros(()),) * 2
     highest = max(float(high), -float(low))
@@ -79,5 +79,5 @@ def _made(task: Task, symmetric: bool) -> tuple[Tensor, list[Reduction]]:
 
 
 def _product(one: Tensor, other: Tensor) -> Tensor:
-    # Into a tensor that is there already: autocast would else have it in half precision.
+    # Into an existing tensor, because otherwise autocast would compute it in half precision.
     return torch.mm(one, other, out=one.new_empty(len(one), other.shape[1]))

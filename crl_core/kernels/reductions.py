@@ -1,4 +1,4 @@
-"""Reductions over tiles of scores: each has a value for every row, and says how its slope spreads over the tiles."""
+"""Reductions of tiles of scores: each has a value for each row, and turns a slope for it into slopes for the scores."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _added(parts: Iterable[Tensor]) -> Tensor:
 
 
 class LogSumExp:
-    """log Σ exp(scale · s), over tiles that it overwrites."""
+    """log Σ exp(scale · s), for tiles, which it overwrites."""
 
     def __init__(self, tiles: Sequence[Tensor], scale: float, highest: float) -> None:
         self.scale, self.tiles = scale, tiles
         if scale != 1.0:
             for tile in tiles:
-                # A negative scale must not make +inf of what is no candidate.
+                # A negative scale must not turn the -inf of other pairs into +inf.
                 tile.masked_fill_(tile.mul_(scale) == math.inf, -math.inf)
         shift = None
         if highest * abs(scale) > SAFE:
@@ -47,7 +47,7 @@ class LogSumExp:
 
 
 class Mirrored:
-    """log Σ exp s of a tile that is its own mirror image, and safe to exponentiate."""
+    """log Σ exp s of a symmetric tile, whose exponentials can't overflow."""
 
     def __init__(self, tile: Tensor) -> None:
         self.tile = exp_(tile)
@@ -55,7 +55,7 @@ class Mirrored:
         self.value = self.total.log()
 
     def weights(self, slope: Tensor) -> list[Tensor]:
-        """Of each score as its row's, and as its column's."""
+        """The slope of each score, for its row and for its column."""
         factor = slope / self.total.clamp(min=_TINY)
         return [self.tile.mul_(factor.unsqueeze(1) + factor)]
 
@@ -84,12 +84,12 @@ class BothWays:
 
 
 def _finite(highest: Tensor) -> Tensor:
-    # Where there are no candidates it is -inf, and -inf - -inf would be NaN.
+    # Without candidates it is -inf, and -inf - -inf would be NaN.
     return highest.clamp_(min=torch.finfo(highest.dtype).min)
 
 
 class Softplus:
-    """Σ log(1 + exp s), for scores that are safe to exponentiate: with one exponential for value and slope."""
+    """Σ log(1 + exp s), for scores whose exponentials can't overflow: one exponential for value and slope."""
 
     def __init__(self, tiles: Sequence[Tensor]) -> None:
         self.value = _added(torch.log1p(exp_(tile)).sum(1) for tile in tiles)
@@ -100,21 +100,21 @@ class Softplus:
 
 
 class Pointwise:
-    """Σ function(s), of which the pairs that are no candidates are taken out."""
+    """Σ function(s), without the pairs that are not candidates."""
 
     def __init__(self, tiles: Sequence[Tensor], function: Any, out: Sequence[Places | None]) -> None:
         self.tiles = []
         self.value = tiles[0].new_zeros(len(tiles[0]))
         for tile, place in zip(tiles, out, strict=True):
             if place is not None:
-                tile[place] = 0.0  # in place of -inf, for which a function needs no value
+                tile[place] = 0.0  # instead of -inf, for which the function may have no value
             if function is None:
                 values, slopes = tile, torch.ones_like(tile)
             else:
                 leaf = tile.detach().requires_grad_()
                 with torch.enable_grad():
                     values = function(leaf)
-                slopes = torch.zeros_like(leaf)  # of a count, say, there is none
+                slopes = torch.zeros_like(leaf)  # for example, a count has no slope
                 if values.requires_grad:
                     (slopes,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
                 values = values.detach()
@@ -136,13 +136,13 @@ class Maximum:
         self.column = torch.stack(place)
 
     def places(self) -> list[tuple[Tensor, Tensor]]:
-        """For every tile, the rows and columns of the maxima that are in it."""
+        """The rows and columns of the maxima in each tile."""
         rows = [(self.tile == number).nonzero().squeeze(1) for number in range(len(self.column))]
         return [(row, column[row]) for row, column in zip(rows, self.column, strict=True)]
 
 
 class Count:
-    """How many candidates the tiles have; without a slope."""
+    """The number of candidates in the tiles; it has no slope."""
 
     def __init__(self, tiles: Sequence[Tensor], out: Sequence[Places | None]) -> None:
         self.value = tiles[0].new_full((len(tiles[0]),), float(sum(tile.shape[1] for tile in tiles)))
@@ -156,14 +156,14 @@ Reduction = LogSumExp | Mirrored | BothWays | Softplus | Pointwise | Maximum | C
 def reductions_of(
     asked: Sequence[Asked], tiles: Sequence[Tensor], out: Sequence[Places | None], highest: float
 ) -> list[Reduction]:
-    """All that a loss asks for, over tiles that it may overwrite.
+    """All reductions that a loss calls, for tiles, which they may overwrite.
 
     Args:
-        out: the pairs that are no candidates; their scores are -inf.
-        highest: no other score is higher, nor lower than its negative.
+        out: the pairs that are not candidates; their scores are -inf.
+        highest: a bound of the absolute values of all other scores.
     """
     *first, last = asked
-    # What comes last may have the tiles themselves.
+    # The last reduction may overwrite the tiles themselves.
     copies = (tiles if one.name == "count" else [tile.clone() for tile in tiles] for one in first)
     found = [_reduction(one, copy, out, highest) for one, copy in zip(first, copies, strict=True)]
     return [*found, _reduction(last, tiles, out, highest)]
@@ -180,8 +180,8 @@ def _reduction(asked: Asked, tiles: Sequence[Tensor], out: Sequence[Places | Non
     return Softplus(tiles) if argument is F.softplus and highest <= SAFE else Pointwise(tiles, argument, out)
 
 
-def spread(reductions: Sequence[Reduction], slopes: Sequence[Tensor]) -> list[Tensor]:
-    """The slopes of all scores of every tile, from those of the reductions to which every score adds."""
+def score_slopes(reductions: Sequence[Reduction], slopes: Sequence[Tensor]) -> list[Tensor]:
+    """The slopes of all scores in the tiles, from the slopes of the reductions."""
     weights: list[Tensor] = []
     for reduction, slope in zip(reductions, slopes, strict=True):
         if not isinstance(reduction, (Count, Maximum)):

@@ -1,4 +1,4 @@
-"""Some queries against all keys: their scores, what a loss asks of these, and the gradient that comes of it."""
+"""A strip, which is some queries against all keys: their scores, the reductions of these, and the gradient."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .formula import Few
-from .reductions import Maximum, Places, Reduction, reductions_of, spread
+from .formula import CandidateList
+from .reductions import Maximum, Places, Reduction, reductions_of, score_slopes
 from .task import Task, push_pairs
 
 
 class Piece(NamedTuple):
-    """Listed pairs of a strip with one block of keys; rows are counted from the strip's first."""
+    """Listed pairs of a strip with one block of keys; rows are counted from the first of the strip."""
 
     block: int
     row: Tensor
@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 
 
 class StripPairs(NamedTuple):
-    """What the lists say of a strip: its positives, its negatives, and which pairs of the tiles are no negatives."""
+    """The listed pairs of a strip: positives, negatives, and pairs in the tiles that are not negatives."""
 
     positive: list[Piece]
     negative: list[Piece]
@@ -35,9 +35,9 @@ class Strip:
     """Queries against all keys.
 
     Args:
-        query: `[n, D]`, some of the task's, or all.
-        highest: no score of theirs is higher, nor lower than its negative.
-        room: memory for the scores with each of the tiled blocks.
+        query: `[n, D]`, some or all queries of the task.
+        highest: a bound of the absolute values of their scores.
+        room: memory for the scores with each block of keys that is in tiles.
     """
 
     def __init__(self, task: Task, query: Tensor, listed: StripPairs, highest: float, room: Sequence[Tensor]) -> None:
@@ -50,27 +50,27 @@ class Strip:
 
     def _values(self, pieces: Sequence[Piece]) -> Tensor:
         """The scores of listed pairs `[P]`."""
-        found = [
+        scores = [
             self.tiles[self.task.tiled.index(block)][row, column]
             if block in self.task.tiled
             else (self.query[row] * self.task.keys[block][column]).sum(1)
             for block, row, column, _ in pieces
         ]
-        return found[0] if len(found) == 1 else torch.cat(found) if found else self.query.new_zeros(0)
+        return scores[0] if len(scores) == 1 else torch.cat(scores) if scores else self.query.new_zeros(0)
 
-    def positive(self, values: Tensor) -> Few:
+    def positive(self, values: Tensor) -> CandidateList:
         pieces, column = self.listed.positive, None
         if self.task.alone and len(self.query) == len(self.task.query):
             column = self._joined([piece.column for piece in pieces])
         weights = [piece.weight for piece in pieces if piece.weight is not None]
         weight = self._joined(weights) if weights else None
-        return Few(self._row(pieces), values, len(self.query), harmless=True, column=column, weight=weight)
+        return CandidateList(self._row(pieces), values, len(self.query), harmless=True, column=column, weight=weight)
 
-    def negative(self, values: Tensor) -> Few | None:
-        """None where no negatives are listed, and what is reduced are all of them."""
+    def negative(self, values: Tensor) -> CandidateList | None:
+        """The listed negatives; None if there are none, because all negatives are in the tiles."""
         if self.reductions and not self.listed.negative:
             return None
-        return Few(self._row(self.listed.negative), values, len(self.query))
+        return CandidateList(self._row(self.listed.negative), values, len(self.query))
 
     def _row(self, pieces: Sequence[Piece]) -> Tensor:
         return self._joined([piece.row for piece in pieces])
@@ -79,7 +79,7 @@ class Strip:
         return parts[0] if len(parts) == 1 else torch.cat([self.query.new_zeros(0, dtype=torch.int64), *parts])
 
     def _reduce(self) -> list[Reduction]:
-        """Everything that the loss asks for, over the candidates in the tiles."""
+        """All reductions that the loss calls, for the candidates in the tiles."""
         places: list[Places | None] = [None] * len(self.tiles)
         for block, row, column, _ in self.listed.out:
             number = self.task.tiled.index(block)
@@ -91,17 +91,17 @@ class Strip:
         self, of_values: Sequence[Tensor], of_reduced: Sequence[Tensor], d_query: Tensor | None,
         d_keys: Sequence[Tensor | None],
     ) -> None:  # fmt: skip
-        """Adds the gradient to that of the queries `[n, D]` and of the blocks of keys.
+        """Adds the gradient to those of the queries `[n, D]` and of the blocks of keys.
 
         Args:
-            of_values, of_reduced: the slopes of the loss by the listed positives' and negatives' scores, and by
+            of_values, of_reduced: the slopes of the loss for the scores of listed positives and negatives, and for
                 each reduction.
         """
         for reduction, slope in zip(self.reductions, of_reduced, strict=True):
             if isinstance(reduction, Maximum):
                 for block, (row, column) in zip(self.task.tiled, reduction.places(), strict=True):
                     self._push_pairs(Piece(block, row, column), slope[row], d_query, d_keys)
-        weights = spread(self.reductions, of_reduced)
+        weights = score_slopes(self.reductions, of_reduced)
         for pieces, slope in zip(self.listed[:2], of_values, strict=True):
             for piece, part in zip(pieces, torch.split(slope, [len(piece.row) for piece in pieces]), strict=True):
                 if weights and piece.block in self.task.tiled:

@@ -11,9 +11,9 @@ from ..contracts.kernels import Outcome, Problem
 from ..contracts.parts import sees_all_queries
 from ..data.pairs import Candidates, Pairs
 from .dense import joined_outcomes, loss_of_rows
-from .formula import Few, asked_by, beyond, value_of
+from .formula import CandidateList, asked_by, needs_all_scores, value_of
 
-_MANY = 1 << 22  # scores from which on their memory matters more than the time to make them twice
+_MANY = 1 << 22  # from so many scores on, memory matters more than the time to compute them twice
 
 
 class Strips:
@@ -34,9 +34,9 @@ class Strips:
 
     def unsupported(self, problem: Problem) -> list[str]:
         if problem.pairs.per_query:
-            return ["the keys are per query, and take more memory than their scores"]
-        reasons = beyond(problem) if sees_all_queries(problem.loss) else []
-        return [f"all queries are wanted together, and {reason}" for reason in reasons]
+            return ["the keys are per query, and need more memory than their scores"]
+        reasons = needs_all_scores(problem) if sees_all_queries(problem.loss) else []
+        return [f"the loss needs all queries at once, and {reason}" for reason in reasons]
 
     def preference(self, problem: Problem) -> float:
         queries, keys = problem.pairs.shape
@@ -44,18 +44,18 @@ class Strips:
 
     def __call__(self, problem: Problem) -> Outcome:
         if sees_all_queries(problem.loss):
-            return _together(problem)
+            return _all_queries(problem)
         ways = [problem.pairs, problem.pairs.reversed()] if problem.symmetric else [problem.pairs]
         return joined_outcomes([_strip(problem, pairs, rows) for pairs in ways for rows in pairs.strips()])
 
 
 def _strip(problem: Problem, pairs: Pairs, rows: slice) -> Outcome:
-    found: Outcome = _remade(lambda query, key: loss_of_rows(problem, pairs, rows, query, key), pairs, rows)
-    return found
+    outcome: Outcome = _remade(lambda query, key: loss_of_rows(problem, pairs, rows, query, key), pairs, rows)
+    return outcome
 
 
 def _remade(run: Any, pairs: Pairs, rows: slice) -> Any:
-    """What `run` makes of these queries and all keys, and makes again where a gradient is asked for."""
+    """The result of `run` for these queries and all keys; computed again for a gradient, if there are many scores."""
     if not torch.is_grad_enabled():
         return run(pairs.query.z[rows], pairs.key)
     return checkpoint(
@@ -63,8 +63,8 @@ def _remade(run: Any, pairs: Pairs, rows: slice) -> Any:
     )
 
 
-def _together(problem: Problem) -> Outcome:
-    """A formula of all queries at once: their positives' scores, and what it asks of the others, strip by strip."""
+def _all_queries(problem: Problem) -> Outcome:
+    """A loss on all queries at once: from the scores of the positives, and the reductions, strip by strip."""
     pairs = problem.pairs
     asked = asked_by(problem.loss, pairs.query.z)
 
@@ -81,13 +81,13 @@ def _together(problem: Problem) -> Outcome:
     of_positive, *of_negative = map(torch.cat, zip(*strips, strict=True))
     row, column = pairs.positive_indices()
     weight = _listed_weights(pairs) if pairs.positive.soft else None
-    few = Few(row, of_positive, len(pairs.query), harmless=True, column=column, weight=weight)
-    values, terms, counted = value_of(problem.loss, few, None, of_negative)
+    candidates = CandidateList(row, of_positive, len(pairs.query), harmless=True, column=column, weight=weight)
+    values, terms, counted = value_of(problem.loss, candidates, None, of_negative)
     return Outcome(values.sum(), values.detach(), counted, terms.detach())
 
 
 def _listed_weights(pairs: Pairs) -> Tensor:
-    """Those of the positive pairs `[P]`, by a soft relation."""
+    """The weights of the positive pairs `[P]`, from a soft relation."""
     found = []
     for rows in pairs.strips():
         positive, _ = pairs.masks(rows)

@@ -1,4 +1,4 @@
-"""Queries against one block of keys: how the Triton kernels are launched on them."""
+"""Launches the Triton programs on queries and one block of keys."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..data.view import Embeddings
 from .triton_plan import Plan
 from .triton_relations import Ordered, ordered, programs
 
-_WAVES = 2  # programs for each multiprocessor, where the rows alone are too few for that
+_WAVES = 2  # programs per multiprocessor, if there are too few rows for that
 
 
 class Reduced(NamedTuple):
-    """The reductions over the candidates of every row, and the slopes of the loss by these, `[reductions, rows]`."""
+    """The reductions of each row's candidates, and the slopes of the loss for them, `[reductions, rows]`."""
 
     values: Tensor
     slopes: Tensor
 
 
 class Sizes(NamedTuple):
-    """Of a tile: rows, columns, and how much of the width is read at a time, or all; of what runs it, the rest."""
+    """The size of a tile (rows, columns, and how much of the width is read at a time), and options of the launch."""
 
     rows: int
     columns: int
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 
 
 class Block:
-    """Queries and one block of keys, with the relations between them. `turned`, the keys are the rows of the tiles."""
+    """Queries and one block of keys, with the relations between them. With `turned`, keys are the rows of the tiles."""
 
     def __init__(self, pairs: Pairs, keys: Embeddings, plan: Plan, precision: str) -> None:
         self.query, self.key = pairs.query.meta, keys.meta
@@ -51,7 +51,7 @@ class Block:
         return ordered(self.programs.atoms, self.key, self.query)
 
     def reduce(self, mine: Tensor, other: Tensor, turned: bool) -> Tensor:
-        """The reductions over each row's candidates, in parts that are to be merged: `[parts, reductions, n]`."""
+        """The reductions of each row's candidates, in parts that have to be merged: `[parts, reductions, n]`."""
         from .triton_kernels import reduce
 
         (n, width), m = mine.shape, len(other)
@@ -70,7 +70,7 @@ class Block:
         """The gradient of the rows, `[n, width]` in float32.
 
         Args:
-            my, others: of the rows, and of the others, where these are queries.
+            my, others: the reductions of the rows, and those of the columns, for the side that has queries.
         """
         from .triton_kernels import push
 
@@ -81,7 +81,7 @@ class Block:
         parts = -(-width // part)
         splits, span = _split(n, m, parts, sizes, mine.device)
         out = mine.new_empty(splits, n, width, dtype=torch.float32)
-        one: Any = my or others  # a pointer must point somewhere, even where nothing is read
+        one: Any = my or others  # Triton needs a pointer even if nothing is read from it
         other_one: Any = others or my
         with torch.cuda.device_of(mine):
             push[-(-n // sizes.rows), parts, splits](
@@ -94,7 +94,7 @@ class Block:
         return self._back if turned else self._there
 
     def _options(self, sizes: Sizes) -> dict[str, Any]:
-        """What the kernels are specialised for."""
+        """The constants for which Triton compiles the programs."""
         atoms, positive, negative = self.programs
         return {
             "atoms": len(atoms),
@@ -112,8 +112,8 @@ class Block:
         }
 
 
-# Sizes are fixed, not found by trial: a run that is repeated must round as it did before. These keep their tiles in
-# registers and in the memory that multiprocessors of compute capability 8.0 and later have.
+# Sizes are fixed, not tuned: a repeated run has to round as before. With these, tiles fit in the registers and the
+# shared memory of compute capability 8.0 and later.
 
 
 def reduce_sizes(width: int, dtype: torch.dtype) -> Sizes:
@@ -124,7 +124,7 @@ def reduce_sizes(width: int, dtype: torch.dtype) -> Sizes:
 
 
 def push_sizes(width: int, dtype: torch.dtype, device: torch.device) -> tuple[Sizes, int]:
-    """Also how much of the width one program makes."""
+    """The sizes, and how much of the width one program computes."""
     part = _power(width)
     if dtype == torch.float32:
         part = min(part, 128)
@@ -136,12 +136,12 @@ def push_sizes(width: int, dtype: torch.dtype, device: torch.device) -> tuple[Si
 
 
 def _power(width: int) -> int:
-    """The next power of two, and at least what a product of tiles takes."""
+    """The next power of two, at least the smallest width of a product of tiles."""
     return max(16, 1 << (width - 1).bit_length())
 
 
 def _room(device: torch.device) -> int:
-    """Bytes that the tiles of one program may take."""
+    """The number of bytes for the tiles of one program."""
     if device.type != "cuda":
         return 1 << 18
     found = torch.cuda.get_device_properties(device)
@@ -150,14 +150,14 @@ def _room(device: torch.device) -> int:
 
 
 def _programs(device: torch.device) -> int:
-    """How many programs the device has work for."""
+    """How many programs the device can run."""
     if device.type != "cuda":
         return 1
     return _WAVES * torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _split(n: int, m: int, parts: int, sizes: Sizes, device: torch.device) -> tuple[int, int]:
-    """Into how many spans the others are split, where rows are too few for the device, and how long a span is."""
+    """The number of spans of columns, and their length, if the device has too few rows without splitting."""
     tiles = -(-m // sizes.columns)
     splits = min(tiles, max(1, _programs(device) // (parts * -(-n // sizes.rows))))
     span = -(-tiles // splits) * sizes.columns

@@ -2,10 +2,10 @@
 
 A tile of scores is a product of some rows, `mine` `[n, width]`, with some of the `other` `[m, width]`. Which of its
 pairs are positive and negative is worked out in the tile (see `triton_relations`), and then the tile is either reduced
-to a few numbers for each row (`reduce`), or made again and spread as a gradient (`push`). Sums are in float32.
+to a few numbers for each row (`reduce`), or computed again for the gradient (`push`). Sums are in float32.
 
-What a kernel is specialised for (`tl.constexpr`): both relations as programs, both sides' reductions as `(kind,
-scale)`, the width, the sizes of tiles, and the precision of products of float32.
+The programs are compiled for these constants (`tl.constexpr`): both relations as programs, the reductions of positives
+and negatives as `(kind, scale)`, the width, the sizes of tiles, and the precision of products of float32.
 """
 
 import triton
@@ -19,8 +19,8 @@ _COUNT = tl.constexpr(int(Kind.COUNT))
 _SOFTPLUS = tl.constexpr(int(Kind.SOFTPLUS))
 _LOGSUMEXP = tl.constexpr(int(Kind.LOGSUMEXP))
 _AND, _OR, _NOT = tl.constexpr(AND), tl.constexpr(OR), tl.constexpr(NOT)
-_COUNTS = ["n", "m", "span"]  # which change from batch to batch, and are nothing to compile a kernel for
-_LOWEST = tl.constexpr(-3.0e38)  # finite, since -inf - -inf would be NaN
+_COUNTS = ["n", "m", "span"]  # they change from batch to batch, so no program is compiled for each value
+_LOWEST = tl.constexpr(-3.0e38)  # finite, because -inf - -inf would be NaN
 
 
 @triton.jit(do_not_specialize=_COUNTS)
@@ -31,9 +31,9 @@ def reduce(
     rows_size: tl.constexpr, columns_size: tl.constexpr, chunk: tl.constexpr, whole: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
-    """Every reduction of each row's candidates among `span` of the others, `out` `[splits, reductions, n]`.
+    """All reductions of each row's candidates among `span` columns, `out` `[splits, reductions, n]`.
 
-    Rows are held and read `whole`, or `chunk` by `chunk`.
+    Rows are read `whole` and kept, or read `chunk` by `chunk`.
     """
     rows = tl.program_id(0) * rows_size + tl.arange(0, rows_size)
     first = tl.program_id(1) * span
@@ -50,7 +50,7 @@ def reduce(
         facts = _facts(intervals, rank, columns, m)
         exists = (columns < m)[None, :]
         is_positive = _holds(positive, facts) & exists
-        # Most tiles have no positive: these are spared.
+        # Most tiles have no positives, and skip this.
         if tl.max(is_positive.to(tl.int32)) > 0:
             some = _more(some, scores, is_positive, of_positive)
         rest = _more(rest, scores, _holds(negative, facts) & exists, of_negative)
@@ -67,11 +67,11 @@ def push(
     rows_size: tl.constexpr, columns_size: tl.constexpr, part: tl.constexpr, chunk: tl.constexpr, whole: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of each row by its scores with `span` of the others, `out` `[splits, n, width]`.
+    """The gradient of each row from its scores with `span` columns, `out` `[splits, n, width]`.
 
-    A score has a slope `by_mine` if the rows are queries, `by_other` if the others are, or both. Values and slopes
-    are those of all reductions, `[reductions, n]` and `[reductions, m]`. Each program makes one `part` of the width;
-    that is all of it where rows are read `whole`.
+    A score has a slope `by_mine` if the rows are queries, `by_other` if the columns are, or both. Values and slopes
+    are those of all reductions, `[reductions, n]` and `[reductions, m]`. Each program computes one `part` of the width;
+    if rows are read `whole`, the whole width.
     """
     rows = tl.program_id(0) * rows_size + tl.arange(0, rows_size)
     place = tl.program_id(1) * part
@@ -114,7 +114,7 @@ def push(
 
 @triton.jit
 def _tile(table, rows, count, place, width: tl.constexpr, chunk: tl.constexpr):
-    """`chunk` numbers of these rows, from `place` on; 0 where there are none."""
+    """`chunk` numbers of these rows, from `place` on; 0 beyond the end."""
     at = place + tl.arange(0, chunk)
     there = (rows < count)[:, None] & (at < width)[None, :]
     return tl.load(table + rows.to(tl.int64)[:, None] * width + at[None, :], mask=there, other=0.0)
@@ -135,7 +135,7 @@ def _products(mine, other, rows, columns, n, m, width: tl.constexpr, chunk: tl.c
 
 @triton.jit
 def _intervals(low, high, rows, n, atoms: tl.constexpr):
-    """For every atom, from where to where each row's partners are in the order of the others."""
+    """For each atom, the interval of each row's partners in the order of the columns."""
     found = ()
     for i in tl.static_range(atoms):
         bounds = (
@@ -148,7 +148,7 @@ def _intervals(low, high, rows, n, atoms: tl.constexpr):
 
 @triton.jit
 def _facts(intervals, rank, columns, m):
-    """For every atom, whether it holds for each pair of the tile."""
+    """For each atom, whether it holds for each pair of the tile."""
     found = ()
     for i in tl.static_range(len(intervals)):
         place = tl.load(rank + i * m + columns, mask=columns < m, other=0)[None, :]
@@ -158,7 +158,7 @@ def _facts(intervals, rank, columns, m):
 
 @triton.jit
 def _holds(program: tl.constexpr, facts):
-    """What a relation says, from what its atoms say."""
+    """Whether a relation holds, from whether its atoms hold."""
     stack = ()
     for i in tl.static_range(len(program)):
         if program[i] >= 0:
@@ -177,7 +177,7 @@ def _holds(program: tl.constexpr, facts):
 
 @triton.jit
 def _nothing(plan: tl.constexpr, size: tl.constexpr):
-    """For every reduction, the maximum (which log-sum-exp alone needs) and the sum of no candidates."""
+    """For each reduction, the maximum (only for log-sum-exp) and the sum, of no candidates."""
     state = ()
     for _ in tl.static_range(len(plan)):
         state = state + ((tl.full([size], _LOWEST, tl.float32), tl.zeros([size], tl.float32)),)
@@ -216,7 +216,7 @@ def _store(out, state, plan: tl.constexpr, rows, n, first):
 
 @triton.jit
 def _weights(scores, mask, plan: tl.constexpr, values, slopes, places, count, first, axis: tl.constexpr):
-    """The slope of each score: of every reduction by the score, times the slope of the loss by the reduction."""
+    """The slope of each score: for each reduction, its derivative times the slope of the loss for the reduction."""
     weights = tl.zeros_like(scores)
     for i in tl.static_range(len(plan)):
         if plan[i][0] != _COUNT:
@@ -234,9 +234,9 @@ def _weights(scores, mask, plan: tl.constexpr, values, slopes, places, count, fi
 
 @triton.jit
 def _softplus(x):
-    """log(1 + exp x), also where 1 + exp x rounds to 1."""
+    """log(1 + exp x), accurate also if 1 + exp x rounds to 1."""
     small = tl.exp(-tl.abs(x))
     one = 1.0 + small
-    # log(1 + small), corrected for what the addition has rounded off.
+    # log(1 + small), corrected for the rounding of the addition.
     log = tl.where(one == 1.0, small, tl.log(one) * (small / tl.where(one == 1.0, 1.0, one - 1.0)))
     return tl.maximum(x, 0.0) + log

@@ -1,8 +1,8 @@
-"""Relations in a form that a kernel can evaluate on a tile: programs over intervals of whole numbers.
+"""Relations as programs over intervals of whole numbers, which a kernel can compute on a tile.
 
-Each `same` or `within` is an **atom**. The keys are put in the order of its column; the partners of a query are then
-the keys from `low` up to `high` in this order, and a kernel compares nothing but a key's rank with these two. That
-also settles unknown values, types and rounding here, where torch decides them as it does for the relation itself.
+Each `same` or `within` is an **atom**. The keys are sorted by its column. The partners of a query, which are the keys
+for which the atom holds, are then the keys from `low` up to `high` in this order, and a kernel only compares the rank
+of a key with these two numbers. torch handles unknown values, types and rounding here, as in the relation itself.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from torch import Tensor
 
 from ..data.relation import And, Beyond, Columns, Not, Or, Relation, Same, Within, column_of
 
-AND, OR, NOT = -1, -2, -3  # words of a program; from 0 up, a word is the number of an atom
-MOST = 8  # atoms; each takes registers
-_NEVER = torch.iinfo(torch.int32).max  # the rank of a key that is nobody's partner
+AND, OR, NOT = -1, -2, -3  # words of a program; a word of at least 0 is the number of an atom
+MOST = 8  # the highest number of atoms; each needs registers
+_NEVER = torch.iinfo(torch.int32).max  # the rank of a key that is no partner of any query
 
 Program = tuple[int, ...]
 
 
 class Unprogrammable(Exception):
-    """A relation that is no program."""
+    """A relation that can't be written as a program."""
 
 
 @attrs.frozen
 class _Valid(Relation):
-    """Pairs of rows that exist."""
+    """Pairs of two rows that are both `valid`."""
 
 
 @attrs.frozen
 class _Numbers(Relation):
-    """Pairs of numbers: beyond doesn't hold where one is NaN, and isn't just the opposite of within."""
+    """Pairs of two numbers that aren't NaN: for NaN, neither beyond nor within holds."""
 
     column: str
 
@@ -62,7 +62,7 @@ def programs(positive: Relation, negative: Relation, query: Columns, key: Column
             program += (_number(_Valid(), atoms), AND)
         found.append(program)
     if len(atoms) > MOST:
-        raise Unprogrammable(f"positive and negative compare {len(atoms)} things, and at most {MOST} fit into a kernel")
+        raise Unprogrammable(f"positive and negative have {len(atoms)} comparisons; a kernel takes at most {MOST}")
     return Programs(tuple(atoms), *found)
 
 
@@ -88,7 +88,7 @@ def _number(atom: Relation, atoms: dict[Relation, int]) -> int:
 
 
 class Ordered(NamedTuple):
-    """For every atom, the interval of each row `[atoms, n]` and the rank of each of the others `[atoms, m]`."""
+    """For each atom, the interval of each row `[atoms, n]` and the rank of each column `[atoms, m]`."""
 
     low: Tensor
     high: Tensor
@@ -131,7 +131,7 @@ def _both(query: Tensor, key: Tensor) -> Ordered:
 
 
 def _near(query: Tensor, key: Tensor, distance: float | None) -> Ordered:
-    """Rows whose values differ by at most `distance`; without one, whose known values are the same."""
+    """Pairs whose values differ by at most `distance`; without a distance, pairs with the same known value."""
     nothing, never = query.isnan(), key.isnan()
     key = key.masked_fill(never, math.inf) if key.is_floating_point() else key
     values, order = key.sort()
@@ -141,7 +141,7 @@ def _near(query: Tensor, key: Tensor, distance: float | None) -> Ordered:
         nothing = nothing if query.is_floating_point() else query < 0
         low, high = torch.searchsorted(values, query), torch.searchsorted(values, query, right=True)
     elif query.is_floating_point():
-        # In the same arithmetic as the relation's, whose rounding decides at the edges.
+        # The same arithmetic as in the relation, because rounding matters at the edges.
         low = _first(values, len(query), lambda value: query - value <= distance)
         high = _first(values, len(query), lambda value: query - value < -distance)
     else:
@@ -152,7 +152,7 @@ def _near(query: Tensor, key: Tensor, distance: float | None) -> Ordered:
 
 
 def _first(values: Tensor, count: int, holds: Callable[[Tensor], Tensor]) -> Tensor:
-    """For every query, the first of the sorted values for which it holds, as it does for all that follow."""
+    """For each query, the first of the sorted values for which it holds; it also holds for all later values."""
     low = torch.zeros(count, dtype=torch.int64, device=values.device)
     high = torch.full_like(low, len(values))
     for _ in range(len(values).bit_length()):

@@ -1,4 +1,4 @@
-"""The Triton kernels around autograd: reductions forward, the formula's slopes, gradients backward."""
+"""The Triton programs in autograd: reductions and slopes in the forward pass, gradients in the backward pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .triton_plan import evaluate, plan_of
 
 
 class Sweep(torch.autograd.Function):
-    """The sum of the loss over the queries. Its gradient makes the scores again, tile by tile, for each table."""
+    """The sum of the loss over the queries. Its backward pass computes the scores again, tile by tile."""
 
     @staticmethod
     def forward(ctx: Any, pairs: Pairs, loss: LossOfScores, symmetric: bool, *tables: Tensor) -> tuple[Tensor, ...]:
@@ -74,9 +74,9 @@ def _as_kernels_take_them(tables: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _precision(tables: Sequence[Tensor]) -> str:
-    """Of products in float32: three of TF32 are nearly as good as one; one is, where torch may round as well.
+    """The precision of products of float32: three products in TF32, or one, if torch may round to TF32 too.
 
-    float16 has no more digits than TF32, and loses nothing.
+    float16 has no more digits than TF32, so it loses nothing.
     """
     exact = torch.get_float32_matmul_precision() == "highest" and any(t.dtype == torch.float32 for t in tables)
     return "tf32x3" if exact else "tf32"

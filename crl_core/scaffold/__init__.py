@@ -1,4 +1,4 @@
-"""A new plugin: a whole distribution with working parts, written from the files beside this one."""
+"""Makes a new plugin: a complete distribution with working parts, from the files next to this one."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 
 
 class Began(NamedTuple):
-    """A part that a new plugin begins with."""
+    """A part of a new plugin."""
 
     kind: str
     noun: str
-    """The module in which it is."""
+    """The name of its module."""
     name: str
     target: str
-    """The class, or the function."""
+    """The name of the class or the function."""
     says: str
 
 
@@ -56,7 +56,7 @@ _NEEDS = {"recipe": ("source", "sampler", "encoder")}  # a recipe is made of par
 
 
 class Plugin(NamedTuple):
-    """What is to be written."""
+    """The new plugin: its name and its parts."""
 
     name: str
     parts: tuple[Began, ...]
@@ -73,7 +73,7 @@ def plan(name: str, kinds: Iterable[str]) -> Plugin:
     """A plugin of this name with a part of each of these kinds.
 
     Raises:
-        CrlError: the name is none, or is taken; or there is no such kind.
+        CrlError: the name is not allowed, or is taken; or there is no such kind.
     """
     wanted = list(dict.fromkeys(kinds))
     for kind in wanted:
@@ -89,7 +89,7 @@ def _check_name(plugin: Plugin) -> None:
     name, module = plugin.name, plugin.module
     if not _NAME.fullmatch(name):
         raise CrlError(
-            f"{name!r} is no name for a distribution: letters, digits and - _ . between them, e.g. 'crl-acme'"
+            f"{name!r} is not a name for a distribution: letters, digits and - _ . between them, e.g. 'crl-acme'"
         )
     if not module.isidentifier() or keyword.iskeyword(module):
         raise CrlError(f"{name!r} would be imported as {module!r}, which Python can't: try 'crl-{name}'")
@@ -98,24 +98,24 @@ def _check_name(plugin: Plugin) -> None:
     except PackageNotFoundError:
         pass
     else:
-        raise CrlError(f"{name!r} is installed already (version {taken}): choose another name, or uninstall it")
+        raise CrlError(f"{name!r} is already installed (version {taken}): choose another name, or uninstall it")
     namespace = namespace_of(name)
     owners = sorted({part.distribution for part in known() if part.namespace == namespace})
     if owners or namespace in (CORE, LOCAL):
         whose = "crl's own" if namespace in (CORE, LOCAL) else f"that of {', '.join(owners)}"
         raise CrlError(f"{name!r} would have the namespace {namespace!r}, which is {whose}: choose another name")
     if module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
-        raise CrlError(f"{name!r} would be imported as {module!r}, and there is such a module: try 'crl-{name}'")
+        raise CrlError(f"{name!r} would be imported as {module!r}, but there is such a module: try 'crl-{name}'")
 
 
 def write(plugin: Plugin, folder: Path) -> list[Path]:
     """Writes the distribution into a new folder.
 
     Raises:
-        CrlError: the folder is there already, or can't be made.
+        CrlError: the folder already exists, or can't be made.
     """
     if folder.exists():
-        raise CrlError(f"{folder} is there already: choose another folder with --out, or another name")
+        raise CrlError(f"{folder} already exists: choose another folder with --out, or another name")
     files = _files(plugin)
     try:
         for place, text in files.items():
@@ -128,7 +128,7 @@ def write(plugin: Plugin, folder: Path) -> list[Path]:
 
 
 def _files(plugin: Plugin) -> dict[str, str]:
-    """The text of every file by its place."""
+    """The text of each file, by its path."""
     values = {
         "name": plugin.name,
         "module": plugin.module,
@@ -150,7 +150,7 @@ def _files(plugin: Plugin) -> dict[str, str]:
 
 
 def _without_data(plugin: Plugin) -> list[Began]:
-    """The parts that the kit can try only on data, where no source of the plugin gives any."""
+    """The parts for which the kit needs an example, because the plugin has no source with data for them."""
     if any(part.kind == "source" for part in plugin.parts):
         return []
     return [part for part in plugin.parts if part.kind in ("sampler", "encoder")]

@@ -1,1 +1,1 @@
-"""One working part of each kind. `crl new plugin` copies these files as they are; edit the copy into your own part."""
+"""A working part of each kind. `crl new plugin` copies these files; change the copy into your own part."""

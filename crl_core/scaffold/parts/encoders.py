@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 
 class Convolutions(nn.Module):
-    """Three convolutions over time, and the mean of what they find.
+    """Three convolutions over time, and the mean over time.
 
     Args:
-        width: of the representation.
-        channels: of the series.
+        width: the width of the representation.
+        channels: the number of channels of the series.
     """
 
     def __init__(self, width: int = 32, channels: int = 2) -> None:

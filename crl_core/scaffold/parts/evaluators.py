@@ -9,7 +9,7 @@ from crl_core import Embeddings
 
 
 class NearestMean:
-    """The share of test items that lie nearest to the mean of their own class (Snell et al. 2017)."""
+    """The share of test items that are nearest to the mean of their own class (Snell et al. 2017)."""
 
     needs: ClassVar[tuple[str, ...]] = ("label",)
 

@@ -4,7 +4,7 @@ from crl_core import Outcome, Problem, joined_outcomes, loss_of_rows
 
 
 class ByQuery:
-    """One query at a time against all keys: as slow as can be, and with the least memory for scores."""
+    """One query at a time against all keys: the slowest kernel, and the one that needs the least memory for scores."""
 
     def unsupported(self, problem: Problem) -> list[str]:
         reasons = []

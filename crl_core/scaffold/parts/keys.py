@@ -4,7 +4,7 @@ from crl_core import Embeddings, Stored
 
 
 class Previous(Stored):
-    """The keys of the step before, with their metadata."""
+    """The keys of the previous step, with their columns."""
 
     def keys(self) -> Embeddings | None:
         held = self.stored

@@ -8,10 +8,10 @@ from crl_core import Scores
 
 
 class Weighted(nn.Module):
-    """The positives leave the denominator of InfoNCE, with a weight: log Σ exp s⁻ - w s⁺ (after Yeh et al. 2022).
+    """InfoNCE without positives in the denominator, and with a weight: log Σ exp s⁻ - w s⁺ (after Yeh et al. 2022).
 
     Args:
-        weight: of the positives.
+        weight: the weight of the positives.
     """
 
     takes: ClassVar[Literal["scores"]] = "scores"

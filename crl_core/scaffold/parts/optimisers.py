@@ -7,10 +7,10 @@ import torch
 
 
 class Signs:
-    """Steps of one size along every coordinate: signSGD (Bernstein, Wang, Azizzadenesheli, Anandkumar 2018).
+    """Steps of the same size along every coordinate: signSGD (Bernstein, Wang, Azizzadenesheli, Anandkumar 2018).
 
     Args:
-        learning_rate: the size, at its highest; the schedule of a training multiplies it.
+        learning_rate: the largest size; the schedule of a training multiplies it.
     """
 
     sparse: ClassVar[str] = "no"

@@ -8,15 +8,15 @@ from crl_core import View
 
 
 class Bytes:
-    """Texts as the numbers of their bytes `[N, length]`, cut or filled up with 0.
+    """Texts as the numbers of their bytes `[N, length]`, cut or padded with 0.
 
     Args:
-        length: of each, in bytes.
+        length: the length of each text in bytes.
     """
 
     def __init__(self, length: int = 32) -> None:
         if length < 1:
-            raise ValueError(f"length is 1 byte or more, not {length}")
+            raise ValueError(f"length is at least 1 byte, not {length}")
         self.length = length
 
     def __call__(self, items: Sequence[str]) -> View:

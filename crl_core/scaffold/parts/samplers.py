@@ -7,12 +7,12 @@ from crl_core import View, Views
 
 
 class Jittered:
-    """Two views of every series `[N, channels, length]`: rolled in time, scaled and in noise.
+    """Two views of each series `[N, channels, length]`: shifted in time, scaled, and with noise.
 
     Args:
-        shift: at most so much of the length either way.
-        scale: changes by a factor of at most e to the power of this, either way.
-        noise: its standard deviation.
+        shift: the largest shift, as a share of the length, in either direction.
+        scale: the logarithm of the largest factor, in either direction.
+        noise: the standard deviation of the noise.
     """
 
     views = ("a", "b")
@@ -27,7 +27,7 @@ class Jittered:
         return batch
 
     def _jittered(self, series: Tensor) -> Tensor:
-        # Every row is drawn by itself, and everything is made on the device of the data.
+        # Each row gets its own random numbers, and all tensors are made on the device of the data.
         count, _, length = series.shape
         shift = (self.shift * length * _between(count, series)).round().long()
         place = (torch.arange(length, device=series.device) + shift) % length
@@ -37,5 +37,5 @@ class Jittered:
 
 
 def _between(count: int, like: Tensor) -> Tensor:
-    """`[count, 1]` numbers from -1 to 1."""
+    """`[count, 1]` random numbers from -1 to 1."""
     return 2 * torch.rand(count, 1, dtype=like.dtype, device=like.device) - 1

@@ -4,10 +4,10 @@ from crl_core import Progress
 
 
 class Steps:
-    """The rate falls to a share of what it was whenever a third of the run is done.
+    """After each third of the run, the rate falls to a share of its value.
 
     Args:
-        share: what is left each time.
+        share: the share that remains each time.
     """
 
     def __init__(self, share: float = 0.1) -> None:

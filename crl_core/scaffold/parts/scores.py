@@ -9,7 +9,7 @@ from crl_core import product
 
 
 class Gaussian(nn.Module):
-    """The logarithm of a Gaussian around the key, up to its constant: -‖query - key‖² / (2 width²)."""
+    """The logarithm of a Gaussian around the key, without its constant: -‖query - key‖² / (2 width²)."""
 
     symmetric: ClassVar[bool] = True
 

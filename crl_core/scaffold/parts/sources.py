@@ -10,11 +10,11 @@ from crl_core import CrlError, View, did_you_mean
 
 
 class Waves:
-    """Series of two channels in noise, of three shapes, which are their labels: sine, saw and square.
+    """Made-up series of two channels with noise. The label is the shape: sine, saw or square.
 
     Args:
-        count: series for training; a quarter as many for the test.
-        length: of each, in time steps.
+        count: the number of series for training; there are a quarter as many for testing.
+        length: the length of a series in time steps.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
@@ -30,7 +30,7 @@ class Waves:
 
 
 class Series:
-    """The items of one split, fetched in batches."""
+    """The items of one split."""
 
     def __init__(self, data: Tensor, label: Tensor) -> None:
         self.data, self.label = data, label

@@ -9,14 +9,14 @@ from crl_core import Progress
 
 
 class Periodic:
-    """A copy that stands still and catches up every `every` steps: the target network of Mnih et al. 2015."""
+    """A copy that is renewed every `every` steps: the target network of Mnih et al. 2015."""
 
     gradient: ClassVar[bool] = False
     frozen: ClassVar[bool] = False
 
     def __init__(self, every: int = 100) -> None:
         if every < 1:
-            raise ValueError(f"every is 1 step or more, not {every}")
+            raise ValueError(f"every is at least 1 step, not {every}")
         self.every = every
 
     def follow(self, module: nn.Module) -> nn.Module:
