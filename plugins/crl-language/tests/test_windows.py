@@ -51,7 +51,7 @@ def near(found: float, chance: float, draws: int) -> bool:
 
 def test_pairs_are_all_words_of_a_text_that_are_within_the_window() -> None:
     texts = [[0, 1, 2, 3], [4], [], [5, 6]]
-    views = drawn(texts, window=2, subsample=None, reduced=False, noise=3)
+    views = drawn(texts, window=2, reduced=False, noise=3)
     pairs = set(zip(views["input"].data.tolist(), views["output"].data[:, 0].tolist(), strict=True))
     wanted = {(0, 1), (0, 2), (1, 0), (1, 2), (1, 3), (2, 0), (2, 1), (2, 3), (3, 1), (3, 2), (5, 6), (6, 5)}
     assert len(views["input"]) == len(wanted)
@@ -64,7 +64,7 @@ def test_pairs_are_all_words_of_a_text_that_are_within_the_window() -> None:
 
 
 def test_windows_have_a_place_for_every_distance() -> None:
-    views = drawn([[7, 8, 9], [3], [1, 2]], window=2, form="windows", subsample=None, reduced=False)
+    views = drawn([[7, 8, 9], [3], [1, 2]], window=2, form="windows", reduced=False)
     assert views["input"].data.tolist() == [
         [-1, -1, 8, 9], [-1, 7, 9, -1], [7, 8, -1, -1], [-1, -1, 2, -1], [-1, 1, -1, -1],
     ]  # fmt: skip
@@ -73,13 +73,13 @@ def test_windows_have_a_place_for_every_distance() -> None:
 
 
 def test_a_language_model_sees_only_words_before() -> None:
-    views = drawn([[7, 8, 9]], window=2, form="windows", subsample=None, reduced=False, before=True)
+    views = drawn([[7, 8, 9]], window=2, form="windows", reduced=False, before=True)
     assert views["input"].data.tolist() == [[-1, 7], [7, 8]]
     assert views["output"].data[:, 0].tolist() == [8, 9]
 
 
 def test_placed_pairs_know_their_distance() -> None:
-    views = drawn([[0, 1, 2]], window=2, form="placed", subsample=None, reduced=False)
+    views = drawn([[0, 1, 2]], window=2, form="placed", reduced=False)
     data = views["input"].data
     shift = views["output"].data[:, 0] - data["words"]  # words stand in the order of their numbers
     assert shift.tolist() == [[-2, -1, 1, 2][place] for place in data["place"].tolist()]
@@ -94,7 +94,7 @@ def test_clean_views_are_the_texts() -> None:
 
 def test_texts_without_words_give_no_rows() -> None:
     for form in ("pairs", "placed", "windows"):
-        assert len(drawn([[], [1], []], form=form, subsample=None)["output"]) == 0
+        assert len(drawn([[], [1], []], form=form)["output"]) == 0
 
 
 # -- laws ----------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_what_is_dropped_lets_words_come_nearer() -> None:
 
 def test_near_words_count_more_by_the_reduced_window() -> None:
     window, copies = 4, 5_000
-    views = drawn([list(range(9))] * copies, window=window, subsample=None)
+    views = drawn([list(range(9))] * copies, window=window)
     distance = views["output"].data[:, 0] - views["input"].data
     centre = views["input"].data == 4  # has all eight others in reach
     for shift in (-4, -3, -2, -1, 1, 2, 3, 4):
@@ -133,7 +133,7 @@ def test_near_words_count_more_by_the_reduced_window() -> None:
 def test_noise_is_drawn_by_a_power_of_the_frequency(power: float) -> None:
     count = torch.tensor([500, 100, 50, 10, 1])
     texts = [[word] * int(times) for word, times in enumerate(count)]
-    views = drawn(texts, noise=50, power=power, subsample=None)
+    views = drawn(texts, noise=50, power=power)
     noise, law = views["output"].data[:, 1:].flatten(), share_of(count.double() ** power)
     for word, chance in enumerate(law.tolist()):
         assert near(float((noise == word).double().mean()), chance, len(noise))
@@ -143,12 +143,12 @@ def test_noise_is_drawn_by_a_power_of_the_frequency(power: float) -> None:
 
 def test_noise_that_is_the_word_itself_is_no_candidate_unless_nce_asks() -> None:
     texts = [[0, 1, 0, 1, 2]] * 20
-    views = drawn(texts, subsample=None)
+    views = drawn(texts)
     words = views["output"].data
     assert torch.equal(views["output"].meta["valid"][:, 1:], words[:, 1:] != words[:, :1])
     assert bool(views["output"].meta["valid"][:, 0].all())
     assert not bool(views["output"].meta["valid"].all())
-    assert "valid" not in drawn(texts, subsample=None, skip_equal=False)["output"].meta
+    assert "valid" not in drawn(texts, skip_equal=False)["output"].meta
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50).filter(lambda weights: sum(weights) > 1e-3))

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 import crl_core as crl
@@ -28,6 +29,9 @@ class WordVectors(crl.Table):
         bias: one more number for each word, the last one, which begins at -log count: then all words are as likely.
         sparse: gradients hold only the rows of the batch, for optimisers that take these.
     """
+
+    formerly: ClassVar[tuple[str, ...]] = ()
+    renamed: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
@@ -56,7 +60,8 @@ class WordVectors(crl.Table):
         words, others = (data["words"], dict(data)) if isinstance(data, Mapping) else (data, {})
         others.pop("words", None)
         there = words >= 0
-        if bool(there.all()):
+        # A compiler can't follow what the data decide.
+        if not torch.compiler.is_compiling() and bool(there.all()):
             vectors = self.rows(words)
         else:
             vectors = self.rows(words.clamp(min=0)).masked_fill(~there.unsqueeze(-1), 0.0)

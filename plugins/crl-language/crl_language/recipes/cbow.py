@@ -17,7 +17,6 @@ def cbow(
     noise: int = 5,
     rate: float = 0.05,
     batch_size: int = 8,
-    words: int = 15,
 ) -> crl.Recipe:
     """word2vec's continuous bag of words with negative sampling: the mean of a window tells its centre from noise.
 
@@ -28,15 +27,14 @@ def cbow(
         batches, frequent words move too far. The rate falls by steps, where the source's falls by words.
 
     Args:
-        rate: of a window, as in word2vec.
-        words: of a text that subsampling leaves, about: the rate of a step is `rate` times its windows.
+        rate: of each window, as in word2vec; the loss of a step is the sum over its windows.
     """
-    sgd, true = crl.SGD(rate * batch_size * words), same("pair")
+    sgd, true = crl.SGD(rate), same("pair")
     inputs, outputs = WordVectors("words", size), WordVectors("words", size, bound=0.0)
-    loss, keys = crl.NegativeSampling(), crl.PerQuery()
+    loss, keys = crl.NegativeSampling(summed=True), crl.PerQuery()
     return corpus.recipe(
         crl.Training(epochs=5, batch_size=batch_size, optimiser=sgd, schedule=crl.LinearDecay(final=0.002)),
-        sampler=Windows(window, "windows", noise),
+        sampler=Windows(window, "windows", noise, subsample=1e-3),
         branches={
             "input": crl.Branch("input", encoder=inputs, head=WindowMean(whole_gradient=True)),
             "output": crl.Branch("output", encoder=outputs),

@@ -26,7 +26,7 @@ def collobert_weston(
         of epochs are ours.
     """
     words, around, centre = WordVectors("words", size), Around(), Centre(window)
-    windows = Windows(window, "windows", 1, power=0.0, subsample=None, reduced=False)
+    windows = Windows(window, "windows", 1, power=0.0, reduced=False)
     score, loss, true = WindowScore(2 * window + 1, hidden=hidden), crl.Triplet(1.0, mining="hard"), same("pair")
     return corpus.recipe(
         crl.Training(epochs=5, batch_size=batch_size, optimiser=crl.SGD(0.1), schedule=crl.Constant()),

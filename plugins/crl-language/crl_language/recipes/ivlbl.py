@@ -22,7 +22,7 @@ def ivlbl(
     """
     true, queries = same("pair"), ByPlace(2 * window, bias=True)
     inputs, outputs = WordVectors("words", size, bound=0.1), WordVectors("words", size, bound=0.1, bias=True)
-    windows = Windows(window, "placed", noise, power=1.0, subsample=None, reduced=False, skip_equal=False)
+    windows = Windows(window, "placed", noise, power=1.0, reduced=False, skip_equal=False)
     return corpus.recipe(
         crl.Training(epochs=5, batch_size=batch_size, optimiser=crl.Adagrad(0.03), schedule=crl.Constant()),
         sampler=windows,

@@ -24,7 +24,7 @@ def nce_language_model(
     """
     true, queries = same("pair"), ByPlace(window, bias=True)
     inputs, outputs = WordVectors("words", size, bound=0.1), WordVectors("words", size, bound=0.1, bias=True)
-    windows = Windows(window, "windows", noise, power=1.0, subsample=None, reduced=False, before=True, skip_equal=False)
+    windows = Windows(window, "windows", noise, power=1.0, reduced=False, before=True, skip_equal=False)
     return corpus.recipe(
         crl.Training(epochs=20, batch_size=batch_size, optimiser=crl.SGD(0.03), schedule=crl.LinearDecay()),
         sampler=windows,

@@ -16,7 +16,6 @@ def skip_gram(
     noise: int = 5,
     rate: float = 0.025,
     batch_size: int = 8,
-    words: int = 15,
 ) -> crl.Recipe:
     """word2vec's skip-gram with negative sampling: a word tells the words around it from noise.
 
@@ -28,14 +27,13 @@ def skip_gram(
         batches, frequent words move too far. The rate falls by steps, where the source's falls by words.
 
     Args:
-        rate: of a pair, as in word2vec.
-        words: of a text that subsampling leaves, about: the rate of a step is `rate` times its pairs.
+        rate: of each pair, as in word2vec; the loss of a step is the sum over its pairs.
     """
-    sgd, true = crl.SGD(rate * batch_size * words * (window + 1)), same("pair")
-    loss, keys = crl.NegativeSampling(), crl.PerQuery()
+    sgd, true = crl.SGD(rate), same("pair")
+    loss, keys = crl.NegativeSampling(summed=True), crl.PerQuery()
     return corpus.recipe(
         crl.Training(epochs=5, batch_size=batch_size, optimiser=sgd, schedule=crl.LinearDecay(final=0.004)),
-        sampler=Windows(window, noise=noise),
+        sampler=Windows(window, noise=noise, subsample=1e-3),
         branches={
             "input": crl.Branch("input", encoder=WordVectors("words", size)),
             "output": crl.Branch("output", encoder=WordVectors("words", size, bound=0.0)),

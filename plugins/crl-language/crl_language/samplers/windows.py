@@ -35,7 +35,7 @@ class Windows:
     >>> from crl_language.samplers.windows import Windows
     >>> from crl_language.tokens import Tokens
     >>> items = crl.InMemory(Tokens.of([[0, 1, 2, 0], [2, 1]]))
-    >>> sampler = Windows(window=1, noise=5, subsample=None)
+    >>> sampler = Windows(window=1, noise=5)
     >>> sampler.on_source(items, None)
     >>> views = sampler(items.__getitems__([0, 1]))
     >>> views["input"].data.tolist(), views["output"].data[:, 0].tolist()
@@ -47,7 +47,7 @@ class Windows:
         noise: noise words for each row, drawn in proportion to their frequency to the power `power`.
         power: ¾ for word2vec, 1 for the frequency itself, 0 for all words alike.
         subsample: word2vec's t: of the words with the share f of all, (√(f/t) + 1) t/f are kept, at random, and all of
-            those for which that is above 1. None keeps every word.
+            those for which that is above 1. word2vec's is 1e-3; None keeps every word.
         reduced: the window of each centre is drawn from 1 to `window`, so that near words count more.
         before: only the words before the centre, as in a language model.
         skip_equal: noise that is the predicted word itself is no candidate, as in word2vec; NCE wants False.
@@ -64,7 +64,7 @@ class Windows:
         form: _Form = "pairs",
         noise: int = 5,
         power: float = 0.75,
-        subsample: float | None = 1e-3,
+        subsample: float | None = None,
         reduced: bool = True,
         before: bool = False,
         skip_equal: bool = True,
