@@ -1,4 +1,4 @@
-"""What is wrong with the installed plugins; found from metadata, and without importing any unless asked to."""
+"""Finds problems of the installed plugins, from metadata; with `imports`, also by importing their parts."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ GROUPS = (*(f"crl.{kind}" for kind in (*KINDS, *FORMERLY.values())), HOOKS)
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong, with whose it is and how to mend it."""
+    """One problem: the distribution, what is wrong, and what to do."""
 
     distribution: str
     problem: str
 
 
 class Examination(NamedTuple):
-    """All that the doctor has found.
+    """The result of `crl doctor`.
 
     Attributes:
-        parts: how many were looked at, and `distributions` whose they are.
-        imports: what importing each of them does, if that was asked for.
+        parts: the number of parts that were checked, and `distributions` with these parts.
+        imports: the results of importing each part, with `imports`.
     """
 
     parts: int
@@ -61,16 +61,16 @@ class Examination(NamedTuple):
 
 
 def examine(distribution: str | None = None, *, imports: bool = False) -> list[Finding]:
-    """What is wrong with all distributions, or with one.
+    """The problems of all distributions, or of one.
 
     Args:
-        imports: also import every part, each in a process of its own.
+        imports: also import every part, each in its own process.
     """
     return examination(distribution, imports=imports).findings
 
 
 def examination(distribution: str | None = None, *, imports: bool = False) -> Examination:
-    """What is wrong, and what was looked at. See `examine`."""
+    """The problems, and what was checked. See `examine`."""
     parts, hooks = (
         [part for part in found if _is_of(distribution, part)] for found in (installed(), advertised_hooks())
     )
@@ -101,13 +101,13 @@ def _nothing_of(distribution: str) -> str:
 
 
 def _everything() -> list[Distribution]:
-    """Every distribution, also where another hides it."""
-    # A folder that is twice on the path holds nothing twice.
+    """All distributions, also those that another one hides."""
+    # A folder may be on the path twice, but its distributions count once.
     return list(distributions(path=list(dict.fromkeys(sys.path))))
 
 
 def _ours() -> list[Distribution]:
-    """Those that say something to crl."""
+    """The distributions with entry points for crl."""
     return [dist for dist in _everything() if any(point.group.startswith("crl.") for point in dist.entry_points)]
 
 
@@ -116,7 +116,7 @@ def _doubled() -> Iterator[Finding]:
     ours = {canonicalize_name(identity[0]) for dist in _ours() if (identity := identity_of(dist))}
     named = [(canonicalize_name(identity[0]), dist) for dist in _everything() if (identity := identity_of(dist))]
     for name, pairs in groupby(sorted(named, key=lambda pair: pair[0]), key=lambda pair: pair[0]):
-        # sorted() keeps those of one name in the order of the path.
+        # sorted() keeps distributions with the same name in the order of the path.
         places = [f"{dist.version} in {dist.locate_file('')}" for _, dist in pairs]
         if name in ours and len(places) > 1:
             yield Finding(
@@ -127,7 +127,7 @@ def _doubled() -> Iterator[Finding]:
 
 
 def _stale() -> Iterator[Finding]:
-    """Installations for editing whose source has gone, or advertises by now what the installation doesn't know."""
+    """Editable installations whose source is missing, or has other entry points than when it was installed."""
     for dist in _everything():
         identity, folder = identity_of(dist), _source_of(dist)
         if identity is None or folder is None:
@@ -136,7 +136,7 @@ def _stale() -> Iterator[Finding]:
         installed = {point for point in installed if point[0] in GROUPS}
         if not folder.is_dir():
             if installed:
-                text = f"it was installed for editing from {folder}, which is gone. Run: pip uninstall {identity[0]}"
+                text = f"its editable installation is from {folder}, which is missing. Run: pip uninstall {identity[0]}"
                 yield Finding(identity[0], text)
             continue
         written = _written_in(folder / "pyproject.toml")
@@ -147,7 +147,7 @@ def _stale() -> Iterator[Finding]:
 
 
 def _source_of(dist: Distribution) -> Path | None:
-    """The folder of which it is an installation for editing."""
+    """The folder of an editable installation; None for others."""
     try:
         origin = json.loads(dist.read_text("direct_url.json") or "{}")
         editable = origin.get("dir_info", {}).get("editable", False)
@@ -157,7 +157,7 @@ def _source_of(dist: Distribution) -> Path | None:
 
 
 def _written_in(project: Path) -> set[tuple[str, str, str]] | None:
-    """What a pyproject.toml advertises to crl; None where it leaves that to others, or can't be read."""
+    """The entry points for crl in a pyproject.toml; None if they are elsewhere, or it can't be read."""
     try:
         table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
         if "entry-points" in table.get("dynamic", ()):
@@ -176,7 +176,7 @@ def _unreadable() -> Iterator[Finding]:
     for dist in _ours():
         if identity_of(dist) is None:
             folder = str(dist.locate_file(""))
-            name = getattr(getattr(dist, "_path", None), "name", folder)  # the one place where its name still stands
+            name = getattr(getattr(dist, "_path", None), "name", folder)  # the only place that has its name
             yield Finding(name, f"its metadata in {folder} are broken, so its parts are not seen. Install it again")
 
 
@@ -187,7 +187,7 @@ def _unknown_groups() -> Iterator[Finding]:
         ]
         for point in wrong:
             if identity := identity_of(dist):
-                text = f"its entry point group {point.group!r} is none of crl's, so {point.name!r} is not seen"
+                text = f"its entry point group {point.group!r} is not one of crl's, so {point.name!r} is not found"
                 yield Finding(identity[0], f"{text}.{did_you_mean(point.group, GROUPS)}")
 
 
@@ -225,7 +225,7 @@ def _shared_names() -> Iterator[Finding]:
     everything = installed()
     for part in everything:
         same = [other for other in everything if (other.kind, other.name) == (part.kind, part.name) and other != part]
-        if part.target.startswith("crl_core."):  # a part that has moved to the core, and its former address
+        if part.target.startswith("crl_core."):  # the former address of a part that has moved to the core
             same = [other for other in same if other.address == part.address or other.target != part.target]
         if any(other.address == part.address for other in same):
             yield Finding(part.distribution, f"{part.kind} {part.address!r} is advertised twice")
@@ -250,13 +250,13 @@ def _missing(parts: list[Known]) -> Iterator[Finding]:
 
 
 def _first_missing(part: Known) -> str | None:
-    """The module of a part, or the first of the packages around it, that can't be found; imports none of them."""
+    """The first package, or the module, of a part that can't be found; it imports none of them."""
     name, found = "", None
     for step in part.target.partition(":")[0].strip().split("."):
         around, name = name, f"{name}.{step}".lstrip(".")
         try:
             found = _spec(name, around, found)
-        except (ImportError, ValueError, AttributeError):  # who can't be asked so might be found by importing
+        except (ImportError, ValueError, AttributeError):  # an import might still find it
             return None if name else ""
         if found is None:
             return name
@@ -266,19 +266,19 @@ def _first_missing(part: Known) -> str | None:
 def _spec(name: str, around: str, package: ModuleSpec | None) -> ModuleSpec | None:
     if name in sys.modules or not around:
         return importlib.util.find_spec(name)
-    # importlib's own way would import the package.
+    # importlib's own function would import the package.
     places = package.submodule_search_locations if package else None
     return None if places is None else PathFinder.find_spec(name, list(places))
 
 
 def _tried(parts: Iterable[Known]) -> list[Imported]:
-    """What importing the parts does, as far as they can be found."""
+    """The results of importing the parts that can be found."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return list(pool.map(probe, [part for part in parts if _first_missing(part) is None]))
 
 
 def _failed(tried: Iterable[Imported]) -> Iterator[Finding]:
     for found in tried:
-        # Hooks speak for their whole plugin.
+        # Hooks are of the whole plugin.
         start = "" if found.kind == "hooks" else f"{found.kind} {found.address!r}: "
         yield from (Finding(found.distribution, f"{start}{problem}") for problem in found.problems)

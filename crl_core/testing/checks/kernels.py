@@ -10,7 +10,7 @@ from torch import nn
 from ...contracts.kernels import Kernel
 from ..outcome import Skips, expect
 from ..plugin import Case
-from .problems import LOSSES, Given, agree, problems, solve
+from .problems import LOSSES, ProblemMaker, agree, problems, solve
 
 
 def answers_with_reasons(case: Case) -> None:
@@ -51,7 +51,7 @@ def leaves_the_generators_alone(case: Case) -> None:
     expect(torch.equal(torch.get_rng_state(), before), "it uses up torch's random numbers")
 
 
-def _all() -> Iterator[tuple[nn.Module, Given]]:
+def _all() -> Iterator[tuple[nn.Module, ProblemMaker]]:
     for loss in LOSSES:
         for given in problems(loss):
             yield loss, given

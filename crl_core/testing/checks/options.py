@@ -1,4 +1,4 @@
-"""What a part is configured with, how that is written down, and how a part travels."""
+"""Checks of options, of specs, and of sending a part to another process."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def options_are_named_and_annotated(case: Case) -> None:
 
 
 def options_are_data(case: Case) -> None:
-    """Options are what a spec can hold: numbers, words, lists, tables, relations, other parts; no code."""
+    """Options can be in a spec: numbers, words, lists, tables, relations, other parts; no code."""
     for name, hint in signature(case.cls).items():
         expect(
             _is_data(hint),
-            f"the option {name!r} is of type {hint}, which no spec can hold: take a name, a number or another part",
+            f"the option {name!r} is of type {hint}, which can't be in a spec: use a name, a number or another part",
         )
 
 
 def takes_no_source(case: Case) -> None:
-    """No part but a source, or a recipe, takes a source as an option: it is handed the run's, by `on_source`."""
+    """Only a source or a recipe has a source as an option: other parts get it in `on_source`."""
     if case.part.kind in ("source", "recipe"):
-        raise Skips("a source may be made of others, and a recipe names its own")
+        raise Skips("a source may be made of other sources, and a recipe has its own")
     taken = [name for name, hint in signature(case.cls).items() if _names_a_source(hint)]
     expect(not taken, f"its option {', '.join(taken)} is a source: the run's is handed over, on_source(items, source)")
 
@@ -53,11 +53,11 @@ def _names_a_source(hint: Any) -> bool:
 
 
 def reads_old_specs(case: Case) -> None:
-    """Specs in words that it had earlier (`renamed`, `upgrade`, `formerly`) give it as it is today, and say so."""
+    """Specs with its earlier names (`renamed`, `upgrade`, `formerly`) are read, with a DeprecationWarning."""
     renamed: Mapping[str, str] = getattr(case.cls, "renamed", {})
     formerly: tuple[str, ...] = getattr(case.cls, "formerly", ())
     if not renamed and not formerly:
-        raise Skips("it has had its names from the beginning")
+        raise Skips("it has no earlier names")
     today = signature(case.cls)
     for old, new in renamed.items():
         expect(old not in today, f"renamed says that {old!r} is called {new!r} now, and it still has {old!r}")
@@ -85,7 +85,7 @@ def _is_data(hint: Any) -> bool:
 
 
 def keeps_its_contract(case: Case) -> None:
-    """It has what its kind needs, and is an `nn.Module` where its kind is one."""
+    """It has the attributes of its kind, and is an `nn.Module` if its kind is one."""
     part = make(case.part.kind, case.make())
     expect(
         case.part.kind not in _MODULES or isinstance(part, nn.Module),
@@ -94,19 +94,19 @@ def keeps_its_contract(case: Case) -> None:
 
 
 def keeps_its_options(case: Case) -> None:
-    """Each option stands in an attribute of its name, as it was given."""
+    """Each option is in an attribute of the same name, unchanged."""
     part = case.make()
     parameters = inspect.signature(case.cls).parameters
     for name in signature(case.cls):
         value = case.given.get(name, parameters[name].default)
-        expect(hasattr(part, name), f"it keeps no attribute {name!r} for its option of that name: self.{name} = {name}")
+        expect(hasattr(part, name), f"it has no attribute {name!r} for its option of this name: self.{name} = {name}")
         found = getattr(part, name)
-        if value is not attrs.NOTHING and not isinstance(value, nn.Module):  # a factory of attrs is made anew
+        if value is not attrs.NOTHING and not isinstance(value, nn.Module):  # a factory of attrs makes a new value
             expect(found == value, f"self.{name} is {found!r}, and was given as {value!r}")
 
 
 def spec_round_trip(case: Case) -> None:
-    """Written as a spec and read back it is the same."""
+    """A spec of it, read again, gives the same part."""
     kind = case.part.kind
     data = plain(part_of(kind, case.make(), "part"))
     again = part_from(kind, tomllib.loads(to_toml({"part": data}))["part"], "part")
@@ -117,6 +117,6 @@ def spec_round_trip(case: Case) -> None:
 
 
 def arrives_in_a_worker(case: Case) -> None:
-    """It can be sent to another process, as a loader's workers need it."""
+    """It can be sent to another process, as to a loader's workers."""
     if (reason := case.plugin.worked[case.label].sent) is not None:
         raise Fails(f"{reason}. Lambdas, open files and classes inside functions can't be sent")

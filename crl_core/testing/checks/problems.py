@@ -1,4 +1,4 @@
-"""What kernels are tried on, and how they are compared with the plain body."""
+"""The problems on which kernels are checked, and their comparison with the dense kernel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Margin(nn.Module):
 
 
 class Hardest(nn.Module):
-    """The highest negative alone."""
+    """Only the negative with the highest score."""
 
     takes: ClassVar[str] = "scores"
 
@@ -42,8 +42,8 @@ class Hardest(nn.Module):
 LOSSES: tuple[nn.Module, ...] = (InfoNCE(), InfoNCE("inside"), Margin(), Hardest())
 
 
-class Given(NamedTuple):
-    """A problem that can be made again and again, each time with leaves of its own."""
+class ProblemMaker(NamedTuple):
+    """A problem that can be made several times, each time with new leaves."""
 
     name: str
     make: Callable[[Tensor, list[Tensor]], Problem]
@@ -54,8 +54,8 @@ class Given(NamedTuple):
         return self.make(torch.empty(0, dtype=dtype, device=device), [] if leaves is None else leaves)
 
 
-def problems(loss: nn.Module) -> Iterator[Given]:
-    """What a contrast hands to a kernel, in all layouts."""
+def problems(loss: nn.Module) -> Iterator[ProblemMaker]:
+    """Problems as a contrast makes them for a kernel, in all layouts."""
     score = Cosine(0.2)
 
     def shared(
@@ -71,16 +71,16 @@ def problems(loss: nn.Module) -> Iterator[Given]:
 
     other = ~same("label") & ~same("row")
     instance, rest = same("instance"), ~same("instance")
-    yield Given("keys apart from the queries", shared(9, (13,), instance, rest))
-    yield Given("queries that are the keys", shared(10, (), LABEL, other))
-    yield Given("keys that are queries too", shared(9, (9,), instance, rest, symmetric=True))
-    yield Given("queries that are the keys, both ways", shared(10, (), LABEL, other, symmetric=True))
-    yield Given("the batch's keys and a memory's", shared(7, (7, 20), instance, rest))
-    yield Given("several positives, and queries without any", shared(12, (12,), LABEL, other))
-    yield Given("one query", shared(1, (6,), instance, rest))
-    yield Given("no queries", shared(0, (6,), instance, rest))
-    yield Given("distances", shared(9, (13,), instance, rest, by=L2(0.5)))
-    yield Given("keys per query", _per_query(score, loss))
+    yield ProblemMaker("keys apart from the queries", shared(9, (13,), instance, rest))
+    yield ProblemMaker("queries that are the keys", shared(10, (), LABEL, other))
+    yield ProblemMaker("keys that are queries too", shared(9, (9,), instance, rest, symmetric=True))
+    yield ProblemMaker("queries that are the keys, both ways", shared(10, (), LABEL, other, symmetric=True))
+    yield ProblemMaker("the batch's keys and a memory's", shared(7, (7, 20), instance, rest))
+    yield ProblemMaker("several positives, and queries without any", shared(12, (12,), LABEL, other))
+    yield ProblemMaker("one query", shared(1, (6,), instance, rest))
+    yield ProblemMaker("no queries", shared(0, (6,), instance, rest))
+    yield ProblemMaker("distances", shared(9, (13,), instance, rest, by=L2(0.5)))
+    yield ProblemMaker("keys per query", _per_query(score, loss))
 
 
 def _per_query(score: nn.Module, loss: nn.Module) -> Callable[[Tensor, list[Tensor]], Problem]:
@@ -106,9 +106,9 @@ def _table(rows: int, number: int, like: Tensor, leaves: list[Tensor]) -> Embedd
 
 
 def solve(
-    kernel: Kernel, given: Given, dtype: torch.dtype, scale: float = 1.0, device: str = "cpu"
+    kernel: Kernel, given: ProblemMaker, dtype: torch.dtype, scale: float = 1.0, device: str = "cpu"
 ) -> tuple[Outcome, list[Tensor]] | None:
-    """What a kernel makes of a problem, and the gradients by queries and keys; None where it can't."""
+    """A kernel's outcome for a problem, and the gradients for queries and keys; None if it can't run."""
     leaves: list[Tensor] = []
     problem = given.problem(dtype, leaves, device)
     if kernel.unsupported(problem):
@@ -124,14 +124,14 @@ def solve(
 
 def agree(
     kernel: Kernel,
-    given: Given,
+    given: ProblemMaker,
     who: str,
     dtype: torch.dtype = torch.float64,
     scale: float = 1.0,
     off: float = 1e-9,
     device: str = "cpu",
 ) -> bool:
-    """Compares a kernel with the plain body in float64; False where it can't compute this.
+    """Compares a kernel with the dense kernel in float64; False if it can't run this.
 
     Raises:
         Fails: they differ.

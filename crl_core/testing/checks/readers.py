@@ -1,4 +1,4 @@
-"""What a reader makes of raw items."""
+"""Checks of readers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def gives_a_view(case: Case) -> None:
 
 
 def instance_is_the_place(case: Case) -> None:
-    """`instance` says at which place of the sequence an item stands: 0, 1, 2, …."""
+    """`instance` is the position of an item in the sequence: 0, 1, 2, …."""
     items = _items(case)
     for some in (items, items[2:5]):
         view = _read(case, some)
@@ -37,7 +37,7 @@ def instance_is_the_place(case: Case) -> None:
 
 
 def rows_are_their_own(case: Case) -> None:
-    """What it makes of an item depends on no other item, and not on the place."""
+    """The row of an item depends on no other item, and not on the position."""
     items = _items(case)
     whole, last = _read(case, items), len(items) - 1
     for order in ([*range(last, -1, -1), min(1, last)], [0], [last, 0]):
@@ -50,7 +50,7 @@ def rows_are_their_own(case: Case) -> None:
 
 
 def reads_the_same_every_time(case: Case) -> None:
-    """Read again, with another seed, the items are the same: what is random is the sampler's."""
+    """The same items give the same batch, with any seed: only the sampler is random."""
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -65,7 +65,7 @@ def one_item(case: Case) -> None:
 
 
 def _items(case: Case) -> list[Any]:
-    """Raw items: those that its author gives, those of a source that has such, or a few texts."""
+    """Raw items: those of its author, those of a source with raw items, or a few texts."""
     given = case.example(lambda: None)
     if isinstance(given, Sequence) and not isinstance(given, str):
         return list(given)
@@ -79,7 +79,7 @@ def _read(case: Case, items: Sequence[Any]) -> View:
     except Exception as error:
         if case.example(lambda: None) is None and items and items[0] in _TEXTS:
             raise Fails(
-                f"it reads no texts ({type(error).__name__}: {error}). Tell the kit what it reads, "
+                f"it reads no texts ({type(error).__name__}: {error}). Give the kit an example: "
                 f"conformance({case.plugin.distribution!r}, examples={{{case.part.address!r}: make_items}}), where "
                 f"make_items() returns a list of raw items"
             ) from error

@@ -1,4 +1,4 @@
-"""A recipe: a whole method that can be trained as it stands."""
+"""Checks of recipes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def names_its_paper(case: Case) -> None:
 
 
 def presets_can_be_made(case: Case) -> None:
-    """Each of its presets names settings that there are, and gives a recipe."""
+    """Each of its presets has settings that exist, and makes a recipe."""
     for name in presets_of(case.cls):
         try:
             recipe(case.cls, preset=name)
@@ -52,7 +52,7 @@ def presets_can_be_made(case: Case) -> None:
 
 
 def spec_round_trip(case: Case) -> None:
-    """Written as the spec of a run and read back it is the same."""
+    """The spec of a run of it, read again, gives the same recipe."""
     made: Recipe = case.make()
     data = folder.spec_of(made.pipeline, made.source, made.training)
     again = folder.parts_of(tomllib.loads(to_toml(data)))
@@ -61,7 +61,7 @@ def spec_round_trip(case: Case) -> None:
 
 
 def trains(case: Case) -> None:
-    """Three steps have a finite loss, and the gradient reaches every weight that is to be trained."""
+    """Three steps have a finite loss, and every weight that trains gets a gradient."""
     made: Recipe = case.make()
     batches = batches_of(made)
     pipeline = made.pipeline.build(batches[0], made.source).train()
@@ -98,13 +98,13 @@ def positives_and_negatives_are_disjoint(case: Case) -> None:
 
 
 def stands_in_the_tables(case: Case) -> None:
-    """`crl methods` can tell its query, positives, negatives, encoder, heads and loss."""
+    """`crl methods` can print its query, positives, negatives, encoder, heads and loss."""
     for column, text in describe_method(case.make().pipeline).items():
         expect(bool(text), f"its column {column!r} is empty")
 
 
 def state_through_safetensors(case: Case) -> None:
-    """Its state is tensors by name, and files of its parts, which a fresh one takes over."""
+    """Its state is tensors by name, and files of its parts, which a new one can load."""
     made, fresh = case.make(), case.make(seed=1)
     pipeline = made.pipeline.build(batch_of(made), made.source)
     pipeline.loss(batch_of(made))
@@ -119,7 +119,7 @@ def state_through_safetensors(case: Case) -> None:
 
 
 def relations_are_disjoint(made: Recipe) -> None:
-    """Raises Fails where a pair is both positive and negative, or a contrast has no positive."""
+    """Raises Fails if a pair is both positive and negative, or a contrast has no positive."""
     batches = batches_of(made)
     pipeline = made.pipeline.build(batches[0], made.source)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def relations_are_disjoint(made: Recipe) -> None:
 
 
 def batch_of(made: Recipe) -> View:
-    """A few items of its source; of several, of the first."""
+    """A few items of its source; of the first one, if it has several."""
     return batches_of(made)[0]
 
 
@@ -161,4 +161,4 @@ def _batch(items: Any) -> View:
         found = without_broken(items.__getitems__(list(range(start, min(start + ROWS, len(items))))))
         if len(found):
             return found
-    raise Fails("of its source's items, none can be used")
+    raise Fails("none of the items of its source can be used")

@@ -1,4 +1,4 @@
-"""What a sampler draws."""
+"""Checks of samplers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def draws_the_views_it_names(case: Case) -> None:
 
 
 def metadata_are_complete(case: Case) -> None:
-    """Every view has a column for each row: `instance`, and what the batch knew."""
+    """Every view has the column `instance` and the columns of the batch, with a value for each row."""
     sampler, batch = case.make(), case.raw()
     for name, view in [*sampler(batch).items(), *by_name(sampler.clean(batch)).items()]:
         expect("instance" in view.meta, f"the view {name!r} has lost the column 'instance'")
@@ -46,11 +46,11 @@ def metadata_are_complete(case: Case) -> None:
         for column, values in view.meta.items():
             expect(len(values) == rows, f"the column {column!r} of the view {name!r} has {len(values)} of {rows} rows")
         strange = set(view.meta["instance"].flatten().tolist()) - set(batch.meta["instance"].tolist())
-        expect(not strange, f"the view {name!r} has instances that the batch has not: {sorted(strange)[:5]}")
+        expect(not strange, f"the view {name!r} has instances that the batch doesn't have: {sorted(strange)[:5]}")
 
 
 def clean_is_not_random(case: Case) -> None:
-    """`clean` draws nothing: its rows are the batch's, the same every time."""
+    """`clean` is not random: its rows are those of the batch, the same every time."""
     sampler, batch = case.make(), case.raw()
     found = []
     for seed in (1, 2):
@@ -62,7 +62,7 @@ def clean_is_not_random(case: Case) -> None:
 
 
 def rows_depend_on_nothing_else(case: Case) -> None:
-    """What is drawn of an item doesn't depend on the other items of the batch."""
+    """The view of an item doesn't depend on the other items of the batch."""
     sampler = case.make()
     kept = list(range(1, ROWS))
     first, second = (_drawn(sampler, case.raw([other, *kept])) for other in (0, 2))
@@ -72,7 +72,7 @@ def rows_depend_on_nothing_else(case: Case) -> None:
 
 
 def rows_are_drawn_by_themselves(case: Case) -> None:
-    """Each row is drawn anew: eight times the same item gives different views, if any are random."""
+    """Each row has its own random numbers: the same item eight times gives different views, if they are random."""
     sampler, batch = case.make(), case.raw([0] * ROWS)
     alike: dict[str, bool] = dict.fromkeys(sampler.views, True)
     random: dict[str, bool] = dict.fromkeys(sampler.views, False)
@@ -116,7 +116,7 @@ def one_item(case: Case) -> None:
 
 
 def by_name(clean: View | Views) -> dict[str, View]:
-    """What `clean` gives, by names for a message."""
+    """The views that `clean` returns, by names for a message."""
     return {"clean": clean} if isinstance(clean, View) else {f"clean, {name!r}": view for name, view in clean.items()}
 
 
@@ -127,7 +127,7 @@ def _drawn(sampler: object, batch: View, seed: int = 0) -> Views:
 
 def _rows(view: View, rows: Sequence[int]) -> View:
     if len(view) != ROWS:
-        raise Skips("its views have other numbers of rows than the batch")
+        raise Skips("its views don't have the same number of rows as the batch")
     try:
         found: View = cut(View(view.data), rows, ROWS)
     except CrlError as error:

@@ -1,4 +1,4 @@
-"""How numbers go over the training."""
+"""Checks of schedules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def gives_numbers(case: Case) -> None:
 
 
 def depends_on_the_moment_alone(case: Case) -> None:
-    """Asked again, in another order, it gives the same: a run goes on as if it had never been interrupted."""
+    """It gives the same numbers in any order of calls, so that a resumed run is the same."""
     schedule = case.make()
     first = [schedule(progress) for progress in _MOMENTS]
     again = [schedule(progress) for progress in reversed(_MOMENTS)][::-1]
@@ -32,7 +32,7 @@ def depends_on_the_moment_alone(case: Case) -> None:
 
 
 def is_a_number_where_nobody_knows_the_end(case: Case) -> None:
-    """A training loop that doesn't know its length says 0 steps and epochs, and gets a number too."""
+    """It also returns a number if the length of the training is unknown, which is given as 0 steps and epochs."""
     found = case.make()(Progress(7, 0, 0, 0))
     expect(isinstance(found, float) and math.isfinite(found), f"it is {found!r}")
 

@@ -1,4 +1,4 @@
-"""How a score compares queries with keys."""
+"""Checks of scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def all_against_all(case: Case) -> None:
 
 
 def keys_per_query_agree(case: Case) -> None:
-    """Keys per query, `[N, 1 or K, D]` with `[N, K, D]` to `[N, K]`, get the scores that they get together."""
+    """Keys per query, `[N, 1 or K, D]` with `[N, K, D]` to `[N, K]`, get the same scores as shared keys."""
     score, query, key = _score(case)
     wanted = score(query, key)
     keys = key.expand(len(query), *key.shape)
@@ -40,10 +40,10 @@ def pairs_depend_on_nothing_else(case: Case) -> None:
 
 
 def higher_means_closer(case: Case) -> None:
-    """A key near the query scores higher than one that has nothing to do with it."""
+    """A key close to the query scores higher than a random one."""
     score, query, key = _score(case)
     if any(weight.requires_grad for weight in score.parameters()):
-        raise Skips("what is close for it has yet to be learned")
+        raise Skips("it has to learn first what is close")
     near = query + 0.05 * torch.randn_like(query)
     paired, others = score(query, near).diagonal(), score(query, key)
     share = float((paired.unsqueeze(1) > others).double().mean())
@@ -51,7 +51,7 @@ def higher_means_closer(case: Case) -> None:
 
 
 def factors_give_the_score(case: Case) -> None:
-    """Where it has `factors`, these are made row by row, and their product is the score."""
+    """If it has `factors`, they are computed row by row, and their product is the score."""
     score, query, key = _score(case)
     if not isinstance(score, FactorisedScore):
         raise Skips("it has no factors")
@@ -62,15 +62,15 @@ def factors_give_the_score(case: Case) -> None:
 
 
 def symmetric_as_it_says(case: Case) -> None:
-    """Where it says `symmetric`, queries and keys may change places."""
+    """If it has `symmetric`, queries and keys can be exchanged."""
     score, query, key = _score(case)
     if not getattr(score, "symmetric", False):
-        raise Skips("it doesn't say that it is symmetric")
+        raise Skips("it is not `symmetric`")
     same_numbers(score(key, query).T, score(query, key), "with queries and keys exchanged")
 
 
 def no_rows(case: Case) -> None:
-    """No queries, or no keys, give no scores."""
+    """Without queries or keys, it returns no scores."""
     score, query, key = _score(case)
     for queries, keys in ((query[:0], key), (query, key[:0])):
         found = score(queries, keys).shape
@@ -78,7 +78,7 @@ def no_rows(case: Case) -> None:
 
 
 def works_in_bfloat16(case: Case) -> None:
-    """Of embeddings in bfloat16, a contrast with it is finite, as is its gradient, and near that of float32."""
+    """For embeddings in bfloat16, a contrast with it and its gradient are finite, and close to those in float32."""
     from ...parts.losses.info_nce import InfoNCE
 
     plain, found = (of_a_contrast(InfoNCE(), built(case), dtype) for dtype in (torch.float32, torch.bfloat16))

@@ -1,4 +1,4 @@
-"""What a source gives."""
+"""Checks of sources."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refuses_other_splits(case: Case) -> None:
 
 
 def instance_is_the_index(case: Case) -> None:
-    """`__getitems__` gives a `View` of these items; `instance` is their index, every column has a row for each."""
+    """`__getitems__` returns a `View` of these items; `instance` is their index, and each column has a row per item."""
     items = _items(case)
     for rows in (_some(items), [0]):
         view = items.__getitems__(rows)
@@ -58,7 +58,7 @@ def instance_is_the_index(case: Case) -> None:
 
 
 def same_items_every_time(case: Case) -> None:
-    """Asked again, it gives the same, as does another one with the same options."""
+    """It returns the same items every time, and so does another instance with the same options."""
     first, again = _items(case), _items(case)
     rows = _some(first)
     wanted = list(tensors_in(first.__getitems__(rows)))
@@ -68,7 +68,7 @@ def same_items_every_time(case: Case) -> None:
 
 
 def any_order(case: Case) -> None:
-    """Items come in the order asked for, and may be asked for twice."""
+    """Items come in the order of the indices, and an index may occur twice."""
     items = _items(case)
     rows = _some(items)
     turned = [*reversed(rows), rows[0]]
@@ -78,11 +78,11 @@ def any_order(case: Case) -> None:
 
 
 def orders_itself_by_a_seed(case: Case) -> None:
-    """Where it orders its own batches, these hold its items, and the same generator gives the same order."""
+    """If it orders its own batches, they have its items, and the same generator gives the same order."""
     items: Any = _items(case)
     count = len(items)
     if not isinstance(items, OrdersItself):
-        raise Skips("it leaves the order to others")
+        raise Skips("it doesn't order its batches")
     orders = (items.batches(4, torch.Generator().manual_seed(1)) for _ in range(2))
     first, again = ([torch.as_tensor(batch).tolist() for batch in order] for order in orders)
     expect(first == again, "the same generator gives other batches")
@@ -92,7 +92,7 @@ def orders_itself_by_a_seed(case: Case) -> None:
 
 
 def a_stream_goes_on_from_any_place(case: Case) -> None:
-    """A stream gives the same again, and after the place of any batch, kept as JSON, the batches that followed it."""
+    """A stream gives the same batches again, and from a place that was stored as JSON, the batches after it."""
     stream = _stream(case)
     every = _taken(stream, None, 4)
     expect(len(every) == 4, f"a stream has no end, and this one has {len(every)} batches")

@@ -1,4 +1,4 @@
-"""How a branch gets another's weights."""
+"""Checks of updates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def starts_the_same(case: Case) -> None:
 
 
 def lets_no_gradient_through(case: Case) -> None:
-    """`gradient` is true: where it is False nothing that follows can be trained, where True the followed is."""
+    """`gradient` is right: if False, no weight of the follower trains; if True, the module itself trains."""
     update, module = case.make(), _layers()
     follower = update.follow(module)
     trainable = [name for name, weight in follower.named_parameters() if weight.requires_grad]
@@ -59,7 +59,7 @@ def leaves_the_followed_alone(case: Case) -> None:
 
 
 def advances_towards_the_followed(case: Case) -> None:
-    """A copy that is where the module is stays there; elsewhere, it comes no farther off."""
+    """A copy that is equal to the module stays equal; another one doesn't move away from the module."""
     update, module = case.make(), _layers()
     follower = update.follow(module)
     for progress in _AT:
@@ -85,7 +85,7 @@ def works_without_weights(case: Case) -> None:
 
 
 def works_in_a_branch(case: Case) -> None:
-    """In a pipeline whose key branch it makes, training goes on and stays finite."""
+    """In a pipeline whose key branch uses it, three steps of training stay finite."""
     pipeline = Pipeline(
         _TwoViews(),
         branches={"query": Branch("a", encoder=_layers()), "key": _branch(case.make())},
