@@ -6,10 +6,12 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
 from ..data.pairs import Summed
+from ..data.rows import Rows
 from ..data.view import Embeddings, View
 from .outcome import Skips
 
@@ -30,6 +32,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from tensors_in(item)
+    elif _is_table(value):
+        yield from tensors_in(_fields(value))
     elif hasattr(value, "to_dict"):  # a graph
         yield from tensors_in(value.to_dict())
 
@@ -46,6 +50,8 @@ def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         return {name: mapped(function, inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(mapped(function, item) for item in value)
+    if _is_table(value):
+        return attrs.evolve(value, **mapped(function, _fields(value)))
     if hasattr(value, "to_dict") and hasattr(value, "apply"):  # a graph
         return copy.copy(value).apply(lambda inner: mapped(function, inner))
     return value
@@ -64,6 +70,8 @@ def cut(value: Any, rows: Sequence[int], count: int) -> Any:
         return Embeddings(cut(value.z, rows, count), *columns)
     if isinstance(value, Tensor) and value.dim() and len(value) == count:
         return value[torch.tensor(rows, dtype=torch.int64)]
+    if isinstance(value, Rows) and value.row_count() == count:
+        return value.take_rows(torch.tensor(rows, dtype=torch.int64))
     if isinstance(value, Mapping):
         return {name: cut(inner, rows, count) for name, inner in value.items()}
     if isinstance(value, (list, tuple)) and len(value) == count and not any(isinstance(v, Tensor) for v in value):
@@ -71,6 +79,15 @@ def cut(value: Any, rows: Sequence[int], count: int) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(cut(inner, rows, count) for inner in value)
     raise Skips(f"there is no general way to select rows of a {type(value).__name__}: give an example with `Items`")
+
+
+def _is_table(value: Any) -> bool:
+    """Whether it is rows of a type of its own, such as packed tokens, whose fields can be seen."""
+    return attrs.has(type(value)) and isinstance(value, Rows)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
 
 
 def as_double(value: Any) -> Any:

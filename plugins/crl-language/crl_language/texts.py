@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
 import crl_core as crl
 
+from .encoders.transformer import Transformer
 from .readers.pieces import Pieces
 from .readers.words import Words
 from .sources.docstrings import Docstrings
 from .sources.neighbouring import Neighbouring
+
+DOCSTRINGS = {"epochs": 4, "batch_size": 128, "optimiser": crl.AdamW(2e-3, weight_decay=0.01)}
+"""How the preset `docstrings` trains a network from the start: soon done on a CPU, for thousands of sentences."""
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -37,13 +41,22 @@ class Sentences:
 
     Args:
         source: of texts; sentences of Python's own documentation, which need no download, by default.
+        encoder: by default a Transformer of 2 layers, 128 wide. BERT-base has 12, 768 wide:
+            `encoder=language/transformer encoder.size=768 encoder.depth=12 encoder.heads=12`.
         pieces: how many pieces the reader learns.
         longest: tokens of a text; longer ones are cut.
     """
 
     source: crl.Source = attrs.field(factory=Docstrings)
+    encoder: crl.Encoder | None = None
     pieces: int = 8_000
     longest: int = 64
+
+    def network(self, pool: Literal["first", "mean"]) -> crl.Encoder:
+        """The encoder: as given, or a small network, so that a first run takes minutes anywhere."""
+        if self.encoder is not None:
+            return self.encoder
+        return Transformer("pieces", size=128, depth=2, longest=self.longest, pool=pool)
 
     def recipe(self, training: crl.Training, **pipeline: Any) -> crl.Recipe:
         """The recipe of a method for these texts; `pipeline` is what `crl.Pipeline` takes."""

@@ -58,7 +58,7 @@ class Lines:
         section = cut = 0
         for document, file in enumerate(_files(Path(self.path))):
             open_section = False
-            for line in _lines(file):
+            for line in lines_of(file):
                 text = " ".join(line.replace("\0", " ").split())
                 if not text:
                     section, open_section = section + open_section, False
@@ -86,7 +86,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _lines(path: Path) -> Iterator[str]:
+def lines_of(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             yield from file
