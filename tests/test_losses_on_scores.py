@@ -374,6 +374,18 @@ def drawn(log_noise: float, loss: nn.Module) -> Tensor:
     return loss(Scores(scores.positive, scores.negative, torch.full_like(values, log_noise)))
 
 
+def test_negative_sampling_can_be_summed_over_the_queries() -> None:
+    torch.manual_seed(0)
+    rows = crl.Embeddings(torch.randn(7, 4), {"label": torch.tensor([0, 0, 1, 1, 2, 2, 3])})  # the last has no positive
+    branches = {"a": crl.Embeddings(rows.z, {**rows.meta, "row": torch.arange(7)})}
+    positive, negative = crl.same("label") & ~crl.same("row"), ~crl.same("label")
+    mean, total = (
+        crl.Contrast("a", "a", loss=crl.NegativeSampling(summed), positive=positive, negative=negative)(branches).value
+        for summed in (False, True)
+    )
+    torch.testing.assert_close(total, 6 * mean)
+
+
 def test_nce_with_noise_of_one_over_k_is_negative_sampling() -> None:
     torch.testing.assert_close(drawn(-math.log(3), crl.NCE()), drawn(0.0, crl.NegativeSampling()))
 
