@@ -176,8 +176,8 @@ class _Loop:
                 losses = self._step(batch)
             elif world > 1:
                 raise CrlError(
-                    f"process {rank} of {world}: none of its items in step {self.progress.step + 1} can be used (the "
-                    f"log names them), and the other processes would wait. Remove such items, or use larger batches"
+                    f"process {rank} of {world}: not one item of its share of step {self.progress.step + 1} can be "
+                    f"used (the log names them). The other processes would wait: remove them, or use larger batches"
                 )
             self._advance(moved=batch is not None)
             speed = clock.speed()
