@@ -18,14 +18,14 @@ def collobert_weston(
 
     Paper: Collobert, Weston 2008, A Unified Architecture for Natural Language Processing: Deep Neural Networks with
         Multitask Learning
-    Checked: the value of a batch by hand: max(0, 1 - f(s) + f(sʷ)) for windows put together word by word; on texts not
-        seen in training, windows score higher than corrupted ones.
+    Checked: the value of a batch by hand: max(0, 1 - f(s) + f(sʷ)) for windows put together word by word; words of one
+        kind come together.
     Differs: the source's language model is one task of several, on a billion words, with a dictionary of 30,000; here
         it is alone. A step follows the mean over a text's windows, the source's one window. A place beyond the text's
-        ends is zeros, the source's a word of its own. The convolution reads 5 words at a time; the rate and the number
+        ends is zeros, the source's a word of its own. The start is uniform from -1 to 1. The convolution reads 5 words at a time; the rate and the number
         of epochs are ours.
     """
-    words, around, centre = WordVectors("words", size), Around(), Centre(window)
+    words, around, centre = WordVectors("words", size, bound=1.0), Around(), Centre(window)
     windows = Windows(window, "windows", 1, power=0.0, reduced=False)
     score, loss, true = WindowScore(2 * window + 1, hidden=hidden), crl.Triplet(1.0, mining="hard"), same("pair")
     return corpus.recipe(

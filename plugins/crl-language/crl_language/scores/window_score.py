@@ -45,7 +45,7 @@ class WindowScore(Lazy):
         if width % self.words:
             raise CrlError(f"{width} numbers are not those of {self.words} words")
         self.convolution = nn.Conv1d(width // self.words, self.hidden, self.kernel)
-        self.out = nn.Linear(self.hidden, 1)
+        self.out = nn.Linear(self.hidden, 1, bias=False)  # a bias would not change which window is better
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         self.ensure_built(query)
