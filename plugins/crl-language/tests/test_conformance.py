@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -90,7 +91,7 @@ def pairs_file() -> dict[str, Any]:
 
 def scored() -> str:
     path = FOLDER / "scored.csv"
-    rows = [f'"{one}","{other}",{len(one) % 6}\n' for one, other in zip(TEXTS, TEXTS[1:], strict=False)]
+    rows = [f'"{one}","{other}",{len(one) % 6}\n' for one, other in pairwise(TEXTS)]
     path.write_text("one,other,score\n" + "".join(rows), encoding="utf-8")
     return str(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -362,6 +363,22 @@ def test_sts_of_a_file(tmp_path: Path) -> None:
     path.write_text("a\tb\tscore\n", encoding="utf-8")
     with pytest.raises(CrlError, match=r"column 2\b.*'score'"):
         STS(str(path))(recipe.pipeline, recipe.source, "test")
+
+
+def test_static_embeddings_on_sts_benchmark() -> None:
+    """Trained on Python's documentation alone. TF-IDF of the test's words has about 0.69."""
+    folder = Path(os.environ.get("CRL_DATA") or "~/.cache/crl-data").expanduser() / "sts"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}: python benchmarks/data.py sts fetches it, to where CRL_DATA says")
+    recipe = crl.recipe(static, epochs=4)
+    pipeline = crl.fit(recipe.pipeline, recipe.source, recipe.training, show=False).pipeline
+    sts = STS(str(next(folder.rglob("sts-test.csv"))), columns=(5, 6, 4))
+    figures = {
+        of: found["test"] for of, found in crl.evaluate(pipeline, recipe.source, evaluators=[sts]).figures.items()
+    }
+    assert figures["sts"]["trained"] > figures["sts"]["untrained"] + 0.015
+    assert figures["sts"]["trained"] > 0.58
+    assert figures["tf-idf-sts"]["trained"] == pytest.approx(0.693, abs=0.03)
 
 
 # -- plain strings, after training -----------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class PairRetrieval:
         found = _named("pair-recall@", recalls(mine, theirs, ks))
         found |= _named("pair-recall-back@", recalls(theirs, mine, ks))
         if (tables := tf_idf([*left, *right])) is not None:
-            found |= _named("tf-idf-pair-recall@", recalls(*tables.split(len(left)), ks))
+            found |= _named("tf-idf-pair-recall@", recalls(tables[: len(left)], tables[len(left) :], ks))
         return found
 
 

@@ -45,7 +45,7 @@ class STS:
         left, right, score = self._pairs
         found = {"sts": _correlation(encoded(pipeline, left), encoded(pipeline, right), score)}
         if (table := tf_idf([*left, *right])) is not None:
-            found["tf-idf-sts"] = _correlation(*table.split(len(left)), score)
+            found["tf-idf-sts"] = _correlation(table[: len(left)], table[len(left) :], score)
         return found
 
     @cached_property

@@ -86,7 +86,7 @@ class Parallel:
 
 
 def rows_of(path: str, columns: tuple[int, ...], header: bool) -> list[list[str]]:
-    """The rows of a `.csv` or `.tsv` file that has all these columns.
+    """The rows of a `.csv` or `.tsv` file that has all these columns; one with tabs in its first line has no quotes.
 
     Raises:
         CrlError: it has another ending, can't be read, or a row has fewer columns.
@@ -94,10 +94,9 @@ def rows_of(path: str, columns: tuple[int, ...], header: bool) -> list[list[str]
     file = _file(path)
     if file.suffix not in (".csv", ".tsv"):
         raise CrlError(f"{path}: one file with columns is a .csv or .tsv file; of two files, name the other too")
-    tabs = file.suffix == ".tsv"
-    reader = csv.reader(
-        lines_of(file), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    )
+    by_tabs = "\t" in next(iter(lines_of(file)), "")
+    lines = lines_of(file)
+    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if by_tabs else csv.reader(lines)
     found = []
     try:
         for number, row in enumerate(reader):
@@ -105,7 +104,7 @@ def rows_of(path: str, columns: tuple[int, ...], header: bool) -> list[list[str]
                 continue
             if len(row) <= max(columns):
                 raise CrlError(
-                    f"{path}, line {reader.line_num}: {len(row)} columns, and column {max(columns)} is asked for"
+                    f"{path}, line {reader.line_num}: {len(row)} columns, and there is to be a {max(columns)}"
                 )
             found.append(row)
     except csv.Error as error:
