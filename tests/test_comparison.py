@@ -109,9 +109,8 @@ def test_the_command_compares_recipes_files_and_runs(tmp_path: Path, capsys: pyt
         {"place": "pipeline.contrasts.0.score.temperature", "one": 0.5, "other": 0.1}
     ]
     from crl_core.engine import folder
-    from crl_core.registry import get
 
-    recipe = get("recipe", "simclr")()
+    recipe = crl.recipe("simclr")
     spec.write(folder.spec_of(recipe.pipeline, recipe.source, recipe.training), tmp_path / folder.SPEC)
     assert main(["diff", str(tmp_path), "simclr"]) == 0
     assert main(["diff", str(tmp_path / folder.SPEC), "simcl"]) == 2, "1 is for a difference"

@@ -22,7 +22,7 @@ STRUCTURE = [
 ]  # fmt: skip
 # What others return, hold or raise; nobody puts it into a pipeline.
 OTHERS = {
-    "Candidates", "Evaluation", "Fitted", "Known", "Loaded", "Losses", "OfKeys", "Outcome", "PipelineSpec", "Problem",
+    "Candidates", "Evaluation", "Fitted", "Known", "Loaded", "Losses", "Numbered", "OfKeys", "Outcome", "PipelineSpec", "Problem",
     "Recipe", "Relation", "State", "Stored", "Summed",
 }  # fmt: skip
 
