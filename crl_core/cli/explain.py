@@ -19,7 +19,7 @@ from ..engine.training import stages_of
 from ..errors import CrlError
 from ..method.pipeline import Pipeline
 from ..recipes.prepare import parse_settings, prepare, with_settings
-from ..recipes.presets import preset_of, presets_of
+from ..recipes.presets import preset_of, presets_of, shown
 from ..recipes.recipe import Recipe
 from ..recipes.tables import methods_table
 from ..registry import Known, PluginError, get, known, load
@@ -53,9 +53,9 @@ def preset_line(what: str, texts: list[str]) -> str | None:
     if _is_spec(what):
         return None
     recipe = _function(what)
-    name, values = preset_of(recipe, parse_settings(texts).get("preset"))
+    name, _ = preset_of(recipe, parse_settings(texts).get("preset"))
     others = [f"--set preset={other}" for other in presets_of(recipe) if other != name]
-    sets = ", ".join(f"{key} = {value}" for key, value in values.items()) or "the defaults in the recipe's file"
+    sets = ", ".join(f"{key} = {value}" for key, value in shown(recipe, name).items())
     return f"preset {name}: {sets}" + (f" (or {', '.join(others)})" if others else "")
 
 

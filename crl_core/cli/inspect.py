@@ -84,8 +84,11 @@ def _options(loaded: Any) -> list[str]:
 
 def _presets(loaded: Any) -> dict[str, dict[str, str]]:
     """The settings of each preset of a recipe."""
-    named = getattr(loaded, "presets", {})
-    return {name: {key: str(value) for key, value in values.items()} for name, values in named.items()}
+    if not hasattr(loaded, "presets"):
+        return {}
+    from ..recipes.presets import shown
+
+    return {name: {key: str(value) for key, value in shown(loaded, name).items()} for name in loaded.presets}
 
 
 def _fields(group: Any) -> list[inspect.Parameter]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import attrs
 
+from ..engine.training import stages_of
 from ..errors import CrlError, did_you_mean
 from .recipe import Recipe
 
@@ -49,6 +50,15 @@ def preset_of(recipe: Callable[..., Recipe], name: str | None) -> tuple[str, Map
     if name not in presets:
         raise CrlError(f"no preset {name!r}; there are {', '.join(presets)}.{did_you_mean(name, presets)}")
     return name, presets[name]
+
+
+def shown(recipe: Callable[..., Recipe], name: str) -> Mapping[str, Any]:
+    """The settings of a preset, to be printed; of `paper`, how the recipe's own training goes."""
+    _, values = preset_of(recipe, name)
+    if values:
+        return values
+    training = stages_of(recipe().training)[0]
+    return {field: getattr(training, field) for field in ("epochs", "batch_size", "optimiser", "schedule")}
 
 
 def groups_of(recipe: Callable[..., Recipe]) -> dict[str, Any]:

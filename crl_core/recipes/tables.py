@@ -24,7 +24,7 @@ def methods_table() -> list[dict[str, str]]:
     rows = []
     for part in known("recipe"):
         function = get("recipe", part.address)
-        found = re.search(r"^\s*Paper:\s*(.+?)(?:\n\s*\n|\Z)", inspect.getdoc(function) or "", re.MULTILINE | re.DOTALL)
+        found = re.search(r"^\s*Paper:\s*(.+?)(?:\n\s*\n|\n\s*\w+:|\Z)", inspect.getdoc(function) or "", re.MULTILINE | re.DOTALL)
         paper = " ".join(found[1].split()) if found else ""
         rows.append(
             {"name": part.name, "domain": part.namespace, **describe_method(function().pipeline), "paper": paper}
