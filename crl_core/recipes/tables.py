@@ -16,6 +16,7 @@ from ..method.pipeline import Pipeline
 from ..parts.keys.per_query import PerQuery
 from ..registry import get, known
 
+_PAPER = re.compile(r"^\s*Paper:\s*(.+?)(?:\n\s*\n|\n\s*(?:Checked|Differs|Args)|\Z)", re.MULTILINE | re.DOTALL)
 COLUMNS = ("query", "positive", "negative", "encoder", "heads", "loss")
 
 
@@ -24,7 +25,7 @@ def methods_table() -> list[dict[str, str]]:
     rows = []
     for part in known("recipe"):
         function = get("recipe", part.address)
-        found = re.search(r"^\s*Paper:\s*(.+?)(?:\n\s*\n|\n\s*\w+:|\Z)", inspect.getdoc(function) or "", re.MULTILINE | re.DOTALL)
+        found = _PAPER.search(inspect.getdoc(function) or "")
         paper = " ".join(found[1].split()) if found else ""
         rows.append(
             {"name": part.name, "domain": part.namespace, **describe_method(function().pipeline), "paper": paper}
