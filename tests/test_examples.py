@@ -22,8 +22,8 @@ STRUCTURE = [
 ]  # fmt: skip
 # What others return, hold or raise; nobody puts it into a pipeline.
 OTHERS = {
-    "Candidates", "Evaluation", "Fitted", "Known", "Loaded", "Losses", "Numbered", "OfKeys", "Outcome", "PipelineSpec", "Problem",
-    "Recipe", "Relation", "State", "Stored", "Summed",
+    "Candidates", "Evaluation", "Fitted", "Known", "Loaded", "Losses", "Numbered", "OfKeys", "Outcome", "PipelineSpec",
+    "Problem", "Recipe", "Relation", "State", "Stored", "Summed",
 }  # fmt: skip
 
 
