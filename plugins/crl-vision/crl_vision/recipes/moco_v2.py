@@ -13,8 +13,8 @@ def moco_v2(
     """MoCo v2: queries from one view, keys from the other through a momentum encoder, negatives from a queue of keys.
 
     Paper: Chen, Fan, Girshick, He 2020, Improved Baselines with Momentum Contrastive Learning
-    Checked: the momentum update (equation 2 of MoCo, He et al. 2020); keys queued after the loss; no gradient to the key
-        encoder; a head of two layers without batch normalisation; temperature, optimiser and schedule of the paper.
+    Checked: the momentum update (equation 2 of MoCo, He et al. 2020); keys queued after the loss; no gradient to the
+        key encoder; a head of two layers without batch norm; temperature, optimiser and schedule of the paper.
     Differs: an earlier key of the query's own image is neither positive nor negative. Batch normalisation sees all
         keys of a batch together, instead of keys shuffled between devices.
     """
