@@ -23,8 +23,8 @@ def cbow(
     Paper: Mikolov, Chen, Corrado, Dean 2013, Efficient Estimation of Word Representations in Vector Space
     Checked: the value of a batch by hand in float64, with means over the words that are there; windows and noise as
         in skip-gram; as in word2vec.c, each word gets the whole gradient of the mean; words of one kind come together.
-    Differs: a step follows the summed gradient of some texts' windows, where the source steps for each. In larger
-        batches, frequent words move too far. The rate falls by steps, where the source's falls by words.
+    Differs: a step follows the summed gradient of some texts' windows, where the source steps for each. Texts are
+        shuffled in every epoch. The rate falls by steps, where the source's falls by words.
 
     Args:
         rate: of each window, as in word2vec; the loss of a step is the sum over its windows.

@@ -22,10 +22,10 @@ def collobert_weston(
         kind come together.
     Differs: the source's language model is one task of several, on a billion words, with a dictionary of 30,000; here
         it is alone. A step follows the mean over a text's windows, the source's one window. A place beyond the text's
-        ends is zeros, the source's a word of its own. The convolution reads 5 words at a time; the start, uniform from
-        -1 to 1, the rate and the number of epochs are ours.
+        ends is zeros, the source's a word of its own. The score has no biases. The convolution reads 5 words at a time;
+        the rate and the number of epochs are ours.
     """
-    words, around, centre = WordVectors("words", size, bound=1.0), Around(), Centre(window)
+    words, around, centre = WordVectors("words", size), Around(), Centre(window)
     windows = Windows(window, "windows", 1, power=0.0, reduced=False)
     score, loss, true = WindowScore(2 * window + 1, hidden=hidden), crl.Triplet(1.0, mining="hard"), same("pair")
     return corpus.recipe(

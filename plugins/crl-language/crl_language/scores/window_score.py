@@ -44,8 +44,9 @@ class WindowScore(Lazy):
     def build(self, width: int) -> None:
         if width % self.words:
             raise CrlError(f"{width} numbers are not those of {self.words} words")
-        self.convolution = nn.Conv1d(width // self.words, self.hidden, self.kernel)
-        self.out = nn.Linear(self.hidden, 1, bias=False)  # a bias would not change which window is better
+        # No biases: they move both windows of a comparison alike, the last one always.
+        self.convolution = nn.Conv1d(width // self.words, self.hidden, self.kernel, bias=False)
+        self.out = nn.Linear(self.hidden, 1, bias=False)
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         self.ensure_built(query)
