@@ -59,7 +59,7 @@ def data(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def recipes(session: nox.Session) -> None:
-    """Trains every recipe of crl-vision on a small CIFAR-10, where its images are: half an hour."""
+    """Trains recipes for minutes: of images on a small CIFAR-10, where it is, and of words. Half an hour."""
     session.install(*OURS, *group("tests"))
     session.run("pytest", "-n", str(os.cpu_count() or 1), "-m", "recipes", env={"OMP_NUM_THREADS": "1"})
 

@@ -238,6 +238,14 @@ REPRESENTATION_FAILURES = {
         (part, "compiles_without_breaks"): "torch.compile can't follow the graph, or the table of rows that it returns"
         for part in ("graph/gcn", "graph/gin", "graph/positional", "graph/two-structures")
     },
+    **{
+        (part, "rows_depend_on_nothing_else"): "the random numbers of a batch are drawn for all its graphs at once"
+        for part in ("graph/dropped", "graph/neighbours")
+    },
+    **{
+        (part, "rows_are_drawn_by_themselves"): "a row is a graph, or a node of the one graph that all rows share"
+        for part in ("graph/feature-shuffle", "graph/neighbours")
+    },
     ("graph/two-structures", "gradient_is_right"): "the weights of edges are constants, and have no gradient",
 }
 

@@ -160,7 +160,7 @@ def trained(noise: int | None) -> tuple[float, float]:
     return math.exp(entropy), float(log_z)
 
 
-@pytest.mark.slow
+@pytest.mark.recipes  # some minutes
 def test_nce_comes_near_the_exact_softmax_as_noise_grows() -> None:
     exact, _ = trained(None)
     found = {noise: trained(noise) for noise in (1, 5, 25)}

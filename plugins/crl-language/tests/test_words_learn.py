@@ -53,10 +53,10 @@ def kinds_are_near(pipeline: crl.Pipeline) -> float:
     [
         ("skip-gram", 0.8),
         ("cbow", 0.85),
-        ("nce-language-model", 0.85),
-        ("vlbl", 0.85),
-        ("ivlbl", 0.85),
-        ("collobert-weston", 0.75),
+        pytest.param("nce-language-model", 0.85, marks=pytest.mark.recipes),
+        pytest.param("vlbl", 0.85, marks=pytest.mark.recipes),
+        pytest.param("ivlbl", 0.85, marks=pytest.mark.recipes),
+        pytest.param("collobert-weston", 0.75, marks=pytest.mark.recipes),
     ],
 )
 def test_words_of_one_kind_come_together(name: str, bar: float) -> None:

@@ -61,6 +61,8 @@ def eigenvectors(edges: Tensor, graph: Tensor, ptr: Tensor, count: int) -> Tenso
     at most, and 0 for the rest. All graphs at once, padded to the largest.
     """
     sizes = ptr.diff()
+    if not len(sizes):
+        return edges.new_zeros(0, count, dtype=torch.float32)
     width = int(sizes.max())
     place = torch.arange(len(graph), device=graph.device) - ptr[graph]
     dense = torch.zeros(len(sizes), width, width, dtype=torch.float64, device=graph.device)
