@@ -53,7 +53,12 @@ class LogisticRegression:
         # scikit-learn's tolerances, so that both stop after the same iteration.
         options = {"maxiter": iterations, "maxls": 50, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}
         start = np.zeros(self.shape[0] * self.shape[1], np.float32)  # SciPy rounds each step to its type
-        found = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # NumPy's threads and torch's would wait for each other at every product
+        try:
+            found = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+        finally:
+            torch.set_num_threads(threads)
         self.weight = self._weight(found.x).to(z.device, torch.float32)
 
     def predict(self, z: Tensor) -> Tensor:
