@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ..contracts.parts import Items, Source
-from ..data.view import View
 from ..errors import CrlError
+from .another import AnotherItems, AnotherSource
 from .order import Order, ordered
 from .splits import check_split
 
 
-class ByColumn:
+class ByColumn(AnotherSource):
     """The items of another source, in training batches of several groups with the same number of items from each.
 
     A group has the same value in a column. A batch has P random groups, and K items from each, P × K in all (Hermans et
@@ -46,12 +46,8 @@ class ByColumn:
     def __init__(self, source: Source, column: str = "label", groups: int = 8) -> None:
         if groups < 1:
             raise ValueError(f"a batch has at least 1 group, not {groups}")
-        self.source, self.column, self.groups = source, column, groups
-        self.splits = source.splits
-        if hasattr(source, "evaluators"):
-            self.evaluators = source.evaluators
-        if hasattr(source, "counts"):
-            self.counts = source.counts
+        super().__init__(source)
+        self.column, self.groups = column, groups
 
     def items(self, split: str) -> Items:
         check_split(split, self.splits)
@@ -59,7 +55,7 @@ class ByColumn:
         return GroupBatches(items, self.column, self.groups) if split == self.splits[0] else items
 
 
-class GroupBatches:
+class GroupBatches(AnotherItems):
     """Items that order themselves: several groups in a batch, with the same number of items from each.
 
     Raises:
@@ -67,17 +63,12 @@ class GroupBatches:
     """
 
     def __init__(self, items: Items, column: str, groups: int) -> None:
-        self.inner, self.column, self.groups = items, column, groups
+        super().__init__(items)
+        self.column, self.groups = column, groups
         value = _column(items, column)
         self._of = [(value == one).nonzero().squeeze(1) for one in torch.unique(value[value >= 0])]
         if len(self._of) < groups:
             raise CrlError(f"a batch has {groups} groups by {column!r}, but the items have only {len(self._of)}")
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitems__(self, indices: list[int]) -> View:
-        return self.inner.__getitems__(indices)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Order:
         """Random groups for each batch; the items of a group come in random order, again and again.

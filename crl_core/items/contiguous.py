@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from ..contracts.parts import Items, Source
-from ..data.view import View
+from ..contracts.parts import Items
 from ..errors import CrlError
+from .another import AnotherItems, AnotherSource
 from .order import Order, ordered
 from .splits import check_split
 
 
-class Contiguous:
+class Contiguous(AnotherSource):
     """Another source, whose training batches hold items that follow each other: sentences of a book, frames of a film.
 
     The items are cut into stretches of one batch each; the first begins at a random item, and the stretches come in a
@@ -29,31 +29,14 @@ class Contiguous:
         source: of items in an order that means something.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.splits = source.splits
-        if hasattr(source, "evaluators"):
-            self.evaluators = source.evaluators
-        if hasattr(source, "counts"):
-            self.counts = source.counts
-
     def items(self, split: str) -> Items:
         check_split(split, self.splits)
         found = self.source.items(split)
         return InStretches(found) if split == self.splits[0] else found
 
 
-class InStretches:
+class InStretches(AnotherItems):
     """Items that order themselves: a batch is a stretch of them."""
-
-    def __init__(self, items: Items) -> None:
-        self.inner = items
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitems__(self, indices: list[int]) -> View:
-        return self.inner.__getitems__(indices)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Order:
         """Every item at most once, and as many batches as the items fill.

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..contracts.parts import Items, OrdersItself, Source, Stream
 from ..data.view import View
 from ..errors import CrlError, did_you_mean
+from .another import AnotherSource
 from .order import ordered
 from .splits import check_split
 
@@ -91,24 +92,15 @@ class Mixed:
         return OneSource(name, self.sources[name])
 
 
-@attrs.frozen(eq=False)
-class OneSource:
+class OneSource(AnotherSource):
     """One source of a mixture."""
 
-    name: str
-    source: Source
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return self.source.splits
+    def __init__(self, name: str, source: Source) -> None:
+        super().__init__(source)
+        self.name = name
 
     def items(self, split: str) -> Items:
         return MixedItems({self.name: self.source.items(split)}, "size")
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("evaluators", "counts"):
-            return getattr(self.source, name)
-        raise AttributeError(name)
 
 
 @attrs.frozen(eq=False)
