@@ -19,8 +19,8 @@ from .engine.training import Training as Training
 from .errors import CrlError as CrlError
 from .errors import did_you_mean as did_you_mean
 from .evaluation.embed import embed as embed
-from .evaluation.evaluate import batches as batches
-from .evaluation.evaluate import device_of as device_of
+from .evaluation.tables import batches as batches
+from .evaluation.tables import device_of as device_of
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.evaluate import Evaluation as Evaluation
 from .data.geometry import alignment as alignment

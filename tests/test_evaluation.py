@@ -18,9 +18,10 @@ import crl_core as crl
 from crl_core import CrlError, Embeddings, Evaluation, Pipeline, Training, View
 from crl_core.data.geometry import alignment, effective_rank, spread, uniformity
 from crl_core.evaluation.embed import embed
-from crl_core.evaluation.evaluate import fresh, raw
+from crl_core.evaluation.evaluate import fresh
 from crl_core.evaluation.knn import KNN
 from crl_core.evaluation.linear import LinearProbe
+from crl_core.evaluation.tables import raw
 
 
 def table(count: int, dim: int, classes: int = 3) -> Embeddings:

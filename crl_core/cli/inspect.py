@@ -100,16 +100,9 @@ def _fields(group: Any) -> list[inspect.Parameter]:
 
 
 def _short(value: Any) -> Any:
-    """A part as its registered address, because its repr has a memory address; other values unchanged."""
-    if value is None or isinstance(value, (bool, int, float, str, list, tuple)):
-        return value
-    from ..registry import address_of
-
-    return next((address_of(kind, value) for kind in KINDS if _is_of(kind, value)), value)
-
-
-def _is_of(kind: str, value: Any) -> bool:
-    return any(part.kind == kind and part.target.endswith(f":{type(value).__name__}") for part in known(kind))
+    """The address of a part, which prints shorter than the part; any other value as it is."""
+    target = f"{type(value).__module__}:{type(value).__qualname__}"
+    return next((part.address for part in known() if part.target == target), value)
 
 
 def _option(parameter: inspect.Parameter) -> str:
@@ -126,7 +119,7 @@ def _text(told: dict[str, Any]) -> str:
     lines += [f"  {option}" for option in told["options"]] or ["  no options"]
     for name, values in told.get("presets", {}).items():
         sets = ", ".join(f"{key} = {value}" for key, value in values.items())
-        lines.append(f"  preset {name}: {sets or 'as above'}")
+        lines.append(f"  preset {name}: {sets}")
     return "\n".join([*lines, "", told["text"]])
 
 

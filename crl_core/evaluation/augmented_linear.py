@@ -3,9 +3,8 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from ..contracts.parts import Source
-from ..errors import CrlError
 from ..method.pipeline import Pipeline
-from .classifier import accuracy
+from .classifier import accuracy, check_training
 
 
 class AugmentedLinearProbe:
@@ -47,11 +46,7 @@ class AugmentedLinearProbe:
         view: str | None = None,
         branch: str | None = None,
     ) -> None:
-        if epochs < 1 or batch_size < 2 or not learning_rate > 0:
-            raise CrlError(
-                f"epochs are at least 1, a batch at least 2 and the learning rate is above 0: "
-                f"not {epochs}, {batch_size}, {learning_rate!r}"
-            )
+        check_training(epochs, batch_size, learning_rate)
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.view, self.branch = view, branch
 

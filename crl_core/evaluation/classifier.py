@@ -14,8 +14,8 @@ from ..engine.loading import as_items
 from ..errors import CrlError, did_you_mean
 from ..method.pipeline import Pipeline
 from ..parts.schedules.cosine_decay import CosineDecay
-from .evaluate import device_of
 from .labelled import batch_of, labelled, labels
+from .tables import device_of
 
 
 class Classifier(nn.Module):
@@ -53,6 +53,15 @@ class Classifier(nn.Module):
         super().train(mode)
         self.pipeline.train(mode and self.trains)
         return self
+
+
+def check_training(epochs: int, batch_size: int, learning_rate: float) -> None:
+    """Raises CrlError if one of these numbers is out of its range."""
+    if epochs < 1 or batch_size < 2 or not learning_rate > 0:
+        raise CrlError(
+            f"epochs are at least 1, a batch at least 2 and the learning rate is above 0: "
+            f"not {epochs}, {batch_size}, {learning_rate!r}"
+        )
 
 
 def accuracy(

@@ -16,12 +16,10 @@ from ..errors import CrlError
 from ..method.pipeline import Pipeline
 from ..registry import make
 from ..spec.assembly import assemble, describe
-from .tables import RAW, Look, NoTable, Seen, batches, device_of, raw
+from .tables import RAW, Look, Seen, device_of
 
 if TYPE_CHECKING:
     from ..items.mixed import Mixed
-
-__all__ = ["Evaluation", "NoTable", "batches", "device_of", "evaluate", "fresh", "of_branch", "raw", "suitable"]
 
 EVALUATORS = ("core/knn", "core/linear", "core/alignment-uniformity", "core/effective-rank")
 OF = ("raw", "untrained", "trained")

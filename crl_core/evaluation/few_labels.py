@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from ..contracts.parts import Source
 from ..errors import CrlError
 from ..method.pipeline import Pipeline
-from .classifier import accuracy
+from .classifier import accuracy, check_training
 
 
 class FewLabels:
@@ -50,11 +50,7 @@ class FewLabels:
     ) -> None:
         if not 0 < fraction <= 1:
             raise CrlError(f"a fraction of the labels is above 0 and at most 1, not {fraction!r}")
-        if epochs < 1 or batch_size < 2 or not learning_rate > 0:
-            raise CrlError(
-                f"epochs are at least 1, a batch at least 2 and the learning rate is above 0: "
-                f"not {epochs}, {batch_size}, {learning_rate!r}"
-            )
+        check_training(epochs, batch_size, learning_rate)
         self.fraction, self.epochs, self.batch_size, self.learning_rate = fraction, epochs, batch_size, learning_rate
         self.view, self.branch = view, branch
 

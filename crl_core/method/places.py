@@ -9,7 +9,7 @@ from torch import nn
 
 from ..errors import CrlError, did_you_mean
 from ..registry import make
-from ..registry.options import KIND_OF, signature
+from ..registry.options import kind_of, signature
 from .branch import Branch
 from .contrast import Contrast
 from .named import NamedModules
@@ -42,8 +42,7 @@ def slots(pipeline: Any) -> dict[str, Slot]:
 
 def _standing(holder: Any, place: str) -> Iterator[tuple[str, str, Any]]:
     for name, hint in signature(type(holder)).items():
-        kinds = [KIND_OF[choice] for choice in getattr(hint, "__args__", (hint,)) if choice in KIND_OF]
-        yield from _in(getattr(holder, name), f"{place}.{name}".lstrip("."), kinds[0] if kinds else None)
+        yield from _in(getattr(holder, name), f"{place}.{name}".lstrip("."), kind_of(hint))
 
 
 def _in(value: Any, place: str, kind: str | None) -> Iterator[tuple[str, str, Any]]:
