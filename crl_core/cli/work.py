@@ -42,8 +42,9 @@ def run_train(options: argparse.Namespace) -> int:
         _check_run(options.resume)
     _check_report(options)
     started = time.perf_counter()
-    recipe = recipe_of(options.resume or options.what, options.settings)
-    if rank() == 0 and (line := preset_line(options.resume or options.what, options.settings)):
+    what = options.resume or options.what
+    recipe = recipe_of(what, options.settings)
+    if rank() == 0 and (line := preset_line(what, options.settings)):
         print(line, file=sys.stderr)  # like the progress; the standard output is for results
     path = Path(options.resume) if options.resume else Path(options.out or _next_folder(options.what))
     devices = int(options.devices) if options.devices.isdigit() else options.devices
@@ -57,12 +58,13 @@ def run_train(options: argparse.Namespace) -> int:
         return 130
     if rank() == 0 and not options.no_report:
         trained = time.perf_counter()
-        evaluation = _evaluate(fitted.pipeline, recipe, recipe.source, None, None)
+        untrained = from_seed(recipe)
+        evaluation = _evaluate(fitted.pipeline, untrained, recipe, recipe.source)
         (path / EVALUATION).write_text(json.dumps(evaluation.figures, indent=1) + "\n")
         print(evaluation)
         from ..report.page import write_report
 
-        page = write_report(path, fitted.pipeline, from_seed(recipe), recipe.source, evaluation)
+        page = write_report(path, fitted.pipeline, untrained, recipe.source, evaluation)
         done = time.perf_counter()
         print(f"trained in {trained - started:.0f} s, evaluated and reported in {done - trained:.0f} s: {page}")
     return 0
@@ -84,14 +86,18 @@ def _next_folder(what: str) -> str:
 
 
 def _evaluate(
-    pipeline: Pipeline, recipe: Recipe, source: Source, evaluators: list[str] | None, branch: str | None
+    pipeline: Pipeline,
+    untrained: Pipeline,
+    recipe: Recipe,
+    source: Source,
+    evaluators: list[str] | None = None,
+    branch: str | None = None,
 ) -> Evaluation:
     from ..evaluation.evaluate import evaluate
 
     training = stages_of(recipe.training)[0]
     # As many rows as a training step encodes at a time, which fit into memory.
     chunk = training.chunk or max(1, training.batch_size // training.accumulate)
-    untrained = from_seed(recipe)
     return evaluate(pipeline, source, evaluators=evaluators, untrained=untrained, branch=branch, chunk=chunk)
 
 
@@ -113,7 +119,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         source = part_from("source", Part(options.source, settings), "source")
     elif settings:
         raise CrlError("--set needs another source: name it with --source")
-    evaluation = _evaluate(pipeline, recipe, source, options.only, options.branch)
+    evaluation = _evaluate(pipeline, from_seed(recipe), recipe, source, options.only, options.branch)
     print(json.dumps(evaluation.figures, indent=1) if options.json else evaluation)
     for note in evaluation.notes if options.json else ():
         print(f"note: {note}", file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..contracts.parts import Items, Reader, Sampler, Source, Stream
 from ..data.view import SameView, View, Views
 from ..errors import CrlError
+from ..items.another import AnotherItems
 
 
 def is_raw(data: Any) -> bool:
@@ -74,17 +75,15 @@ class Sampling(NamedTuple):
         return SameView.fromkeys(sampler.views, cleaned) if isinstance(cleaned, View) else cleaned
 
 
-class ReadItems:
+class ReadItems(AnotherItems):
     """The items of a source as the reader reads them."""
 
     def __init__(self, items: Items, sampling: Sampling) -> None:
-        self.items, self.sampling = items, sampling
-
-    def __len__(self) -> int:
-        return len(self.items)
+        super().__init__(items)
+        self.sampling = sampling
 
     def __getitems__(self, indices: list[int]) -> View:
-        return self.sampling.read(self.items.__getitems__(indices))
+        return self.sampling.read(super().__getitems__(indices))
 
 
 class ReadSource:
