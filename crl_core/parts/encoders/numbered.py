@@ -72,6 +72,20 @@ class Numbered(nn.Module):
                 f"was made for another source"
             )
 
+    def check_made(self) -> None:
+        """Raises CrlError if it isn't known yet how many rows there are."""
+        if not self.made:
+            raise CrlError(
+                f"a table doesn't know how many {self.count} there are: call pipeline.build(batch, source), or fit"
+            )
+
+    def no_such_row(self, which: Tensor) -> CrlError:
+        """What to raise where one of these numbers is no row's."""
+        return CrlError(
+            f"a table of {len(self.weight)} rows was asked for number {int(which.max())} and {int(which.min())}: "
+            f"made for another source, or something that is unknown?"
+        )
+
     def rows(self, which: Tensor) -> Tensor:
         """The rows `[…, width]` of these numbers `[…]`.
 
@@ -79,10 +93,7 @@ class Numbered(nn.Module):
             CrlError: a number is not from 0 to the last row's (on a GPU torch itself stops the process), or it isn't
                 known yet how many rows there are.
         """
-        if not self.made:
-            raise CrlError(
-                f"a table doesn't know how many {self.count} there are: call pipeline.build(batch, source), or fit"
-            )
+        self.check_made()
         if which.is_floating_point():
             raise CrlError(f"a table is asked for whole numbers, not for numbers of type {which.dtype}")
         try:
@@ -91,10 +102,7 @@ class Numbered(nn.Module):
             # Its gradient takes half as long as that of F.embedding.
             return self.weight.index_select(0, which.flatten()).view(*which.shape, self.width)
         except IndexError:
-            raise CrlError(
-                f"a table of {len(self.weight)} rows was asked for number {int(which.max())} and {int(which.min())}: "
-                f"made for another source, or something that is unknown?"
-            ) from None
+            raise self.no_such_row(which) from None
 
     def _sparse(self, which: Tensor) -> Tensor:
         return F.embedding(which, self.weight, sparse=True)

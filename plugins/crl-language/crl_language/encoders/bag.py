@@ -52,10 +52,7 @@ class Bag(Numbered):
 
     def forward(self, texts: Tokens) -> Tensor:
         """The tokens of N texts to `[N, size]`."""
-        if not self.made:
-            raise CrlError(
-                f"a bag doesn't know how many {self.count} there are: call pipeline.build(batch, source), or fit"
-            )
+        self.check_made()
         share = self._share(texts)
         try:
             return F.embedding_bag(
@@ -64,10 +61,7 @@ class Bag(Numbered):
         except (IndexError, RuntimeError) as error:
             if not len(texts.ids) or 0 <= int(texts.ids.min()) <= int(texts.ids.max()) < len(self.weight):
                 raise
-            raise CrlError(
-                f"a bag of {len(self.weight)} {self.count} was asked for number {int(texts.ids.max())} and "
-                f"{int(texts.ids.min())}: made for another reader?"
-            ) from error
+            raise self.no_such_row(texts.ids) from error
 
     def _share(self, texts: Tokens) -> Tensor:
         """Of each token its share of the mean, `[T]`; 0 for those that are no words."""
