@@ -7,6 +7,7 @@ import torch
 
 from crl_core import CrlError, Pipeline, Source
 
+from ..sources.lines import lines_of
 from ..vectors import Vectors
 
 _AT_ONCE = 512
@@ -70,12 +71,8 @@ def read_questions(path: Path) -> list[list[str]]:
     Raises:
         CrlError: the file can't be read, or a line has not four words.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CrlError(f"can't read {path}: {error}") from None
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines_of(path), 1):
         if not line.strip() or line.startswith((":", "#")):
             continue
         words = line.lower().split()

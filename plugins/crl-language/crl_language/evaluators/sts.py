@@ -3,7 +3,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -66,13 +65,12 @@ def _correlation(left: Tensor, right: Tensor, score: Tensor) -> float:
 
 
 def spearman(one: Tensor, other: Tensor) -> float:
-    """Spearman's rank correlation of two lists of numbers `[N]`; equal numbers share their mean rank."""
-    ranks = torch.stack([_ranks(one), _ranks(other)])
+    """Spearman's rank correlation of two lists of numbers `[N]`; equal numbers share their mean rank.
+
+    0 where all numbers of a list are equal.
+    """
+    from scipy.stats import rankdata
+
+    ranks = torch.stack([torch.from_numpy(rankdata(values.numpy())) for values in (one, other)])
     centred = ranks - ranks.mean(1, keepdim=True)
     return float(F.cosine_similarity(centred[:1], centred[1:]))
-
-
-def _ranks(values: Tensor) -> Tensor:
-    _, which, count = np.unique(values.numpy(), return_inverse=True, return_counts=True)
-    mean = np.cumsum(count) - (count - 1) / 2
-    return torch.from_numpy(mean[which]).double()

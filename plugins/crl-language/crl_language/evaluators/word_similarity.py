@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 
 from crl_core import CrlError, Pipeline, Source
+
+from ..sources.lines import lines_of
+from .sts import spearman
 
 Pair = tuple[str, str, float]
 
@@ -41,8 +45,6 @@ class WordSimilarity:
         self.path = path
 
     def __call__(self, pipeline: Pipeline, source: Source, split: str) -> dict[str, float]:
-        from scipy.stats import spearmanr
-
         pairs = read_pairs(Path(self.path))
         known = [pair for pair in pairs if all(knows(pipeline, word) for word in pair[:2])]
         if len(known) < 3:
@@ -50,8 +52,8 @@ class WordSimilarity:
                 f"{self.path}: {len(known)} of {len(pairs)} pairs have words that the run knows; 3 are needed"
             )
         left, right = (F.normalize(pipeline.encode([pair[side] for pair in known]), dim=1) for side in (0, 1))
-        found = spearmanr((left * right).sum(1).cpu().numpy(), [score for _, _, score in known]).statistic
-        return {"word similarity": float(found), "known pairs": len(known) / len(pairs)}
+        found = spearman((left * right).sum(1).cpu(), torch.tensor([score for _, _, score in known]))
+        return {"word similarity": found, "known pairs": len(known) / len(pairs)}
 
 
 def knows(pipeline: Pipeline, word: str) -> bool:
@@ -66,12 +68,8 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         CrlError: the file can't be read, or a line is no pair.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CrlError(f"can't read {path}: {error}") from None
     found: list[Pair] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines_of(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
         cells = [cell.strip() for cell in re.split(r"[\t,;]", line)]
@@ -79,7 +77,7 @@ def read_pairs(path: Path) -> list[Pair]:
         if score is not None:
             found.append((cells[0], cells[1], score))
         elif found or number > 3:
-            raise CrlError(f"{path}, line {number}: expected two words and a number, not {line!r:.80}")
+            raise CrlError(f"{path}, line {number}: expected two words and a number, not {line.rstrip()!r:.80}")
     return found
 
 

@@ -46,8 +46,7 @@ class Lines:
     def items(self, split: str) -> InMemory:
         check_split(split, self.splits)
         texts, places = self._read
-        first = min(len(texts) - 1, max(1, round(len(texts) * (1 - self.held_out))))
-        part = slice(0, first) if split == "train" else slice(first, None)
+        part = share_of(split, len(texts), self.held_out)
         columns = torch.tensor(places[part])
         return InMemory(texts[part], {"document": columns[:, 0], "section": columns[:, 1], "line": columns[:, 2]})
 
@@ -75,6 +74,12 @@ class Lines:
         return texts, places
 
 
+def share_of(split: str, count: int, held_out: float) -> slice:
+    """The places of a split: the last ones are held out, at least one of each split."""
+    first = min(count - 1, max(1, round(count * (1 - held_out))))
+    return slice(0, first) if split == "train" else slice(first, None)
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(path.glob("*.txt"))
@@ -87,9 +92,16 @@ def _files(path: Path) -> list[Path]:
 
 
 def lines_of(path: Path) -> Iterator[str]:
+    """The lines of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        CrlError: it can't be read, or isn't UTF-8.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             yield from file
+    except OSError as error:
+        raise CrlError(f"can't read {path}: {error}") from None
     except UnicodeDecodeError as error:
         raise CrlError(
             f"{path} is not UTF-8, at byte {error.start}: convert it, for instance by iconv -t UTF-8"

@@ -10,7 +10,7 @@ import torch
 
 from crl_core import CrlError, InMemory, check_split
 
-from .lines import lines_of
+from .lines import lines_of, share_of
 
 log = logging.getLogger("crl")
 
@@ -60,8 +60,7 @@ class Parallel:
     def items(self, split: str) -> InMemory:
         check_split(split, self.splits)
         lines, left, right = self._read
-        first = min(len(left) - 1, max(1, round(len(left) * (1 - self.held_out))))
-        part = slice(0, first) if split == "train" else slice(first, None)
+        part = share_of(split, len(left), self.held_out)
         return InMemory({"left": left[part], "right": right[part]}, {"line": torch.tensor(lines[part])})
 
     @cached_property
